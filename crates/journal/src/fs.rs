@@ -1,0 +1,184 @@
+//! The file system as the rest of sprag sees it: two small blocking traits and three helpers.
+//!
+//! Invariant: nothing in sprag reaches a disk but through [`Fs`] and [`File`]. There are two implementers: the real one
+//! ([`crate::RealFs`]) and the simulated one, which can lose, tear and refuse whatever the durability contract does not
+//! exclude. Errors of both are operating system errors (`io::Error::raw_os_error`), so a caller cannot tell them apart.
+//!
+//! What may be relied on: a write is durable when a later sync of that file returned success, a name (create, rename,
+//! remove) when a later [`Fs::sync_dir`] of its folder did. An error from a sync says nothing about what reached the disk,
+//! and a second sync proves nothing either.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// How [`Fs::open`] opens a file. Every file is opened close-on-exec, never through a symbolic link as its last component,
+/// and created readable and writable for its owner alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Open {
+    /// An existing file, for reading.
+    Read,
+    /// A new file, for reading and writing; an error when the name exists.
+    Create,
+    /// An existing file, for reading and writing.
+    Write,
+    /// A file for reading and writing: created, or emptied when it exists.
+    Replace,
+}
+
+/// What kind of thing a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Dir,
+    /// A symbolic link, device, socket or pipe.
+    Other,
+}
+
+/// What [`Fs::metadata`] says of a name, without following a symbolic link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    /// What the name stands for.
+    pub kind: Kind,
+    /// Length in bytes, for a regular file.
+    pub len: u64,
+}
+
+/// A file system. A clone is a handle on the same one.
+///
+/// There is no `Send` bound here: the simulated file system lives on one thread.
+pub trait Fs: Clone {
+    /// An open file.
+    type File: File;
+
+    /// Opens a file.
+    fn open(&self, path: &Path, how: Open) -> io::Result<Self::File>;
+
+    /// Renames a file, replacing `to` atomically when it exists. Durable after [`Fs::sync_dir`] of both folders.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file. Durable after [`Fs::sync_dir`].
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes a directory for its owner alone (mode 0700). Durable after [`Fs::sync_dir`] of its parent.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// The names in a directory, sorted, without `.` and `..`.
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
+
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// What a name stands for; a symbolic link is not followed.
+    fn metadata(&self, path: &Path) -> io::Result<Metadata>;
+}
+
+/// An open file. All offsets and lengths are bytes.
+#[expect(clippy::len_without_is_empty, reason = "the length of a file is asked of the system and can fail")]
+pub trait File {
+    /// Reads at `offset`; fewer bytes than asked for are no error, none mean the end of the file.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes at `offset`; fewer bytes than given may be taken (see [`write_all_at`]).
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+
+    /// The length of the file.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Sets the length: what lies beyond is gone, and so are blocks reserved beyond it; growth reads as zeros.
+    fn truncate(&self, len: u64) -> io::Result<()>;
+
+    /// Reserves blocks for a range and leaves the length as it is. Where the file system cannot, nothing is reserved and
+    /// the call succeeds: a full disk is then found by the write itself.
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<()>;
+
+    /// Frees the blocks of a range, which then reads as zeros; the length stays. An error where the file system cannot.
+    fn punch(&self, offset: u64, len: u64) -> io::Result<()>;
+
+    /// Makes the contents and the length durable (fdatasync).
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Makes the contents and everything known about the file durable (fsync): for a file that is new.
+    fn sync_all(&self) -> io::Result<()>;
+}
+
+/// Writes all of `bytes` at `offset`, going on after short and interrupted writes.
+///
+/// After an error any part of the range may have been written.
+pub fn write_all_at<F: File>(file: &F, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.write_at(bytes, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => {
+                bytes = &bytes[n..];
+                offset += n as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// Fills `buffer` from `offset` as far as the file goes; returns how many bytes were read.
+pub fn read_full_at<F: File>(file: &F, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match file.read_at(&mut buffer[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(done)
+}
+
+/// Reads a whole file of at most `bytes_max` bytes; a longer one is an error of kind `FileTooLarge`.
+///
+/// The length is not trusted: a file that grows while it is read is read up to the limit.
+pub fn read_all<F: Fs>(fs: &F, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    const CHUNK_BYTES: usize = 64 * 1024;
+    let file = fs.open(path, Open::Read)?;
+    let mut bytes = Vec::new();
+    loop {
+        let at = bytes.len();
+        bytes.resize(at + CHUNK_BYTES, 0);
+        let n = read_full_at(&file, &mut bytes[at..], at as u64)?;
+        bytes.truncate(at + n);
+        if bytes.len() as u64 > bytes_max {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        if n < CHUNK_BYTES {
+            return Ok(bytes);
+        }
+    }
+}
+
+/// Replaces the file at `path` by `bytes`, wholly or not at all, durably: a temporary name beside it, fsync, rename, fsync
+/// of the folder. The temporary name is the file's with `.tmp` behind it, so a leftover of a crash is used again.
+pub fn write_atomic<F: Fs>(fs: &F, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = temporary_name(path);
+    let file = fs.open(&temporary, Open::Replace)?;
+    write_all_at(&file, bytes, 0)?;
+    file.sync_all()?;
+    fs.rename(&temporary, path)?;
+    fs.sync_dir(parent(path))
+}
+
+/// The name under which a file is written before it is renamed into place: `.tmp` is appended.
+pub fn temporary_name(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(OsStr::new(".tmp"));
+    PathBuf::from(name)
+}
+
+/// The folder of a path; `.` for a bare name.
+pub(crate) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        Some(_) | None => Path::new("."),
+    }
+}
