@@ -1,1 +1,35 @@
-//! core
+//! The Machine: queue, worker, retry and health as one pure value.
+//!
+//! **Invariant.** Nothing here reads a clock, draws chance, does I/O, takes a lock or starts a thread; `no_std` makes
+//! the compiler say so. [`Machine::handle`] takes the time as an argument, changes the value and never fails;
+//! [`Machine::poll`] hands out decisions; [`Machine::deadline`] asks for the next tick. Every durable change is a
+//! [`Record`] that is applied by the same code when it is decided and when it is recovered, so the fold of the journal
+//! *is* the state. Whatever depends on a record (a reply, a start, a publication) is withheld until that record is
+//! durable.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod chance;
+mod config;
+mod health;
+mod ids;
+mod job;
+mod machine;
+mod queue;
+pub mod retry;
+mod table;
+mod time;
+mod vocabulary;
+mod worker;
+
+pub use config::{Config, Limits, QueueConfig, RetryPolicy};
+pub use health::{Health, Progress, Reason, SourceFault, SourceReport, Verdict};
+pub use ids::{JobId, KeyHash, QueueId, RequestId, Seq, Slot, SourceId};
+pub use job::{Counts, DeadReason, Job, Outcome, PayloadRef, State, StateName};
+pub use machine::{Inconsistent, Machine, QueueView};
+pub use time::{Mono, Now, Wall};
+pub use vocabulary::{
+    Attempt, Input, Kill, NewJob, Next, Output, Record, Refusal, Reply, SpawnFailure, StopLevel, When,
+};

@@ -1,0 +1,215 @@
+//! Health, judged on progress while work waits; never on the age of a heartbeat, never on how long a job takes.
+//!
+//! **Invariant.** A counter moves only when the thing itself moved; `stalled` needs waiting work and no movement for
+//! `stall_ms`; every verdict but `well` carries its reasons.
+
+use crate::ids::{JobId, QueueId, SourceId};
+use crate::time::Mono;
+use alloc::{collections::BTreeSet, vec, vec::Vec};
+use serde::{Deserialize, Serialize};
+
+/// What became of a look at a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceReport {
+    /// It is being read.
+    Looking,
+    /// It was read whole, and this many items were offered that had not been offered before.
+    Read {
+        /// How many.
+        new_items: u64,
+    },
+    /// It could not be taken as it is; the last good state stands.
+    Fault(SourceFault),
+}
+
+/// What is wrong with a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceFault {
+    /// There is no such file.
+    Missing,
+    /// The system would not let us read it.
+    Unreadable,
+    /// Over a limit on bytes, items or depth.
+    TooLarge,
+    /// Not valid UTF-8, or not the format it should be: half-written, truncated, empty.
+    Malformed,
+    /// Some items have no key where the configuration says; the others were taken.
+    ItemWithoutKey,
+}
+
+/// The judgement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// All that can move moves.
+    Well,
+    /// Work goes on, but something is wrong.
+    Degraded(Vec<Reason>),
+    /// Work waits and nothing moves.
+    Stalled(Vec<Reason>),
+}
+
+/// Why health is not well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// The journal has not answered for so long.
+    JournalStalled {
+        /// Milliseconds.
+        waiting_ms: u64,
+    },
+    /// Jobs are ready, a place is free or held by nothing alive, and nothing starts.
+    QueueStalled {
+        /// Which.
+        queue: QueueId,
+        /// Milliseconds.
+        waiting_ms: u64,
+    },
+    /// A look at the source has not come back for so long.
+    SourceStalled {
+        /// Which.
+        source: SourceId,
+        /// Milliseconds.
+        waiting_ms: u64,
+    },
+    /// The source cannot be taken as it is.
+    Source {
+        /// Which.
+        source: SourceId,
+        /// Why.
+        fault: SourceFault,
+    },
+    /// An attempt was killed and cannot be proved dead: its slot stays taken.
+    Unproved {
+        /// Its job.
+        job: JobId,
+    },
+    /// A result could not be put at its destination.
+    Unpublished {
+        /// Its job.
+        job: JobId,
+    },
+    /// The disk has no room: adds are refused, nothing starts.
+    NoSpace,
+}
+
+/// Progress of one queue or source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Moves on with each start and each end of an attempt, or with each complete read.
+    pub count: u64,
+    /// When it last moved.
+    pub last: Option<Mono>,
+    /// Since when it should move and does not.
+    pub(crate) waiting: Option<Mono>,
+}
+
+/// What the judgement is made from.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    queues: Vec<Progress>,
+    sources: Vec<(Progress, Option<SourceFault>)>,
+    journal: Progress,
+    pub(crate) no_space: bool,
+    pub(crate) unproved: BTreeSet<JobId>,
+    pub(crate) unpublished: BTreeSet<JobId>,
+}
+
+impl Progress {
+    fn moved(&mut self, now: Mono) {
+        self.count += 1;
+        self.last = Some(now);
+        self.waiting = None;
+    }
+
+    fn waits(&mut self, waits: bool, now: Mono) {
+        self.waiting = if waits { self.waiting.or(Some(now)) } else { None };
+    }
+
+    fn stalled_ms(&self, now: Mono, stall_ms: u64) -> Option<u64> {
+        self.waiting.map(|since| now.since_ms(since)).filter(|waiting_ms| *waiting_ms >= stall_ms)
+    }
+}
+
+impl Health {
+    pub(crate) fn new(sources: u16) -> Health {
+        Health { sources: vec![(Progress::default(), None); usize::from(sources)], ..Health::default() }
+    }
+
+    pub(crate) fn queue_moved(&mut self, queue: QueueId, now: Mono) {
+        self.queue_mut(queue).moved(now);
+    }
+
+    /// Whether jobs of the queue wait that nothing alive holds up.
+    pub(crate) fn queue_waits(&mut self, queue: QueueId, waits: bool, now: Mono) {
+        self.queue_mut(queue).waits(waits, now);
+    }
+
+    pub(crate) fn journal_moved(&mut self, still_waits: bool, now: Mono) {
+        self.journal.moved(now);
+        self.journal.waits(still_waits, now);
+    }
+
+    pub(crate) fn journal_waits(&mut self, now: Mono) {
+        self.journal.waits(true, now);
+    }
+
+    pub(crate) fn source(&mut self, source: SourceId, report: SourceReport, now: Mono) {
+        let Some((progress, fault)) = self.sources.get_mut(usize::from(source.0)) else { return };
+        match report {
+            SourceReport::Looking => progress.waits(true, now),
+            SourceReport::Read { .. } => {
+                progress.moved(now);
+                *fault = None;
+            }
+            SourceReport::Fault(kind) => {
+                progress.waits(false, now);
+                *fault = Some(kind);
+            }
+        }
+    }
+
+    /// The judgement as of `now`.
+    pub fn verdict(&self, now: Mono, stall_ms: u64) -> Verdict {
+        let mut stalled = Vec::new();
+        stalled.extend(self.journal.stalled_ms(now, stall_ms).map(|waiting_ms| Reason::JournalStalled { waiting_ms }));
+        for (queue, progress) in (0..).map(QueueId).zip(&self.queues) {
+            let waiting = progress.stalled_ms(now, stall_ms);
+            stalled.extend(waiting.map(|waiting_ms| Reason::QueueStalled { queue, waiting_ms }));
+        }
+        let mut degraded = Vec::new();
+        for (source, (progress, fault)) in (0..).map(SourceId).zip(&self.sources) {
+            let waiting = progress.stalled_ms(now, stall_ms);
+            stalled.extend(waiting.map(|waiting_ms| Reason::SourceStalled { source, waiting_ms }));
+            degraded.extend(fault.map(|fault| Reason::Source { source, fault }));
+        }
+        degraded.extend(self.unproved.iter().map(|job| Reason::Unproved { job: *job }));
+        degraded.extend(self.unpublished.iter().map(|job| Reason::Unpublished { job: *job }));
+        degraded.extend(self.no_space.then_some(Reason::NoSpace));
+        if !stalled.is_empty() {
+            stalled.append(&mut degraded);
+            Verdict::Stalled(stalled)
+        } else if !degraded.is_empty() {
+            Verdict::Degraded(degraded)
+        } else {
+            Verdict::Well
+        }
+    }
+
+    /// The progress of a queue.
+    pub fn queue(&self, queue: QueueId) -> Progress {
+        self.queues.get(usize::from(queue.0)).copied().unwrap_or_default()
+    }
+
+    /// The progress of a source, and what is wrong with it.
+    pub fn source_progress(&self, source: SourceId) -> (Progress, Option<SourceFault>) {
+        self.sources.get(usize::from(source.0)).copied().unwrap_or_default()
+    }
+
+    fn queue_mut(&mut self, queue: QueueId) -> &mut Progress {
+        let at = usize::from(queue.0);
+        if self.queues.len() <= at {
+            self.queues.resize(at + 1, Progress::default());
+        }
+        &mut self.queues[at]
+    }
+}

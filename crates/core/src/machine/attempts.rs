@@ -1,0 +1,213 @@
+//! The life of an attempt: released, spawned, ended, proved dead, recorded; and the timers in between.
+//!
+//! **Invariant.** `Finished` is recorded exactly once per attempt, only after every process of it is proved dead; an
+//! answer about any attempt but the current one changes nothing (the number is the fence).
+
+use super::Machine;
+use crate::ids::JobId;
+use crate::job::{DeadReason, Outcome, State};
+use crate::retry::{self, Decision};
+use crate::time::Now;
+use crate::vocabulary::{Attempt, Kill, Next, Output, Record, SpawnFailure, StopLevel};
+use crate::worker::{Ending, Phase};
+
+/// An attempt shorter than this makes journaling ahead pay: its end and the next start would else wait for one sync.
+const SHORT_MS: u64 = 100;
+
+impl Machine {
+    /// An output whose record is durable: handed out, unless what it starts is no longer wanted.
+    pub(super) fn released(&mut self, now: Now, output: Output) {
+        if let Output::Start { job, attempt } = output {
+            let cancelled = self.jobs.get(job).is_some_and(|job| job.cancelling);
+            if cancelled || self.stopping == StopLevel::Kill {
+                self.unused(now, job);
+                return;
+            }
+            self.workers.set(job, Phase::Starting, None);
+            self.outputs.push_back(Output::Start { job, attempt });
+        } else {
+            self.outputs.push_back(output);
+        }
+    }
+
+    /// Gives an attempt back that was never executed.
+    pub(super) fn unused(&mut self, now: Now, id: JobId) {
+        let Some(run) = self.workers.get(id).copied() else { return };
+        let cancelled = self.jobs.get(id).is_some_and(|job| job.cancelling);
+        let next = if cancelled { Next::Cancelled } else { Next::Unused };
+        self.record(now, Record::Finished { job: id, attempt: run.attempt.number, outcome: None, next });
+    }
+
+    pub(super) fn spawned(&mut self, now: Now, id: JobId, number: u32) {
+        let Some(run) = self.workers.current(id, number) else { return };
+        if run.phase != Phase::Starting {
+            return;
+        }
+        let timeout_ms = self.queues.get(run.attempt.queue).config.as_ref().and_then(|config| config.timeout_ms);
+        self.workers.set(id, Phase::Running, timeout_ms.map(|timeout_ms| now.mono.after(timeout_ms)));
+        self.workers.set_since(id, now.mono);
+        self.health.queue_moved(run.attempt.queue, now.mono);
+        if self.stopping == StopLevel::Kill {
+            self.end_attempt(now, id, Ending::Stop);
+        } else if self.jobs.get(id).is_some_and(|job| job.cancelling) {
+            self.end_attempt(now, id, Ending::Cancel);
+        }
+    }
+
+    pub(super) fn spawn_failed(&mut self, now: Now, id: JobId, number: u32, failure: SpawnFailure) {
+        let Some(run) = self.workers.current(id, number) else { return };
+        if run.phase != Phase::Starting {
+            return;
+        }
+        match failure {
+            SpawnFailure::NotFound => self.finish(now, id, run.attempt, Outcome::NotFound, false, Ending::Itself),
+            SpawnFailure::NotExecutable => {
+                self.finish(now, id, run.attempt, Outcome::NotExecutable, false, Ending::Itself);
+            }
+            SpawnFailure::Resources => {
+                // Says nothing about the job: it keeps its place, and nothing starts for a while.
+                self.starts_held_until = Some(now.mono.after(self.config.limits.again_ms));
+                self.unused(now, id);
+            }
+        }
+    }
+
+    pub(super) fn ended(&mut self, now: Now, id: JobId, number: u32, outcome: Outcome, result: bool, gone: bool) {
+        let Some(run) = self.workers.current(id, number) else { return };
+        let ending = match run.phase {
+            Phase::Starting | Phase::Running => Ending::Itself,
+            Phase::Terminating(ending) | Phase::Killing(ending) => ending,
+            // Already known to have ended, or not ours to have seen.
+            Phase::Reserved | Phase::Granted | Phase::Lingering { .. } | Phase::Leftover { .. } => return,
+        };
+        self.health.queue_moved(run.attempt.queue, now.mono);
+        if now.mono.since_ms(run.since) < SHORT_MS {
+            self.short.insert(run.attempt.queue);
+        } else {
+            self.short.remove(&run.attempt.queue);
+        }
+        if gone {
+            self.finish(now, id, run.attempt, outcome, result, ending);
+        } else {
+            let again = now.mono.after(self.config.limits.again_ms);
+            self.workers.set(id, Phase::Lingering { outcome, result, ending }, Some(again));
+            self.health.unproved.insert(id);
+        }
+    }
+
+    pub(super) fn gone(&mut self, now: Now, id: JobId, number: u32) {
+        let Some(run) = self.workers.current(id, number) else { return };
+        match run.phase {
+            Phase::Lingering { outcome, result, ending } => {
+                self.finish(now, id, run.attempt, outcome, result, ending);
+            }
+            Phase::Leftover { executed } => self.left_over(now, id, run.attempt, executed),
+            Phase::Reserved
+            | Phase::Granted
+            | Phase::Starting
+            | Phase::Running
+            | Phase::Terminating(_)
+            | Phase::Killing(_) => {}
+        }
+    }
+
+    /// What follows an attempt from an earlier life of sprag.
+    fn left_over(&mut self, now: Now, id: JobId, attempt: Attempt, executed: bool) {
+        let Some(job) = self.jobs.get(id) else { return };
+        let next = if job.cancelling {
+            Next::Cancelled
+        } else if !executed {
+            Next::Unused
+        } else if job.crashes + 1 >= self.config.limits.crashes_max {
+            Next::Dead(DeadReason::Poison)
+        } else {
+            Next::Again { due: now.wall, crash: true }
+        };
+        self.record(now, Record::Finished { job: id, attempt: attempt.number, outcome: None, next });
+    }
+
+    /// Records the end of an attempt that is proved dead, and what follows.
+    fn finish(&mut self, now: Now, id: JobId, attempt: Attempt, outcome: Outcome, result: bool, ending: Ending) {
+        let Some(job) = self.jobs.get(id).copied() else { return };
+        let outcome = if ending == Ending::Timeout { Outcome::TimedOut } else { outcome };
+        let next = if job.cancelling {
+            Next::Cancelled
+        } else if ending == Ending::Stop {
+            // Even with exit code 0: a command that was asked to end may have left its work undone.
+            Next::Again { due: now.wall, crash: false }
+        } else if outcome == Outcome::Exit(0) {
+            Next::Succeeded { publish: result }
+        } else {
+            self.after_failure(now, id, job.failures + 1, attempt, outcome)
+        };
+        let seq = self.record(now, Record::Finished { job: id, attempt: attempt.number, outcome: Some(outcome), next });
+        if next == (Next::Succeeded { publish: true }) {
+            self.after(seq, Output::Publish { job: id, attempt: attempt.number });
+        }
+    }
+
+    fn after_failure(&self, now: Now, id: JobId, failures: u32, attempt: Attempt, outcome: Outcome) -> Next {
+        let Some(config) = &self.queues.get(attempt.queue).config else {
+            return Next::Again { due: now.wall, crash: false };
+        };
+        match retry::decide(&config.retry, self.config.seed, id, failures, outcome) {
+            Decision::Dead(reason) => Next::Dead(reason),
+            Decision::After { delay_ms } => Next::Retry { due: now.wall.after(delay_ms) },
+        }
+    }
+
+    pub(super) fn published(&mut self, now: Now, id: JobId) {
+        if self.jobs.get(id).is_some_and(|job| job.unpublished) {
+            self.record(now, Record::Published { job: id });
+        }
+    }
+
+    pub(super) fn publish_failed(&mut self, now: Now, id: JobId) {
+        if let Some(again) = self.publishing.get_mut(&id) {
+            *again = Some(now.mono.after(self.config.limits.again_ms));
+            self.health.unpublished.insert(id);
+        }
+    }
+
+    pub(super) fn run_timers(&mut self, now: Now) {
+        while let Some(id) = self.workers.due(now.mono) {
+            self.attempt_timer(now, id);
+        }
+        while let Some(id) = self.queues.due(now) {
+            self.enter_state(id, State::Ready);
+        }
+        for (id, again) in &mut self.publishing {
+            if again.is_some_and(|at| at <= now.mono) {
+                *again = None;
+                if let Some(attempt) = self.jobs.get(*id).map(|job| job.attempt) {
+                    self.outputs.push_back(Output::Publish { job: *id, attempt });
+                }
+            }
+        }
+        if self.starts_held_until.is_some_and(|at| at <= now.mono) {
+            self.starts_held_until = None;
+        }
+    }
+
+    fn attempt_timer(&mut self, now: Now, id: JobId) {
+        let Some(run) = self.workers.get(id).copied() else { return };
+        let again = Some(now.mono.after(self.config.limits.again_ms));
+        match run.phase {
+            Phase::Running => self.end_attempt(now, id, Ending::Timeout),
+            Phase::Terminating(ending) => {
+                self.workers.set(id, Phase::Killing(ending), again);
+                self.outputs.push_back(Output::Signal { job: id, attempt: run.attempt, kill: Kill::Kill });
+            }
+            Phase::Killing(_) => {
+                // Killed and still there: only the kernel can hold it. The slot stays taken, and health says so.
+                self.workers.set(id, run.phase, again);
+                self.health.unproved.insert(id);
+            }
+            Phase::Lingering { .. } | Phase::Leftover { .. } => {
+                self.workers.set(id, run.phase, again);
+                self.outputs.push_back(Output::Prove { job: id, attempt: run.attempt });
+            }
+            Phase::Reserved | Phase::Granted | Phase::Starting => self.workers.set(id, run.phase, None),
+        }
+    }
+}

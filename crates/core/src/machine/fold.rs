@@ -1,0 +1,247 @@
+//! The fold: what each record does to the state, when it is decided and when it is recovered alike.
+//!
+//! **Invariant.** This is the only place where durable state changes, and it depends on nothing but the state and the
+//! record (the time only converts a calendar moment into a deadline). A record that does not fit is refused, unapplied.
+
+use super::{Known, Machine};
+use crate::ids::{JobId, QueueId, Seq, Slot};
+use crate::job::{DeadReason, Job, PayloadRef, State};
+use crate::time::Now;
+use crate::vocabulary::{Attempt, NewJob, Next, Output, Record, When};
+use crate::worker::Phase;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// A record that contradicts the records before it. From a verified journal: a bug of ours, or another program's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inconsistent {
+    /// The record.
+    pub seq: Seq,
+    /// The contradiction.
+    pub what: &'static str,
+}
+
+impl fmt::Display for Inconsistent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "record {}: {}", self.seq.0, self.what)
+    }
+}
+
+impl core::error::Error for Inconsistent {}
+
+impl Machine {
+    /// Applies a record from the journal. Records come in order and are durable.
+    pub fn replay(&mut self, now: Now, seq: Seq, record: &Record) -> Result<(), Inconsistent> {
+        self.fold(now, seq, record)?;
+        self.durable = seq;
+        Ok(())
+    }
+
+    /// Ends the replay: attempts that were alive must be proved dead, results on record must be published. Drain
+    /// [`Machine::poll`] afterwards.
+    pub fn resume(&mut self, now: Now) {
+        let leftovers: Vec<(JobId, Attempt, Phase)> =
+            self.workers.iter().map(|(job, run)| (job, run.attempt, run.phase)).collect();
+        for (job, attempt, phase) in leftovers {
+            self.workers.set(job, phase, Some(now.mono.after(self.config.limits.again_ms)));
+            self.health.unproved.insert(job);
+            self.outputs.push_back(Output::Prove { job, attempt });
+        }
+        for job in self.publishing.keys() {
+            if let Some(attempt) = self.jobs.get(*job).map(|job| job.attempt) {
+                self.outputs.push_back(Output::Publish { job: *job, attempt });
+            }
+        }
+    }
+
+    pub(super) fn fold(&mut self, now: Now, seq: Seq, record: &Record) -> Result<(), Inconsistent> {
+        if seq != self.last_seq.next() {
+            return Err(Inconsistent { seq, what: "it does not follow the record before it" });
+        }
+        let result = match *record {
+            Record::Added { job, new, due } => self.fold_added(now, job, new, due),
+            Record::Reserved { job, attempt, slot } => self.fold_granted(seq, job, attempt, slot, true),
+            Record::Started { job, attempt, slot } => self.fold_granted(seq, job, attempt, slot, false),
+            Record::Finished { job, attempt, outcome: _, next } => self.fold_finished(now, job, attempt, next),
+            Record::Cancelled { job } => self.fold_cancelled(job),
+            Record::Redriven { job } => self.fold_redriven(job),
+            Record::Published { job } => self.fold_published(job),
+            Record::Paused { queue } => self.fold_paused(queue, true),
+            Record::Resumed { queue } => self.fold_paused(queue, false),
+        };
+        result.map_err(|what| Inconsistent { seq, what })?;
+        self.last_seq = seq;
+        Ok(())
+    }
+
+    /// Moves a job to another state, in the table and in the indexes.
+    pub(super) fn enter_state(&mut self, id: JobId, state: State) {
+        if let Some(job) = self.jobs.get_mut(id) {
+            self.queues.leave(id, job);
+            job.state = state;
+            self.queues.enter(id, job);
+        }
+    }
+
+    fn fold_added(&mut self, now: Now, id: JobId, new: NewJob, due: Option<crate::Wall>) -> Result<(), &'static str> {
+        if id <= self.last_job {
+            return Err("it adds a job whose number was used before");
+        }
+        if !self.queues.contains(new.queue) {
+            return Err("it adds a job to a queue without a name");
+        }
+        let state = match (due, new.when) {
+            (None, _) => State::Ready,
+            (Some(due), When::At(_)) => State::Scheduled { due, wake: None },
+            (Some(due), When::Now | When::Delay(_)) => self.scheduled(now, due),
+        };
+        let job = Job {
+            state,
+            payload: PayloadRef::default(),
+            key: new.key,
+            attempt: 0,
+            failures: 0,
+            crashes: 0,
+            queue: new.queue,
+            priority: new.priority,
+            cancelling: false,
+            strict: false,
+            unpublished: false,
+        };
+        if let Some(key) = new.key {
+            if self.keys.contains_key(&key) {
+                return Err("it adds a job whose key is known");
+            }
+            self.keys.insert(key, Known { job: id, digest: new.digest });
+        }
+        self.jobs.insert(id, job);
+        self.queues.enter(id, &job);
+        self.last_job = id;
+        Ok(())
+    }
+
+    fn fold_granted(&mut self, seq: Seq, id: JobId, number: u32, slot: Slot, ahead: bool) -> Result<(), &'static str> {
+        let job = *self.jobs.get(id).ok_or("it starts a job that was never added")?;
+        match job.state {
+            State::Ready | State::Scheduled { .. } => {
+                if number <= job.attempt {
+                    return Err("it grants an attempt whose number was used before");
+                }
+                if self.workers.holds(slot) {
+                    return Err("it grants a slot that another attempt holds");
+                }
+                let attempt = Attempt { number, slot, fence: seq, queue: job.queue };
+                let phase =
+                    if ahead { Phase::Leftover { executed: false } } else { Phase::Leftover { executed: true } };
+                self.workers.insert(id, attempt, phase);
+            }
+            State::Reserved { slot: held } if held == slot && job.attempt == number && !ahead => {
+                self.workers.set(id, Phase::Leftover { executed: true }, None);
+            }
+            State::Reserved { .. } | State::Running { .. } => return Err("it starts a job that has an attempt"),
+            State::Succeeded | State::Dead(_) | State::Cancelled => return Err("it starts a job that has ended"),
+        }
+        self.enter_state(id, if ahead { State::Reserved { slot } } else { State::Running { slot } });
+        if let Some(job) = self.jobs.get_mut(id) {
+            job.attempt = number;
+        }
+        Ok(())
+    }
+
+    fn fold_finished(&mut self, now: Now, id: JobId, number: u32, next: Next) -> Result<(), &'static str> {
+        let mut job = *self.jobs.get(id).ok_or("it ends an attempt of a job that was never added")?;
+        if !matches!(job.state, State::Reserved { .. } | State::Running { .. }) || job.attempt != number {
+            return Err("it ends an attempt that was not under way");
+        }
+        let state = match next {
+            Next::Succeeded { publish } => {
+                job.unpublished = publish;
+                State::Succeeded
+            }
+            Next::Retry { due } => {
+                job.failures += 1;
+                job.crashes = 0;
+                self.scheduled(now, due)
+            }
+            Next::Dead(reason) => {
+                match reason {
+                    DeadReason::Exhausted | DeadReason::Permanent => job.failures += 1,
+                    DeadReason::Poison => job.crashes += 1,
+                }
+                State::Dead(reason)
+            }
+            Next::Cancelled => State::Cancelled,
+            Next::Again { due, crash } => {
+                job.crashes += u16::from(crash);
+                self.scheduled(now, due)
+            }
+            Next::Unused => {
+                job.attempt -= 1;
+                job.strict = true;
+                State::Ready
+            }
+        };
+        if job.unpublished {
+            self.publishing.insert(id, None);
+        }
+        job.cancelling = false;
+        self.workers.remove(id);
+        self.health.unproved.remove(&id);
+        if let Some(slot) = self.jobs.get_mut(id) {
+            *slot = job;
+        }
+        self.enter_state(id, state);
+        Ok(())
+    }
+
+    fn fold_cancelled(&mut self, id: JobId) -> Result<(), &'static str> {
+        let job = self.jobs.get_mut(id).ok_or("it cancels a job that was never added")?;
+        match job.state {
+            State::Scheduled { .. } | State::Ready => self.enter_state(id, State::Cancelled),
+            State::Reserved { .. } | State::Running { .. } => job.cancelling = true,
+            State::Succeeded | State::Dead(_) | State::Cancelled => return Err("it cancels a job that has ended"),
+        }
+        Ok(())
+    }
+
+    fn fold_redriven(&mut self, id: JobId) -> Result<(), &'static str> {
+        let job = self.jobs.get_mut(id).ok_or("it redrives a job that was never added")?;
+        match job.state {
+            State::Dead(_) | State::Cancelled => {
+                job.failures = 0;
+                job.crashes = 0;
+                self.enter_state(id, State::Ready);
+                Ok(())
+            }
+            State::Scheduled { .. }
+            | State::Ready
+            | State::Reserved { .. }
+            | State::Running { .. }
+            | State::Succeeded => Err("it redrives a job that is neither dead nor cancelled"),
+        }
+    }
+
+    fn fold_published(&mut self, id: JobId) -> Result<(), &'static str> {
+        let job = self.jobs.get_mut(id).ok_or("it publishes for a job that was never added")?;
+        if !job.unpublished {
+            return Err("it publishes a result that was not waiting");
+        }
+        job.unpublished = false;
+        self.publishing.remove(&id);
+        self.health.unpublished.remove(&id);
+        Ok(())
+    }
+
+    fn fold_paused(&mut self, queue: QueueId, paused: bool) -> Result<(), &'static str> {
+        if !self.queues.contains(queue) {
+            return Err("it pauses or resumes a queue without a name");
+        }
+        self.queues.get_mut(queue).paused = paused;
+        Ok(())
+    }
+
+    fn scheduled(&self, now: Now, due: crate::Wall) -> State {
+        let wake = now.mono_at(due, self.config.limits.delay_ms_max);
+        State::Scheduled { due, wake: Some(wake) }
+    }
+}

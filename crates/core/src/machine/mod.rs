@@ -1,0 +1,300 @@
+//! The Machine routes: inputs to the parts, their decisions into records, records into state, and everything that
+//! depends on a record into the waiting room until the record is durable.
+//!
+//! **Invariant.** Durable state changes in [`fold`] alone, by a [`Record`] that has a sequence number; each record is
+//! handed out for persisting exactly once, in order; no output that depends on record `n` leaves before
+//! `Persisted { through >= n }`.
+
+mod attempts;
+mod fold;
+mod requests;
+mod start;
+
+pub use fold::Inconsistent;
+
+use crate::config::Config;
+use crate::health::{Health, Progress, Verdict};
+use crate::ids::{JobId, KeyHash, QueueId, RequestId, Seq};
+use crate::job::{Counts, Job, PayloadRef, State, StateName};
+use crate::queue::Queues;
+use crate::table::Table;
+use crate::time::{Mono, Now};
+use crate::vocabulary::{Attempt, Input, Output, Record, Reply, StopLevel};
+use crate::worker::{Phase, Workers};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// The state of the whole pipeline and the rules by which it changes.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    config: Config,
+    jobs: Table,
+    /// Keys live apart from jobs: an item is known for as long as its key is.
+    keys: BTreeMap<KeyHash, Known>,
+    queues: Queues,
+    workers: Workers,
+    health: Health,
+    /// Jobs whose result is on record but not at its destination, and when to try (again).
+    publishing: BTreeMap<JobId, Option<Mono>>,
+    last_job: JobId,
+    last_seq: Seq,
+    durable: Seq,
+    /// What waits for a record to become durable, in the order of the records.
+    withheld: VecDeque<(Seq, Output)>,
+    outputs: VecDeque<Output>,
+    stopping: StopLevel,
+    stopped: bool,
+    space: bool,
+    /// When a queue may start again after the system ran out of resources.
+    starts_held_until: Option<Mono>,
+    /// Queues whose last attempt was short, so that journaling ahead pays.
+    short: BTreeSet<QueueId>,
+}
+
+/// What a key stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Known {
+    job: JobId,
+    digest: u64,
+}
+
+/// A queue as status and tables show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueView<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its jobs by state.
+    pub counts: Counts,
+    /// No starts by request.
+    pub paused: bool,
+    /// In the configuration, not only in the journal.
+    pub configured: bool,
+    /// Its movement.
+    pub progress: Progress,
+}
+
+impl Machine {
+    /// A Machine that knows nothing yet. Replay the journal into it, then call [`Machine::resume`].
+    pub fn new(config: Config) -> Machine {
+        Machine {
+            jobs: Table::default(),
+            keys: BTreeMap::new(),
+            queues: Queues::new(&config.queues),
+            workers: Workers::default(),
+            health: Health::new(config.sources),
+            publishing: BTreeMap::new(),
+            last_job: JobId(0),
+            last_seq: Seq(0),
+            durable: Seq(0),
+            withheld: VecDeque::new(),
+            outputs: VecDeque::new(),
+            stopping: StopLevel::Run,
+            stopped: false,
+            space: true,
+            starts_held_until: None,
+            short: BTreeSet::new(),
+            config,
+        }
+    }
+
+    /// Takes one input. Drain [`Machine::poll`] to `None` afterwards.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        match input {
+            Input::Submit { request, job } => self.submit(now, request, job),
+            Input::Cancel { request, job } => self.cancel(now, request, job),
+            Input::Redrive { request, job } => self.redrive(now, request, job),
+            Input::Pause { request, queue } => self.pause(now, request, queue, true),
+            Input::Resume { request, queue } => self.pause(now, request, queue, false),
+            Input::Persisted { through } => self.persisted(now, through),
+            Input::Space { available } => self.space(available),
+            Input::Spawned { job, attempt } => self.spawned(now, job, attempt),
+            Input::SpawnFailed { job, attempt, failure } => self.spawn_failed(now, job, attempt, failure),
+            Input::Ended { job, attempt, outcome, result, gone } => {
+                self.ended(now, job, attempt, outcome, result, gone);
+            }
+            Input::Gone { job, attempt } => self.gone(now, job, attempt),
+            Input::Published { job } => self.published(now, job),
+            Input::PublishFailed { job } => self.publish_failed(now, job),
+            Input::Source { source, report } => self.health.source(source, report, now.mono),
+            Input::Tick => {}
+            Input::Stop(level) => self.stop(now, level),
+        }
+        self.run_timers(now);
+        self.start_all(now);
+        self.check_stopped();
+    }
+
+    /// The next decision, or `None` when all have been handed out.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When the next `Tick` is wanted, if nothing else comes before.
+    pub fn deadline(&self, now: Now) -> Option<Mono> {
+        let publish = self.publishing.values().flatten().min().copied();
+        [self.queues.deadline(now), self.workers.deadline(), publish, self.starts_held_until]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Tells where the record of a job just persisted or replayed lies on disk.
+    pub fn placed(&mut self, job: JobId, payload: PayloadRef) {
+        if let Some(job) = self.jobs.get_mut(job) {
+            job.payload = payload;
+        }
+    }
+
+    /// The queue of that name; made, without a configuration, if the journal knows a queue that the configuration does
+    /// not.
+    pub fn queue_named(&mut self, name: &str) -> QueueId {
+        self.queues.named(name)
+    }
+
+    /// The queue of that name, if there is one.
+    pub fn find_queue(&self, name: &str) -> Option<QueueId> {
+        self.queues.find(name)
+    }
+
+    /// The name of a queue.
+    pub fn queue_name(&self, queue: QueueId) -> &str {
+        &self.queues.get(queue).name
+    }
+
+    /// All queues.
+    pub fn queues(&self) -> impl Iterator<Item = QueueView<'_>> {
+        self.queues.ids().map(|id| {
+            let queue = self.queues.get(id);
+            QueueView {
+                name: &queue.name,
+                counts: queue.counts,
+                paused: queue.paused,
+                configured: queue.config.is_some(),
+                progress: self.health.queue(id),
+            }
+        })
+    }
+
+    /// A job.
+    pub fn job(&self, id: JobId) -> Option<&Job> {
+        self.jobs.get(id)
+    }
+
+    /// All jobs in order of arrival.
+    pub fn jobs(&self) -> impl Iterator<Item = (JobId, &Job)> {
+        self.jobs.iter()
+    }
+
+    /// The name of a job's state as users see it.
+    pub fn state_name(&self, id: JobId, job: &Job) -> StateName {
+        match job.state {
+            State::Scheduled { .. } => StateName::Scheduled,
+            State::Ready | State::Reserved { .. } => StateName::Ready,
+            State::Running { .. } => match self.workers.get(id).map(|run| run.phase) {
+                Some(Phase::Leftover { .. } | Phase::Lingering { .. }) => StateName::Unknown,
+                Some(_) | None => StateName::Running,
+            },
+            State::Succeeded => StateName::Succeeded,
+            State::Dead(_) => StateName::Dead,
+            State::Cancelled => StateName::Cancelled,
+        }
+    }
+
+    /// Whether an item with this key has made a job.
+    pub fn knows(&self, key: KeyHash) -> Option<JobId> {
+        self.keys.get(&key).map(|known| known.job)
+    }
+
+    /// Every attempt that holds a slot.
+    pub fn attempts(&self) -> impl Iterator<Item = (JobId, Attempt)> {
+        self.workers.iter().map(|(job, run)| (job, run.attempt))
+    }
+
+    /// Nothing to do and nothing under way: no job that may still run, no attempt, no result to publish, nothing to
+    /// persist. Jobs of a queue that is paused or not configured do not count: they wait for a person.
+    pub fn is_idle(&self) -> bool {
+        self.queues.waiting() == 0
+            && self.workers.len() == 0
+            && self.publishing.is_empty()
+            && self.durable == self.last_seq
+            && self.withheld.is_empty()
+    }
+
+    /// The last record decided.
+    pub fn last_seq(&self) -> Seq {
+        self.last_seq
+    }
+
+    /// The last record known to be durable.
+    pub fn durable_seq(&self) -> Seq {
+        self.durable
+    }
+
+    /// Whether the journal has room for more than completions.
+    pub fn has_space(&self) -> bool {
+        self.space
+    }
+
+    /// The judgement as of `now`.
+    pub fn verdict(&self, now: Now) -> Verdict {
+        self.health.verdict(now.mono, self.config.limits.stall_ms)
+    }
+
+    /// What the judgement is made from.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Decides a record: gives it a number, applies it, hands it out.
+    fn record(&mut self, now: Now, record: Record) -> Seq {
+        let seq = self.last_seq.next();
+        if let Err(inconsistent) = self.fold(now, seq, &record) {
+            panic!("decided a record that does not fit the state: {inconsistent}");
+        }
+        self.health.journal_waits(now.mono);
+        self.outputs.push_back(Output::Persist { seq, record });
+        seq
+    }
+
+    /// Hands out `output` once record `seq` is durable.
+    fn after(&mut self, seq: Seq, output: Output) {
+        if seq <= self.durable {
+            self.outputs.push_back(output);
+        } else {
+            let in_order = self.withheld.back().is_none_or(|(last, _)| *last <= seq);
+            assert!(in_order, "an output was withheld out of the order of its record {}", seq.0);
+            self.withheld.push_back((seq, output));
+        }
+    }
+
+    /// Answers once everything decided so far is durable.
+    fn reply(&mut self, request: RequestId, reply: Reply) {
+        self.after(self.last_seq, Output::Reply { request, reply });
+    }
+
+    fn persisted(&mut self, now: Now, through: Seq) {
+        assert!(through <= self.last_seq, "record {} was called durable before it was decided", through.0);
+        self.durable = self.durable.max(through);
+        self.health.journal_moved(self.durable < self.last_seq, now.mono);
+        while let Some((seq, _)) = self.withheld.front() {
+            if *seq > self.durable {
+                break;
+            }
+            if let Some((_, output)) = self.withheld.pop_front() {
+                self.released(now, output);
+            }
+        }
+    }
+
+    fn space(&mut self, available: bool) {
+        self.space = available;
+        self.health.no_space = !available;
+    }
+
+    fn check_stopped(&mut self) {
+        let nothing_alive = self.workers.len() == 0 && self.durable == self.last_seq && self.withheld.is_empty();
+        if self.stopping > StopLevel::Run && nothing_alive && !self.stopped {
+            self.stopped = true;
+            self.outputs.push_back(Output::Stopped);
+        }
+    }
+}

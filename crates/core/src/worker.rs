@@ -1,0 +1,182 @@
+//! Attempts: who occupies which slot, in which phase, until when.
+//!
+//! **Invariant.** A job has at most one attempt, an attempt one slot, and both are held until every process of the
+//! attempt is proved dead. So two attempts of one job never overlap, and a slot's files have one user.
+
+use crate::ids::{JobId, QueueId, Slot};
+use crate::job::Outcome;
+use crate::time::Mono;
+use crate::vocabulary::Attempt;
+use alloc::collections::{BTreeMap, BTreeSet};
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Workers {
+    attempts: BTreeMap<JobId, Run>,
+    slots: BTreeSet<Slot>,
+    /// Attempts that occupy a place in their queue, by queue: reservations do not.
+    busy: BTreeMap<QueueId, u16>,
+    timers: BTreeSet<(Mono, JobId)>,
+}
+
+/// An attempt and what is going on with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) attempt: Attempt,
+    pub(crate) phase: Phase,
+    /// When it was started.
+    pub(crate) since: Mono,
+    /// When the phase is to be looked at again.
+    timer: Option<Mono>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Journaled ahead, not executed.
+    Reserved,
+    /// To be executed once its record is durable.
+    Granted,
+    /// Being executed.
+    Starting,
+    /// Alive.
+    Running,
+    /// Asked to end.
+    Terminating(Ending),
+    /// Forced to end.
+    Killing(Ending),
+    /// Its command exited, but some process of it may be alive.
+    Lingering { outcome: Outcome, result: bool, ending: Ending },
+    /// From an earlier life of sprag, not proved dead; whether it is known to have been executed.
+    Leftover { executed: bool },
+}
+
+/// Why an attempt ended, if sprag ended it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Itself,
+    Timeout,
+    Cancel,
+    Stop,
+}
+
+impl Workers {
+    pub(crate) fn get(&self, job: JobId) -> Option<&Run> {
+        self.attempts.get(&job)
+    }
+
+    /// The attempt if it is the one meant: an answer that comes late is nobody's.
+    pub(crate) fn current(&self, job: JobId, number: u32) -> Option<Run> {
+        self.attempts.get(&job).filter(|run| run.attempt.number == number).copied()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (JobId, &Run)> {
+        self.attempts.iter().map(|(job, run)| (*job, run))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.attempts.len()
+    }
+
+    /// The lowest slot that nobody holds.
+    pub(crate) fn free_slot(&self) -> Option<Slot> {
+        (0..u16::MAX).map(Slot).find(|slot| !self.slots.contains(slot))
+    }
+
+    pub(crate) fn holds(&self, slot: Slot) -> bool {
+        self.slots.contains(&slot)
+    }
+
+    pub(crate) fn busy(&self, queue: QueueId) -> u16 {
+        self.busy.get(&queue).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn busy_total(&self) -> u64 {
+        self.busy.values().map(|n| u64::from(*n)).sum()
+    }
+
+    /// A new attempt takes its slot.
+    pub(crate) fn insert(&mut self, job: JobId, attempt: Attempt, phase: Phase) {
+        let slot_was_free = self.slots.insert(attempt.slot);
+        assert!(slot_was_free, "slot {} was given to job {} while taken", attempt.slot.0, job.0);
+        let old = self.attempts.insert(job, Run { attempt, phase, since: Mono(0), timer: None });
+        assert!(old.is_none(), "job {} got a second attempt beside a live one", job.0);
+        self.count(attempt.queue, phase, 1);
+    }
+
+    /// The attempt is over: its slot is free.
+    pub(crate) fn remove(&mut self, job: JobId) -> Option<Run> {
+        let run = self.attempts.remove(&job)?;
+        self.slots.remove(&run.attempt.slot);
+        self.disarm(job, run.timer);
+        self.count(run.attempt.queue, run.phase, -1);
+        Some(run)
+    }
+
+    /// Moves the attempt to another phase, to be looked at again at `timer`.
+    pub(crate) fn set(&mut self, job: JobId, phase: Phase, timer: Option<Mono>) {
+        let Some(run) = self.attempts.get_mut(&job) else { return };
+        let (old_phase, old_timer, queue) = (run.phase, run.timer, run.attempt.queue);
+        run.phase = phase;
+        run.timer = timer;
+        self.disarm(job, old_timer);
+        self.timers.extend(timer.map(|at| (at, job)));
+        self.count(queue, old_phase, -1);
+        self.count(queue, phase, 1);
+    }
+
+    pub(crate) fn set_since(&mut self, job: JobId, since: Mono) {
+        if let Some(run) = self.attempts.get_mut(&job) {
+            run.since = since;
+        }
+    }
+
+    /// An attempt whose time has come to be looked at.
+    pub(crate) fn due(&self, now: Mono) -> Option<JobId> {
+        self.timers.first().filter(|(at, _)| *at <= now).map(|(_, job)| *job)
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Mono> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    fn disarm(&mut self, job: JobId, timer: Option<Mono>) {
+        if let Some(at) = timer {
+            self.timers.remove(&(at, job));
+        }
+    }
+
+    fn count(&mut self, queue: QueueId, phase: Phase, by: i16) {
+        if phase.is_busy() {
+            let busy = self.busy.entry(queue).or_insert(0);
+            *busy = busy.checked_add_signed(by).unwrap_or(0);
+        }
+    }
+}
+
+impl Phase {
+    /// Whether it occupies a place in its queue.
+    pub(crate) fn is_busy(self) -> bool {
+        match self {
+            Phase::Reserved => false,
+            Phase::Granted
+            | Phase::Starting
+            | Phase::Running
+            | Phase::Terminating(_)
+            | Phase::Killing(_)
+            | Phase::Lingering { .. }
+            | Phase::Leftover { .. } => true,
+        }
+    }
+
+    /// Whether waiting for it is in order: a live command may take as long as its timeout allows.
+    pub(crate) fn is_alive(self) -> bool {
+        match self {
+            Phase::Running | Phase::Terminating(_) => true,
+            Phase::Reserved
+            | Phase::Granted
+            | Phase::Starting
+            | Phase::Killing(_)
+            | Phase::Lingering { .. }
+            | Phase::Leftover { .. } => false,
+        }
+    }
+}
