@@ -1,1 +1,7 @@
-//! runtime
+//! The driver and its tokio adapter.
+//!
+//! **Invariant.** The driver is synchronous and never waits; whatever can take long is a [`task`] that runs off the loop
+//! and comes back as an event. The tokio adapter and the simulator feed the very same driver.
+
+pub mod pipeline;
+pub mod seams;

@@ -1,0 +1,254 @@
+//! The pipeline as the user wrote it, checked: queues, sources, services, and where everything lies.
+//!
+//! **Invariant.** A value of these types is valid: names are unique, every source's queue exists, commands are not
+//! empty, paths stand under or beside [`Pipeline::dir`]. The parser of `sprag.toml` makes them, nothing else changes
+//! them.
+
+use sprag_core::{KeyHash, Limits, QueueConfig, Slot};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// Everything a run needs to know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pipeline {
+    /// The folder that holds `sprag.toml`. Commands run here; relative paths start here.
+    pub dir: PathBuf,
+    /// The queues, in the order of the file.
+    pub queues: Vec<QueueSpec>,
+    /// The sources, in the order of the file.
+    pub sources: Vec<SourceSpec>,
+    /// The services, in the order of the file.
+    pub services: Vec<ServiceSpec>,
+    /// Names of the environment variables that commands inherit beside the `SPRAG_*` ones.
+    pub env_allow: Vec<String>,
+    /// Bounds of the Machine.
+    pub limits: Limits,
+    /// On SIGTERM, attempts may go on for so long before they are ended.
+    pub stop_timeout_ms: u64,
+}
+
+/// A queue: the Machine's policy, and what the Machine need not know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueueSpec {
+    /// Name, places, timeout, retry.
+    pub policy: QueueConfig,
+    /// Program and arguments. No shell is involved unless the user names one.
+    pub command: Vec<String>,
+    /// Where a result goes, relative to [`Pipeline::dir`]; `{key}` and `{job}` are filled in.
+    pub output: Option<String>,
+}
+
+/// A watched path that feeds a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceSpec {
+    /// The path, relative to [`Pipeline::dir`].
+    pub path: PathBuf,
+    /// What is read there.
+    pub format: Format,
+    /// The queue its items go to.
+    pub queue: String,
+    /// JSON pointer (RFC 6901) to an item's key; without it the key is a hash of the item.
+    pub key: Option<String>,
+}
+
+/// What a source holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON array; each element is an item.
+    JsonArray,
+}
+
+/// A process that sprag keeps beside the jobs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceSpec {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Whether it is started again.
+    pub kind: ServiceKind,
+}
+
+/// Whether a service is started again when it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceKind {
+    /// Runs once at each start of sprag.
+    Oneshot,
+    /// Is started again, with a capped backoff.
+    Keep,
+}
+
+/// Names inside the state folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateDir(PathBuf);
+
+impl Pipeline {
+    /// The folder that holds all runtime files.
+    pub fn state(&self) -> StateDir {
+        StateDir::of(&self.dir)
+    }
+
+    /// The queue of that name.
+    pub fn queue(&self, name: &str) -> Option<&QueueSpec> {
+        self.queues.iter().find(|queue| &*queue.policy.name == name)
+    }
+}
+
+impl StateDir {
+    /// The state folder of the pipeline in `dir`.
+    pub fn of(dir: &Path) -> StateDir {
+        StateDir(dir.join(".sprag"))
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Journal segments and snapshots.
+    pub fn journal(&self) -> PathBuf {
+        self.0.join("journal")
+    }
+
+    /// The drop-box folders: files are written in `tmp`, renamed into `new`; what cannot be read goes to `rejected`.
+    pub fn inbox(&self, part: &str) -> PathBuf {
+        self.0.join("inbox").join(part)
+    }
+
+    /// The reusable files of the slots.
+    pub fn slots(&self) -> PathBuf {
+        self.0.join("slots")
+    }
+
+    /// The input of a slot's command, which carries the lock that proves death.
+    pub fn slot_input(&self, slot: Slot) -> PathBuf {
+        self.slots().join(format!("{}.in", slot.0))
+    }
+
+    /// What a slot's command writes to standard error, and to standard output unless that is the result.
+    pub fn slot_log(&self, slot: Slot) -> PathBuf {
+        self.slots().join(format!("{}.log", slot.0))
+    }
+
+    /// What a slot's command writes to standard output, when its queue has an `output`.
+    pub fn slot_output(&self, slot: Slot) -> PathBuf {
+        self.slots().join(format!("{}.out", slot.0))
+    }
+
+    /// The input of a service, with its lock.
+    pub fn service_input(&self, name: &str) -> PathBuf {
+        self.slots().join(format!("service-{}.in", file_name_of(name)))
+    }
+
+    /// What a service writes.
+    pub fn service_log(&self, name: &str) -> PathBuf {
+        self.slots().join(format!("service-{}.log", file_name_of(name)))
+    }
+
+    /// The folder of a job's kept output: one per thousand jobs.
+    pub fn attempts(&self, job: u64) -> PathBuf {
+        self.0.join("attempts").join(format!("{}", job / 1000))
+    }
+
+    /// An attempt's kept log.
+    pub fn attempt_log(&self, job: u64, attempt: u32) -> PathBuf {
+        self.attempts(job).join(format!("{job}.{attempt}.log"))
+    }
+
+    /// An attempt's result.
+    pub fn attempt_result(&self, job: u64, attempt: u32) -> PathBuf {
+        self.attempts(job).join(format!("{job}.{attempt}.result"))
+    }
+
+    /// The heartbeat.
+    pub fn status(&self) -> PathBuf {
+        self.0.join("status.json")
+    }
+
+    /// Held by the one writer.
+    pub fn lock(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+}
+
+/// The hash by which the Machine knows a key: over queue name and key text.
+pub fn key_hash(queue: &str, key: &str) -> KeyHash {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&(queue.len() as u64).to_le_bytes());
+    hasher.update(queue.as_bytes());
+    hasher.update(key.as_bytes());
+    KeyHash(first_16(&hasher.finalize()))
+}
+
+/// The digest by which the Machine tells payloads of one key apart.
+pub fn payload_digest(payload: &[u8]) -> u64 {
+    #[expect(clippy::cast_possible_truncation, reason = "half of the hash is taken on purpose")]
+    let low = first_16(&blake3::hash(payload)) as u64;
+    low
+}
+
+/// The key of an item that has none of its own: a hash of its bytes, in hexadecimal.
+pub fn item_key(item: &[u8]) -> String {
+    format!("{:032x}", first_16(&blake3::hash(item)))
+}
+
+fn first_16(hash: &blake3::Hash) -> u128 {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash.as_bytes()[..16]);
+    u128::from_be_bytes(bytes)
+}
+
+/// Where the result of a job goes: the queue's `output` with `{key}` and `{job}` filled in, under `dir`.
+pub fn destination(dir: &Path, output: &str, job: u64, key: Option<&str>) -> PathBuf {
+    let key = key.map_or_else(|| job.to_string(), file_name_of);
+    dir.join(output.replace("{key}", &key).replace("{job}", &job.to_string()))
+}
+
+/// A key as a file name: what is not a plain character is percent-encoded, so two keys never share a name and none
+/// leaves its folder. A long one is cut and ends in its hash.
+pub fn file_name_of(key: &str) -> String {
+    const PLAIN_MAX: usize = 120;
+    let mut name = String::new();
+    for byte in key.bytes() {
+        let plain = byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' || (byte == b'.' && !name.is_empty());
+        if plain {
+            name.push(char::from(byte));
+        } else {
+            let _ = write!(name, "%{byte:02X}");
+        }
+    }
+    if name.len() > PLAIN_MAX {
+        name.truncate(PLAIN_MAX - 33);
+        let _ = write!(name, "~{}", item_key(key.as_bytes()));
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_never_leaves_its_folder_and_never_shares_a_name() {
+        assert_eq!(file_name_of("idea-7.b"), "idea-7.b");
+        assert_eq!(file_name_of("../../etc/passwd"), "%2E.%2F..%2Fetc%2Fpasswd");
+        assert_eq!(file_name_of(".."), "%2E.");
+        assert_ne!(file_name_of("a/b"), file_name_of("a%2Fb"));
+        let (long, longer) = ("x".repeat(300), "x".repeat(301));
+        assert_ne!(file_name_of(&long), file_name_of(&longer));
+        assert!(file_name_of(&long).len() <= 120);
+    }
+
+    #[test]
+    fn the_same_key_in_two_queues_is_two_keys() {
+        assert_ne!(key_hash("a", "bc"), key_hash("ab", "c"));
+        assert_eq!(key_hash("a", "bc"), key_hash("a", "bc"));
+    }
+
+    #[test]
+    fn a_destination_is_filled_in() {
+        let dir = Path::new("/p");
+        assert_eq!(destination(dir, "out/{key}.json", 7, Some("a/b")), Path::new("/p/out/a%2Fb.json"));
+        assert_eq!(destination(dir, "out/{job}-{key}", 7, None), Path::new("/p/out/7-7"));
+    }
+}
