@@ -51,7 +51,7 @@ pub struct Metadata {
 /// There is no `Send` bound here: the simulated file system lives on one thread.
 pub trait Fs: Clone {
     /// An open file.
-    type File: File;
+    type File: File + std::fmt::Debug;
 
     /// Opens a file.
     fn open(&self, path: &Path, how: Open) -> io::Result<Self::File>;

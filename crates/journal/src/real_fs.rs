@@ -108,7 +108,8 @@ impl File for RealFile {
     }
 
     fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
-        match rustix::fs::fallocate(&self.0, FallocateFlags::KEEP_SIZE, offset, len) {
+        let reserve = || rustix::fs::fallocate(&self.0, FallocateFlags::KEEP_SIZE, offset, len);
+        match rustix::io::retry_on_intr(reserve) {
             Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
             Err(e) => Err(e.into()),
         }
@@ -120,11 +121,12 @@ impl File for RealFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        // Not the standard library's: that one tries again after an interruption, and no sync of ours is tried twice.
+        Ok(rustix::fs::fdatasync(&self.0)?)
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        self.0.sync_all()
+        Ok(rustix::fs::fsync(&self.0)?)
     }
 }
 

@@ -1,0 +1,314 @@
+//! Snapshots: what the journal's records add up to at one position, as a file of JSON lines. A cache, never the truth.
+//!
+//! Invariants: a snapshot has its name only after it was synced, read again and found right; it covers a position that was
+//! committed before; segments are removed only when two such snapshots are durable, and only those before the older one,
+//! so that the newest may be lost or damaged and the state is still the same.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::JournalError;
+use crate::framer::FRAME_BYTES_CAP;
+use crate::fs::{File, Fs, Open, read_full_at, write_atomic};
+use crate::index::{self, Entry, Index, Names};
+use crate::line::{CLOSE, FORMAT_VERSION, Position, QueueId, Sum, Words};
+use crate::names;
+use crate::scan::check_end;
+
+const CHUNK_BYTES: usize = 1024 * 1024;
+const HEADER_BYTES_MAX: usize = 160;
+const END_BYTES_MAX: usize = 400;
+
+pub(crate) fn header_text(queue: QueueId, seq: u64) -> String {
+    format!("{{\"snapshot\":{{\"version\":{FORMAT_VERSION},\"queue\":\"{queue}\",\"seq\":{seq}}}}}\n")
+}
+
+/// The closing line up to its checksum.
+pub(crate) fn end_text(lines: u64, covers: &Position) -> String {
+    let Position { segment, offset, seq, chain, epoch } = covers;
+    format!(
+        "{{\"end\":{{\"lines\":{lines},\"seq\":{seq},\"segment\":{segment},\"offset\":{offset},\"epoch\":{epoch},\
+         \"chain\":\"{chain}\",\"sum\":\""
+    )
+}
+
+struct Header {
+    queue: QueueId,
+    seq: u64,
+    len: usize,
+}
+
+/// The version, and the header itself when it is one of ours.
+fn read_header(bytes: &[u8]) -> Option<(u64, Option<Header>)> {
+    let mut words = Words(bytes);
+    words.literal(b"{\"snapshot\":{\"version\":")?;
+    let version = words.number()?;
+    let mut fields = || {
+        words.literal(b",\"queue\":\"")?;
+        let queue = QueueId(words.hex()?);
+        words.literal(b"\",\"seq\":")?;
+        let seq = words.number()?;
+        words.literal(b"}}\n")?;
+        Some(Header { queue, seq, len: bytes.len() - words.0.len() })
+    };
+    Some((version, fields()))
+}
+
+/// Lines, position, checksum, and how much of the line the checksum covers.
+fn read_end(line: &[u8]) -> Option<(u64, Position, Sum, usize)> {
+    let mut words = Words(line);
+    words.literal(b"{\"end\":{\"lines\":")?;
+    let lines = words.number()?;
+    words.literal(b",\"seq\":")?;
+    let seq = words.number()?;
+    words.literal(b",\"segment\":")?;
+    let segment = u32::try_from(words.number()?).ok()?;
+    words.literal(b",\"offset\":")?;
+    let offset = words.number()?;
+    words.literal(b",\"epoch\":")?;
+    let epoch = words.number()?;
+    words.literal(b",\"chain\":\"")?;
+    let chain = Sum(words.hex()?);
+    words.literal(b"\",\"sum\":\"")?;
+    let covered = line.len() - words.0.len();
+    let sum = Sum(words.hex()?);
+    words.last(CLOSE)?;
+    Some((lines, Position { segment, offset, seq, chain, epoch }, sum, covered))
+}
+
+/// Takes a line of a snapshot: its offset in bytes, and the line without its newline. An error says why it is useless.
+pub type OnLine<'a> = dyn FnMut(u64, &[u8]) -> Result<(), String> + 'a;
+
+/// A snapshot that was read and checked as a whole.
+#[derive(Debug)]
+pub struct Snapshot<F: Fs> {
+    fs: F,
+    path: PathBuf,
+    file: F::File,
+    queue: QueueId,
+    covers: Position,
+    lines: u64,
+    lines_from: u64,
+    lines_to: u64,
+    sum: Sum,
+}
+
+impl<F: Fs> Snapshot<F> {
+    /// Opens a snapshot and checks every byte of its lines (not its index).
+    pub(crate) fn open(fs: &F, path: &Path, seq: u64) -> Result<Snapshot<F>, JournalError> {
+        let damaged = |offset: u64, what: &str| Err(JournalError::corrupt(path, offset, seq, what));
+        let read = || JournalError::io("read", path);
+        let file = fs.open(path, Open::Read).map_err(JournalError::io("open", path))?;
+        let len = file.len().map_err(read())?;
+        let mut head = [0; HEADER_BYTES_MAX];
+        let n = read_full_at(&file, &mut head, 0).map_err(read())?;
+        let header = match read_header(&head[..n]) {
+            Some((FORMAT_VERSION, Some(header))) => header,
+            Some((version, _)) if version != FORMAT_VERSION => {
+                return Err(JournalError::Version { file: path.to_owned(), version });
+            }
+            Some(_) | None => return damaged(0, "the first line is not a snapshot's header"),
+        };
+        let (queue, lines_from) = (header.queue, header.len as u64);
+        let tail_at = len.saturating_sub(END_BYTES_MAX as u64).max(lines_from);
+        let mut tail = vec![0; (len - tail_at) as usize];
+        let n = read_full_at(&file, &mut tail, tail_at).map_err(read())?;
+        tail.truncate(n);
+        let before_last = tail.iter().rev().skip(1).position(|b| *b == b'\n');
+        let line_start = before_last.map_or(0, |back| tail.len() - 1 - back);
+        let Some((lines, covers, sum, covered)) = read_end(&tail[line_start..]) else {
+            return damaged(tail_at + line_start as u64, "the snapshot does not end with a closing line");
+        };
+        let lines_to = tail_at + line_start as u64;
+        let hash = index::hash_range(&file, lines_to + covered as u64).map_err(read())?;
+        if hash.map(|h| Sum::cut(&h)) != Some(sum) {
+            return damaged(0, "the snapshot's checksum does not hold");
+        }
+        if covers.seq != seq || header.seq != seq {
+            return damaged(0, "the snapshot's name is not that of the position it covers: it was renamed or copied");
+        }
+        Ok(Snapshot { fs: fs.clone(), path: path.to_owned(), file, queue, covers, lines, lines_from, lines_to, sum })
+    }
+
+    /// The position in the journal up to which it covers the records.
+    pub fn covers(&self) -> Position {
+        self.covers
+    }
+
+    /// The queue it belongs to.
+    pub fn queue(&self) -> QueueId {
+        self.queue
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many lines it has, without the first and the last.
+    pub fn lines(&self) -> u64 {
+        self.lines
+    }
+
+    /// Its checksum.
+    pub fn sum(&self) -> Sum {
+        self.sum
+    }
+
+    /// Hands out every line with its offset, in order; an error of the callback ends it.
+    pub fn for_each_line(&self, on_line: &mut OnLine<'_>) -> Result<(), JournalError> {
+        let damaged = |offset, what: String| JournalError::corrupt(&self.path, offset, self.covers.seq, what);
+        let mut buffer = Vec::new();
+        let mut offset = self.lines_from;
+        while offset < self.lines_to {
+            let at = buffer.len();
+            let left = self.lines_to - offset - at as u64;
+            buffer.resize(at + CHUNK_BYTES.min(usize::try_from(left).unwrap_or(CHUNK_BYTES)), 0);
+            let n = read_full_at(&self.file, &mut buffer[at..], offset + at as u64)
+                .map_err(JournalError::io("read", &self.path))?;
+            buffer.truncate(at + n);
+            let mut done = 0;
+            for newline in memchr::memchr_iter(b'\n', &buffer) {
+                let line_at = offset + done as u64;
+                on_line(line_at, &buffer[done..newline]).map_err(|what| damaged(line_at, what))?;
+                done = newline + 1;
+            }
+            let too_long = buffer.len() as u64 - done as u64 > FRAME_BYTES_CAP;
+            if n == 0 || too_long {
+                return Err(damaged(offset + done as u64, "a line does not end where it must".into()));
+            }
+            buffer.drain(..done);
+            offset += done as u64;
+        }
+        Ok(())
+    }
+
+    /// The index. When it is missing or damaged it is built from the lines and written again: `entry` gives a line's entry,
+    /// if it is one of a job.
+    pub fn index(
+        &self,
+        entry: &mut dyn FnMut(&[u8], &mut Names) -> Option<Entry>,
+    ) -> Result<Index<F::File>, JournalError> {
+        let path = index::path_of(&self.path);
+        match self.fs.open(&path, Open::Read) {
+            Ok(file) => {
+                if let Some(index) = Index::load(file, self.sum).map_err(JournalError::io("read", &path))? {
+                    return Ok(index);
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(JournalError::io("open", &path)(e)),
+        }
+        self.rebuild_index(&path, entry)?;
+        let file = self.fs.open(&path, Open::Read).map_err(JournalError::io("open", &path))?;
+        let index = Index::load(file, self.sum).map_err(JournalError::io("read", &path))?;
+        index.ok_or_else(|| JournalError::corrupt(&path, 0, self.covers.seq, "an index just written reads differently"))
+    }
+
+    fn rebuild_index(
+        &self,
+        path: &Path,
+        entry: &mut dyn FnMut(&[u8], &mut Names) -> Option<Entry>,
+    ) -> Result<(), JournalError> {
+        let mut names = Names::default();
+        let mut entries = Vec::new();
+        self.for_each_line(&mut |offset, line| {
+            entries.extend(entry(line, &mut names).map(|e| e.at(offset, line)));
+            Ok(())
+        })?;
+        entries.sort_unstable_by_key(|e| e.job);
+        let mut bytes: Vec<u8> = entries.iter().flat_map(|e| e.to_bytes()).collect();
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&bytes);
+        bytes.extend(index::ending(&names, entries.len() as u64, self.sum, hasher));
+        write_atomic(&self.fs, path, &bytes).map_err(JournalError::io("write", path))
+    }
+
+    /// The line of an entry of its index.
+    pub fn line(&self, entry: &Entry) -> Result<Vec<u8>, JournalError> {
+        let damaged = |what: &str| Err(JournalError::corrupt(&self.path, entry.offset, self.covers.seq, what));
+        if u64::from(entry.len) > FRAME_BYTES_CAP {
+            return damaged("an entry of the index names a line longer than any can be");
+        }
+        let mut line = vec![0; entry.len as usize];
+        let n = read_full_at(&self.file, &mut line, entry.offset).map_err(JournalError::io("read", &self.path))?;
+        if n < line.len() || index::line_check(&line) != entry.check {
+            return damaged("a line is not what it was when the index was made");
+        }
+        Ok(line)
+    }
+}
+
+/// The newest snapshot that is right, and the errors of newer ones.
+pub(crate) fn newest<F: Fs>(fs: &F, root: &Path) -> Result<(Option<Snapshot<F>>, Vec<JournalError>), JournalError> {
+    newest_before(fs, root, u64::MAX)
+}
+
+fn newest_before<F: Fs>(
+    fs: &F,
+    root: &Path,
+    seq_end: u64,
+) -> Result<(Option<Snapshot<F>>, Vec<JournalError>), JournalError> {
+    let mut damaged = Vec::new();
+    for seq in names::list_snapshots(fs, root)?.into_iter().rev().filter(|seq| *seq < seq_end) {
+        match Snapshot::open(fs, &root.join(names::snapshot(seq)), seq) {
+            Ok(snapshot) => return Ok((Some(snapshot), damaged)),
+            Err(e @ JournalError::Corrupt { .. }) => damaged.push(e),
+            Err(e @ (JournalError::Version { .. } | JournalError::Missing { .. } | JournalError::Io { .. })) => {
+                return Err(e);
+            }
+        }
+    }
+    Ok((None, damaged))
+}
+
+/// What [`prune`] removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// The files, in the order they were removed.
+    pub removed: Vec<PathBuf>,
+}
+
+/// Removes what two durable snapshots make needless: with `newest` just written, the one before it and all segments from
+/// its position on are kept; older snapshots and segments, and what was left over by unfinished ones, go.
+///
+/// An older snapshot that does not fit the journal is an error, and then nothing is removed.
+pub fn prune<F: Fs>(fs: &F, root: &Path, newest: &Snapshot<F>) -> Result<Pruned, JournalError> {
+    let dir = names::journal_dir(root);
+    let mut pruned = Pruned::default();
+    // The names of both snapshots are durable before anything that they replace goes.
+    fs.sync_dir(root).map_err(JournalError::io("sync", root))?;
+    check_end(fs, &dir, newest.covers())?;
+    let (older, _) = newest_before(fs, root, newest.covers().seq)?;
+    let Some(older) = older else { return Ok(pruned) };
+    check_end(fs, &dir, older.covers())?;
+    let mut remove = |path: PathBuf| match fs.remove(&path) {
+        Ok(()) => {
+            pruned.removed.push(path);
+            Ok(())
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(JournalError::io("remove", &path)(e)),
+    };
+    let old_snapshots = names::list_snapshots(fs, root)?;
+    for seq in old_snapshots.into_iter().filter(|seq| *seq < older.covers().seq) {
+        remove(root.join(names::snapshot(seq)))?;
+        remove(root.join(names::index(seq)))?;
+    }
+    for name in fs.list(root).map_err(JournalError::io("list", root))? {
+        let name = name.to_string_lossy();
+        if name.starts_with("snapshot-") && name.ends_with(".tmp") {
+            remove(root.join(name.as_ref()))?;
+        }
+    }
+    fs.sync_dir(root).map_err(JournalError::io("sync", root))?;
+    let first_kept = older.covers().segment;
+    for name in fs.list(&dir).map_err(JournalError::io("list", &dir))? {
+        let number = names::segment_number(&name).or_else(|| names::torn_segment(&name));
+        if number.is_some_and(|n| n < first_kept) {
+            remove(dir.join(name))?;
+        }
+    }
+    fs.sync_dir(&dir).map_err(JournalError::io("sync", &dir))?;
+    Ok(pruned)
+}
