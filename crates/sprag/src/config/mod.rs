@@ -1,0 +1,171 @@
+//! `sprag.toml`: what the user wrote becomes a [`Pipeline`], or an error that names the place.
+//!
+//! **Invariant.** Strict: a key, placeholder or word that is not known is an error, never passed over; every error says
+//! in which file, line and column, what was found and what was meant. A [`Pipeline`] made here keeps the promises of
+//! its own documentation. Nothing else reads `sprag.toml`.
+
+mod document;
+mod duration;
+mod queue;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use document::{ConfigError, nearest};
+pub(crate) use duration::parse_ms as duration_ms;
+
+use document::{Document, Entry, Named, Section};
+use sprag_core::Limits;
+use sprag_runtime::pipeline::{Format, Pipeline, ServiceKind, ServiceSpec, SourceSpec};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// The name of the configuration file.
+pub(crate) const FILE: &str = "sprag.toml";
+/// A longer file is refused.
+const BYTES_MAX: usize = 1 << 20;
+/// More queues, sources or services of one kind are refused.
+const TABLES_MAX: usize = 1_000;
+/// More attempts at once are refused, per queue and in total.
+const CONCURRENCY_MAX: u64 = 1_000;
+/// Attempts may go on for so long after a stop, unless `[run] stop_timeout` says otherwise.
+const STOP_TIMEOUT_MS: u64 = 10_000;
+/// What commands inherit unless `[run] env` says otherwise.
+const ENV_DEFAULT: [&str; 7] = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER"];
+
+/// Reads the configuration of the pipeline in `dir`.
+pub(crate) fn load(dir: &Path) -> Result<Pipeline, ConfigError> {
+    let path = if dir == Path::new(".") { FILE.into() } else { dir.join(FILE) };
+    let dir = match dir.canonicalize() {
+        Ok(canonical) if canonical.is_dir() => canonical,
+        Ok(_) => return Err(ConfigError::file(dir, "it is not a folder")),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(ConfigError::file(dir, "there is no such folder"));
+        }
+        Err(error) => return Err(ConfigError::file(dir, error)),
+    };
+    let bytes = std::fs::read(&path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => ConfigError::file(&path, "there is no such file")
+            .mend(format!("name a folder that holds a {FILE}, or write one; docs/examples/ideas shows how")),
+        _ => ConfigError::file(&path, error),
+    })?;
+    if bytes.len() > BYTES_MAX {
+        return Err(ConfigError::file(&path, format!("it has {} bytes, more than {BYTES_MAX}", bytes.len())));
+    }
+    parse(dir, &path, &bytes)
+}
+
+/// Reads `bytes` as the configuration of the pipeline in `dir`; `file` is what errors call it.
+fn parse(dir: PathBuf, file: &Path, bytes: &[u8]) -> Result<Pipeline, ConfigError> {
+    let doc = Document::new(file, bytes)?;
+    let table = doc.parse()?;
+    let top = Section::new(&doc, String::new(), 0..0, &table, &["run", "queue", "source", "service"])?;
+
+    let mut queues = Vec::new();
+    for named in top.named_tables("queue")? {
+        queues.push(queue::read(&doc, named)?);
+    }
+    queue::check_outputs(&queues)?;
+    let queues: Vec<_> = queues.into_iter().map(|queue| queue.spec).collect();
+
+    let mut sources: Vec<SourceSpec> = Vec::new();
+    for (span, table) in top.listed_tables("source")? {
+        let section =
+            Section::new(&doc, "[[source]]".into(), span.clone(), table, &["path", "format", "queue", "key"])?;
+        let source = read_source(&section, &queues.iter().map(|queue| &*queue.policy.name).collect::<Vec<_>>())?;
+        if sources.iter().any(|other| other.path == source.path && other.queue == source.queue) {
+            let what = format!("`{}` feeds the queue `{}` twice", source.path.display(), source.queue);
+            return Err(doc.error(span, what).mend("take one of the two [[source]] tables out"));
+        }
+        sources.push(source);
+    }
+
+    let mut services = Vec::new();
+    for Named { name, span, table } in top.named_tables("service")? {
+        let section = Section::new(&doc, format!("[service.{name}]"), span, table, &["command", "kind"])?;
+        services.push(read_service(&section, name)?);
+    }
+
+    if queues.is_empty() && services.is_empty() {
+        return Err(
+            ConfigError::file(file, "it has no queue and no service").mend("add a table [queue.NAME] with a `command`")
+        );
+    }
+    let mut pipeline = Pipeline {
+        dir,
+        queues,
+        sources,
+        services,
+        env_allow: ENV_DEFAULT.map(String::from).into(),
+        limits: Limits::default(),
+        stop_timeout_ms: STOP_TIMEOUT_MS,
+    };
+    if let Some(run) = top.get("run") {
+        let (span, table) = run.table("[run]")?;
+        let section = Section::new(&doc, "[run]".into(), span, table, &["concurrency", "stop_timeout", "env"])?;
+        read_run(&section, &mut pipeline)?;
+    }
+    Ok(pipeline)
+}
+
+fn read_run(section: &Section<'_>, pipeline: &mut Pipeline) -> Result<(), ConfigError> {
+    if let Some(entry) = section.get("concurrency") {
+        pipeline.limits.running_max = entry.small(1, CONCURRENCY_MAX)?;
+    }
+    if let Some(entry) = section.get("stop_timeout") {
+        pipeline.stop_timeout_ms = entry.duration_ms()?;
+    }
+    if let Some(entry) = section.get("env") {
+        pipeline.env_allow = Vec::new();
+        for (span, name) in entry.strings()? {
+            if name.is_empty() || name.contains(['=', '\0']) {
+                let what = format!("{} holds {name:?}, which is no name of a variable", entry.path());
+                return Err(entry.doc().error(span, what));
+            }
+            if name.starts_with("SPRAG_") {
+                let what = format!("{} holds `{name}`, but sprag sets the SPRAG_ variables itself", entry.path());
+                return Err(entry.doc().error(span, what).mend("take it out of the list"));
+            }
+            pipeline.env_allow.push(name);
+        }
+    }
+    Ok(())
+}
+
+fn read_source(section: &Section<'_>, queues: &[&str]) -> Result<SourceSpec, ConfigError> {
+    let path = section.need("path", "path = \"ideas_log.json\"")?;
+    let file = path.filled_string()?;
+    let format = section.need("format", "format = \"json-array\"")?;
+    let format = format.word(&[("json-array", Format::JsonArray)])?;
+    let queue_entry = section.need("queue", "queue = \"NAME\"")?;
+    let queue = queue_entry.filled_string()?;
+    if !queues.contains(&&*queue) {
+        let known = queues.join(", ");
+        let what = format!("{} is `{queue}`, but there is no [queue.{queue}]", queue_entry.path());
+        let what = what + &document::did_you_mean(&queue, queues.iter().copied());
+        let mend = if known.is_empty() { "add the queue".into() } else { format!("queues here: {known}") };
+        return Err(queue_entry.error(what).mend(mend));
+    }
+    let key = section.get("key").map(|entry| pointer(&entry)).transpose()?;
+    Ok(SourceSpec { path: file.into(), format, queue, key })
+}
+
+/// A JSON pointer (RFC 6901) other than the empty one.
+fn pointer(entry: &Entry<'_>) -> Result<String, ConfigError> {
+    let text = entry.string()?;
+    if !text.starts_with('/') {
+        let what = format!("{} is {text:?}, which is no JSON pointer: it must begin with `/`", entry.path());
+        return Err(entry.error(what).mend(format!("write key = \"/{text}\"")));
+    }
+    if text.split('~').skip(1).any(|rest| !rest.starts_with(['0', '1'])) {
+        let what = format!("{} is {text:?}, which is no JSON pointer: after `~` must come 0 or 1", entry.path());
+        return Err(entry.error(what).mend("write ~0 for `~` and ~1 for `/` inside a name"));
+    }
+    Ok(text)
+}
+
+fn read_service(section: &Section<'_>, name: String) -> Result<ServiceSpec, ConfigError> {
+    let command = section.need("command", "command = [\"sh\", \"producer.sh\"]")?.command()?;
+    let kind = section.need("kind", "kind = \"oneshot\", or \"keep\" for one that is started again")?;
+    let kind = kind.word(&[("oneshot", ServiceKind::Oneshot), ("keep", ServiceKind::Keep)])?;
+    Ok(ServiceSpec { name, command, kind })
+}
