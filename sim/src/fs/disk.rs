@@ -1,0 +1,380 @@
+//! The two states of the simulated disk, and what lies between them.
+//!
+//! Invariant: the cached state is the durable one with all pending changes applied in order, except for what a failed sync
+//! dropped.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use sprag_journal::fs::Open;
+
+use super::image::Image;
+use super::{errno, error};
+
+const BLOCK_BYTES: u64 = 4096;
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Node {
+    Dir,
+    File(usize),
+}
+
+/// A change of one file that is not durable yet.
+#[derive(Clone, Debug)]
+pub(super) enum DataOp {
+    Write {
+        offset: u64,
+        bytes: Rc<[u8]>,
+    },
+    /// A write made the file at least this long.
+    Grow(u64),
+    /// The length was set; what lay beyond is gone.
+    SetLen(u64),
+}
+
+/// A change of names that is not durable yet: all of it or nothing.
+pub(super) type NameOp = Vec<(PathBuf, Option<Node>)>;
+
+/// Bytes, and how many of them count.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Contents {
+    pub(super) bytes: Vec<u8>,
+    pub(super) len: u64,
+}
+
+impl Contents {
+    pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) {
+        let (from, to) = (offset as usize, offset as usize + bytes.len());
+        if self.bytes.len() < to {
+            self.bytes.resize(to, 0);
+        }
+        self.bytes[from..to].copy_from_slice(bytes);
+    }
+
+    pub(super) fn apply(&mut self, op: &DataOp) {
+        match op {
+            DataOp::Write { offset, bytes } => self.write(*offset, bytes),
+            DataOp::Grow(len) => self.len = self.len.max(*len),
+            DataOp::SetLen(len) => {
+                self.bytes.truncate(*len as usize);
+                self.len = *len;
+            }
+        }
+    }
+
+    /// What a reader sees: exactly `len` bytes.
+    pub(super) fn settle(&mut self) {
+        self.bytes.resize(self.len as usize, 0);
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Inode {
+    cache: Vec<u8>,
+    pub(super) durable: Contents,
+    pub(super) pending: Vec<DataOp>,
+    blocks: BTreeSet<u64>,
+    handles: u32,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Disk {
+    pub(super) inodes: BTreeMap<usize, Inode>,
+    next_inode: usize,
+    /// Folders that were there from the beginning, outside any other: they are never lost.
+    pub(super) roots: BTreeSet<PathBuf>,
+    pub(super) names: BTreeMap<PathBuf, Node>,
+    pub(super) durable_names: BTreeMap<PathBuf, Node>,
+    pub(super) pending_names: Vec<NameOp>,
+    budget_blocks: Option<u64>,
+    used_blocks: u64,
+}
+
+impl Disk {
+    pub(super) fn from_image(image: &Image) -> Disk {
+        let mut disk = Disk::default();
+        disk.names.extend(image.dirs.iter().map(|dir| (dir.clone(), Node::Dir)));
+        let is_root = |dir: &&PathBuf| dir.parent().is_none_or(|parent| !image.dirs.contains(parent));
+        disk.roots = image.dirs.iter().filter(is_root).cloned().collect();
+        for (path, bytes) in &image.files {
+            let inode = disk.new_inode();
+            disk.names.insert(path.clone(), Node::File(inode));
+            let file = disk.inode(inode);
+            file.cache = bytes.to_vec();
+            file.durable = Contents { bytes: bytes.to_vec(), len: bytes.len() as u64 };
+            file.blocks = (0..(bytes.len() as u64).div_ceil(BLOCK_BYTES)).collect();
+            disk.used_blocks += (bytes.len() as u64).div_ceil(BLOCK_BYTES);
+        }
+        disk.durable_names = disk.names.clone();
+        disk
+    }
+
+    pub(super) fn set_budget(&mut self, bytes: Option<u64>) {
+        self.budget_blocks = bytes.map(|b| b / BLOCK_BYTES);
+    }
+
+    pub(super) fn node(&self, path: &Path) -> Option<Node> {
+        self.names.get(path).copied()
+    }
+
+    fn inode(&mut self, inode: usize) -> &mut Inode {
+        self.inodes.entry(inode).or_default()
+    }
+
+    fn new_inode(&mut self) -> usize {
+        let inode = self.next_inode;
+        self.next_inode += 1;
+        self.inodes.insert(inode, Inode::default());
+        inode
+    }
+
+    fn in_a_dir(&self, path: &Path) -> io::Result<()> {
+        match path.parent().and_then(|dir| self.node(dir)) {
+            Some(Node::Dir) => Ok(()),
+            Some(Node::File(_)) => error(errno::ENOTDIR),
+            None => error(errno::ENOENT),
+        }
+    }
+
+    pub(super) fn open(&mut self, path: &Path, how: Open) -> io::Result<usize> {
+        self.in_a_dir(path)?;
+        let inode = match (self.node(path), how) {
+            (Some(Node::Dir), _) => return error(errno::EISDIR),
+            (Some(Node::File(_)), Open::Create) => return error(errno::EEXIST),
+            (Some(Node::File(inode)), Open::Read | Open::Write) => inode,
+            (Some(Node::File(inode)), Open::Replace) => {
+                self.truncate(inode, 0);
+                inode
+            }
+            (None, Open::Read | Open::Write) => return error(errno::ENOENT),
+            (None, Open::Create | Open::Replace) => {
+                let inode = self.new_inode();
+                self.change_names(vec![(path.to_owned(), Some(Node::File(inode)))]);
+                inode
+            }
+        };
+        self.inode(inode).handles += 1;
+        Ok(inode)
+    }
+
+    pub(super) fn close(&mut self, inode: usize) {
+        let file = self.inode(inode);
+        file.handles = file.handles.saturating_sub(1);
+        self.free_if_unused(inode);
+    }
+
+    fn change_names(&mut self, op: NameOp) {
+        for (path, node) in &op {
+            let before = match node {
+                Some(node) => self.names.insert(path.clone(), *node),
+                None => self.names.remove(path),
+            };
+            if let Some(Node::File(inode)) = before {
+                self.free_if_unused(inode);
+            }
+        }
+        self.pending_names.push(op);
+    }
+
+    /// Blocks of a file that nobody sees any more are free at once.
+    fn free_if_unused(&mut self, inode: usize) {
+        let named = self.names.values().any(|node| *node == Node::File(inode));
+        let file = self.inodes.entry(inode).or_default();
+        if !named && file.handles == 0 {
+            self.used_blocks -= file.blocks.len() as u64;
+            file.blocks.clear();
+        }
+    }
+
+    pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        self.in_a_dir(to)?;
+        match (self.node(from), self.node(to)) {
+            (None, _) => error(errno::ENOENT),
+            // Folders are never renamed here.
+            (Some(Node::Dir), _) => error(errno::EINVAL),
+            (Some(Node::File(_)), Some(Node::Dir)) => error(errno::EISDIR),
+            (Some(node @ Node::File(_)), Some(Node::File(_)) | None) => {
+                self.change_names(vec![(from.to_owned(), None), (to.to_owned(), Some(node))]);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, path: &Path) -> io::Result<()> {
+        match self.node(path) {
+            Some(Node::File(_)) => {
+                self.change_names(vec![(path.to_owned(), None)]);
+                Ok(())
+            }
+            Some(Node::Dir) => error(errno::EISDIR),
+            None => error(errno::ENOENT),
+        }
+    }
+
+    pub(super) fn create_dir(&mut self, path: &Path) -> io::Result<()> {
+        self.in_a_dir(path)?;
+        if self.node(path).is_some() {
+            return error(errno::EEXIST);
+        }
+        self.change_names(vec![(path.to_owned(), Some(Node::Dir))]);
+        Ok(())
+    }
+
+    pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        match self.node(dir) {
+            Some(Node::Dir) => {}
+            Some(Node::File(_)) => return error(errno::ENOTDIR),
+            None => return error(errno::ENOENT),
+        }
+        let inside = self.names.keys().filter(|path| path.parent() == Some(dir));
+        let mut names: Vec<OsString> = inside.filter_map(|path| path.file_name().map(OsString::from)).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Makes the names in a folder durable, and whatever was done before to the same names elsewhere.
+    pub(super) fn sync_dir(&mut self, dir: &Path) -> io::Result<()> {
+        if self.node(dir) != Some(Node::Dir) {
+            return error(errno::ENOENT);
+        }
+        let mut touched = BTreeSet::new();
+        let mut settled = vec![false; self.pending_names.len()];
+        for (op, settled) in self.pending_names.iter().zip(&mut settled).rev() {
+            *settled = op.iter().any(|(path, _)| path.parent() == Some(dir) || touched.contains(path));
+            if *settled {
+                touched.extend(op.iter().map(|(path, _)| path.clone()));
+            }
+        }
+        let ops = std::mem::take(&mut self.pending_names);
+        for (op, settled) in ops.into_iter().zip(settled) {
+            if settled {
+                apply_names(&mut self.durable_names, &op);
+            } else {
+                self.pending_names.push(op);
+            }
+        }
+        self.forget_unreachable();
+        Ok(())
+    }
+
+    fn forget_unreachable(&mut self) {
+        let pending = self.pending_names.iter().flatten().filter_map(|(_, node)| *node);
+        let nodes = self.names.values().copied().chain(self.durable_names.values().copied()).chain(pending);
+        let reachable: BTreeSet<usize> = nodes
+            .filter_map(|node| match node {
+                Node::File(inode) => Some(inode),
+                Node::Dir => None,
+            })
+            .collect();
+        self.inodes.retain(|inode, file| file.handles > 0 || reachable.contains(inode));
+    }
+
+    pub(super) fn len(&self, inode: usize) -> u64 {
+        self.inodes.get(&inode).map_or(0, |file| file.cache.len() as u64)
+    }
+
+    pub(super) fn cache(&self, inode: usize) -> &[u8] {
+        self.inodes.get(&inode).map_or(&[], |file| &file.cache)
+    }
+
+    pub(super) fn read(&self, inode: usize, buffer: &mut [u8], offset: u64) -> usize {
+        let cache = self.cache(inode);
+        let from = (offset as usize).min(cache.len());
+        let n = buffer.len().min(cache.len() - from);
+        buffer[..n].copy_from_slice(&cache[from..from + n]);
+        n
+    }
+
+    /// Has blocks for a range; says up to which offset there are some.
+    fn allocate(&mut self, inode: usize, offset: u64, len: u64, all_or_nothing: bool) -> u64 {
+        let end = offset + len;
+        let wanted: Vec<u64> =
+            (offset / BLOCK_BYTES..end.div_ceil(BLOCK_BYTES)).filter(|b| !self.cache_has_block(inode, *b)).collect();
+        let free = self.budget_blocks.map_or(u64::MAX, |budget| budget.saturating_sub(self.used_blocks));
+        let had = match (wanted.len() as u64 <= free, all_or_nothing) {
+            (true, _) => wanted.len(),
+            (false, true) => return offset,
+            (false, false) => free as usize,
+        };
+        self.used_blocks += had as u64;
+        self.inode(inode).blocks.extend(&wanted[..had]);
+        wanted.get(had).map_or(end, |first_missing| (first_missing * BLOCK_BYTES).max(offset))
+    }
+
+    fn cache_has_block(&self, inode: usize, block: u64) -> bool {
+        self.inodes.get(&inode).is_some_and(|file| file.blocks.contains(&block))
+    }
+
+    pub(super) fn write(&mut self, inode: usize, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        let end = self.allocate(inode, offset, bytes.len() as u64, false);
+        if end == offset && !bytes.is_empty() {
+            return error(errno::ENOSPC);
+        }
+        let bytes = &bytes[..(end - offset) as usize];
+        let file = self.inode(inode);
+        if (file.cache.len() as u64) < end {
+            file.cache.resize(end as usize, 0);
+            file.pending.push(DataOp::Grow(end));
+        }
+        file.cache[offset as usize..end as usize].copy_from_slice(bytes);
+        file.pending.push(DataOp::Write { offset, bytes: bytes.into() });
+        Ok(bytes.len())
+    }
+
+    pub(super) fn truncate(&mut self, inode: usize, len: u64) {
+        let file = self.inodes.entry(inode).or_default();
+        let gone = file.blocks.split_off(&len.div_ceil(BLOCK_BYTES));
+        self.used_blocks -= gone.len() as u64;
+        if file.cache.len() as u64 != len {
+            file.cache.resize(len as usize, 0);
+            file.pending.push(DataOp::SetLen(len));
+        }
+    }
+
+    pub(super) fn reserve(&mut self, inode: usize, offset: u64, len: u64) -> io::Result<()> {
+        let end = self.allocate(inode, offset, len, true);
+        if end < offset + len { error(errno::ENOSPC) } else { Ok(()) }
+    }
+
+    pub(super) fn punch(&mut self, inode: usize, offset: u64, len: u64) {
+        let file = self.inodes.entry(inode).or_default();
+        for block in offset.div_ceil(BLOCK_BYTES)..(offset + len) / BLOCK_BYTES {
+            self.used_blocks -= u64::from(file.blocks.remove(&block));
+        }
+        let from = (offset as usize).min(file.cache.len());
+        let to = ((offset + len) as usize).min(file.cache.len());
+        if from < to {
+            file.cache[from..to].fill(0);
+            file.pending.push(DataOp::Write { offset: from as u64, bytes: vec![0; to - from].into() });
+        }
+    }
+
+    /// Makes a file durable, or loses what was to be written.
+    pub(super) fn sync(&mut self, inode: usize, lost: bool) {
+        let file = self.inode(inode);
+        if lost {
+            file.pending.retain(|op| match op {
+                DataOp::Write { .. } => false,
+                DataOp::Grow(_) | DataOp::SetLen(_) => true,
+            });
+            return;
+        }
+        for op in std::mem::take(&mut file.pending) {
+            file.durable.apply(&op);
+        }
+        file.durable.settle();
+    }
+}
+
+pub(super) fn apply_names(names: &mut BTreeMap<PathBuf, Node>, op: &NameOp) {
+    for (path, node) in op {
+        match node {
+            Some(node) => names.insert(path.clone(), *node),
+            None => names.remove(path),
+        };
+    }
+}

@@ -1,0 +1,572 @@
+//! The simulated file system: what the running system sees, and what a power cut would leave, kept apart.
+//!
+//! Invariant: a call changes what the system sees at once (the page cache); what the medium holds changes by a successful
+//! sync alone. Everything between the two may be lost, kept or torn at a crash, and every such image can be enumerated
+//! ([`SimFs::images`]) or drawn ([`SimFs::draw`]).
+//!
+//! # What is assumed of the medium
+//!
+//! * A successful `sync_data` or `sync_all` makes the file's bytes and length durable; a successful `sync_dir` the names in
+//!   that folder. They order nothing else: syncing a file does not make its name durable, nor the other way round.
+//! * Before that, any subset of the writes may be on the medium, each wholly, not at all, or torn at any byte, in any order.
+//!   A change of a file's length is apart from the bytes: the length may be kept and the bytes lost (zeros), or the other
+//!   way round. A cut of the length may be lost while later writes are kept: then old bytes stand behind new ones.
+//! * Before that, any subset of creations, renames and removals may be on the medium. One rename is one change.
+//! * A sync that fails may have dropped what was to be written ([`Fault::SyncLost`]): the cache still shows it, no later
+//!   sync writes it, until it is written again. The length is kept for a later sync: file systems journal it.
+//! * A process that dies leaves the cache as it is, after a part of its last write perhaps ([`Fault::Kill`]).
+//! * Every call may fail. Space is counted in blocks; a write that has not enough takes what there is.
+//! * Bytes that were made durable stay as they are: rot is put in by the test, into an image.
+//!
+//! Plain `Rc` and `RefCell`, one thread, no clock, no chance of its own: the same calls give the same results.
+
+mod disk;
+mod image;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use disk::{Disk, Node};
+pub use image::{Image, Tear};
+use sprag_journal::fs::{File, Fs, Kind, Metadata, Open};
+
+/// Numbers of errors, as Linux has them.
+pub mod errno {
+    /// No such file or directory.
+    pub const ENOENT: i32 = 2;
+    /// Input/output error.
+    pub const EIO: i32 = 5;
+    /// File exists.
+    pub const EEXIST: i32 = 17;
+    /// Not a directory.
+    pub const ENOTDIR: i32 = 20;
+    /// Is a directory.
+    pub const EISDIR: i32 = 21;
+    /// Invalid argument.
+    pub const EINVAL: i32 = 22;
+    /// Too many open files.
+    pub const EMFILE: i32 = 24;
+    /// No space left on device.
+    pub const ENOSPC: i32 = 28;
+    /// Bad file descriptor: not open for writing.
+    pub const EBADF: i32 = 9;
+}
+
+/// What a call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "named after the methods of `Fs` and `File`")]
+pub enum CallKind {
+    Open(Open),
+    Rename,
+    Remove,
+    CreateDir,
+    List,
+    SyncDir,
+    Metadata,
+    Read,
+    Write,
+    Len,
+    Truncate,
+    Reserve,
+    Punch,
+    SyncData,
+    SyncAll,
+}
+
+impl CallKind {
+    /// Whether the call can change what the system sees or what the medium holds. A crash before one that cannot is the
+    /// same as a crash before the next one that can.
+    pub fn changes(self) -> bool {
+        match self {
+            CallKind::Open(Open::Create | Open::Replace) => true,
+            CallKind::Rename | CallKind::Remove | CallKind::CreateDir | CallKind::SyncDir => true,
+            CallKind::Write | CallKind::Truncate | CallKind::Punch => true,
+            CallKind::SyncData | CallKind::SyncAll => true,
+            CallKind::Open(Open::Read | Open::Write) | CallKind::List | CallKind::Metadata => false,
+            CallKind::Read | CallKind::Len | CallKind::Reserve => false,
+        }
+    }
+
+    /// Whether the call is a sync.
+    pub fn syncs(self) -> bool {
+        matches!(self, CallKind::SyncData | CallKind::SyncAll | CallKind::SyncDir)
+    }
+}
+
+/// A call, as the hook and the trace see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// How many calls came before it.
+    pub index: u64,
+    /// The process that makes it.
+    pub process: u32,
+    /// What it is.
+    pub kind: CallKind,
+    /// The file or folder.
+    pub path: PathBuf,
+    /// How many bytes it is about.
+    pub len: u64,
+}
+
+/// What goes wrong with a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It fails with this number and changes nothing. A sync that fails so may be tried again with success.
+    Errno(i32),
+    /// A sync fails with EIO; the bytes it should have written are gone, though the cache shows them.
+    SyncLost,
+    /// A write takes at most this many bytes.
+    Short(usize),
+    /// The process dies at this call; a write has put that many bytes into the cache.
+    Kill(usize),
+    /// The machine loses power before this call. Every call fails from here on.
+    Crash,
+}
+
+/// Runs before every call, outside any borrow: a world runs other actors' due events there, and may name a fault.
+pub type Hook = Rc<dyn Fn(&Call) -> Option<Fault>>;
+
+struct State {
+    disk: Disk,
+    calls: u64,
+    planned: BTreeMap<u64, Fault>,
+    off: bool,
+    dead: BTreeSet<u32>,
+    processes: u32,
+    trace: Option<Vec<Call>>,
+    hook: Option<Hook>,
+    /// Raised at each reboot: files opened before it are no more.
+    boot: u32,
+}
+
+/// A simulated file system, seen by one process. A clone is the same process; see [`SimFs::new_process`].
+#[derive(Clone)]
+pub struct SimFs {
+    state: Rc<RefCell<State>>,
+    process: u32,
+}
+
+/// An open file of the simulated file system.
+pub struct SimFile {
+    fs: SimFs,
+    path: PathBuf,
+    inode: usize,
+    writable: bool,
+    boot: u32,
+}
+
+fn error<T>(number: i32) -> io::Result<T> {
+    Err(io::Error::from_raw_os_error(number))
+}
+
+impl SimFs {
+    /// A machine whose medium holds an image.
+    pub fn boot(image: &Image) -> SimFs {
+        let state = State {
+            disk: Disk::from_image(image),
+            calls: 0,
+            planned: BTreeMap::new(),
+            off: false,
+            dead: BTreeSet::new(),
+            processes: 1,
+            trace: None,
+            hook: None,
+            boot: 0,
+        };
+        SimFs { state: Rc::new(RefCell::new(state)), process: 0 }
+    }
+
+    /// A machine with nothing on it but these folders.
+    pub fn with_dirs(dirs: &[&str]) -> SimFs {
+        SimFs::boot(&Image { dirs: dirs.iter().map(PathBuf::from).collect(), files: BTreeMap::new() })
+    }
+
+    /// Another process on the same machine.
+    pub fn new_process(&self) -> SimFs {
+        let mut state = self.state.borrow_mut();
+        let process = state.processes;
+        state.processes += 1;
+        SimFs { state: Rc::clone(&self.state), process }
+    }
+
+    /// This process dies: its calls fail and change nothing from here on. What it wrote stays in the cache.
+    pub fn kill(&self) {
+        self.state.borrow_mut().dead.insert(self.process);
+    }
+
+    /// The machine loses power: every call fails and changes nothing, until [`SimFs::reboot`].
+    pub fn crash(&self) {
+        self.state.borrow_mut().off = true;
+    }
+
+    /// The machine starts again with an image of its medium, in place. Files and processes of before are dead.
+    pub fn reboot(&self, image: &Image) -> SimFs {
+        let mut state = self.state.borrow_mut();
+        state.disk = Disk::from_image(image);
+        state.off = false;
+        state.boot += 1;
+        state.dead = (0..state.processes).collect();
+        drop(state);
+        self.new_process()
+    }
+
+    /// A fault for the call with this index, counted from 0 over all processes.
+    pub fn fault_at(&self, index: u64, fault: Fault) {
+        self.state.borrow_mut().planned.insert(index, fault);
+    }
+
+    /// The hook that runs before every call.
+    pub fn set_hook(&self, hook: Option<Hook>) {
+        self.state.borrow_mut().hook = hook;
+    }
+
+    /// How many calls were made.
+    pub fn calls(&self) -> u64 {
+        self.state.borrow().calls
+    }
+
+    /// Begins to keep every call.
+    pub fn start_trace(&self) {
+        self.state.borrow_mut().trace = Some(Vec::new());
+    }
+
+    /// The calls kept since [`SimFs::start_trace`].
+    pub fn trace(&self) -> Vec<Call> {
+        self.state.borrow().trace.clone().unwrap_or_default()
+    }
+
+    /// How many bytes the medium has room for, in whole blocks of 4096; none means no limit.
+    pub fn set_budget(&self, bytes: Option<u64>) {
+        self.state.borrow_mut().disk.set_budget(bytes);
+    }
+
+    /// Every image that a power cut at this moment may leave, as fine as `tear` says. Exhaustive up to that.
+    pub fn images(&self, tear: Tear) -> BTreeSet<Image> {
+        self.state.borrow().disk.images(tear)
+    }
+
+    /// One image that a power cut at this moment may leave. `chance(n)` gives a number below n; 0 always means that nothing
+    /// is lost.
+    pub fn draw(&self, chance: &mut dyn FnMut(u32) -> u32) -> Image {
+        self.state.borrow().disk.draw(chance)
+    }
+
+    /// What the running system sees.
+    pub fn cached(&self) -> Image {
+        self.state.borrow().disk.cached()
+    }
+
+    fn begin(&self, kind: CallKind, path: &Path, len: u64) -> io::Result<Option<Fault>> {
+        let (index, hook) = {
+            let mut state = self.state.borrow_mut();
+            if state.off || state.dead.contains(&self.process) {
+                return error(errno::EIO);
+            }
+            let index = state.calls;
+            state.calls += 1;
+            (index, state.hook.clone())
+        };
+        let call = Call { index, process: self.process, kind, path: path.to_owned(), len };
+        let hooked = hook.and_then(|hook| hook(&call));
+        let mut state = self.state.borrow_mut();
+        // Other actors ran in the hook; one of them may have ended this one.
+        if state.off || state.dead.contains(&self.process) {
+            return error(errno::EIO);
+        }
+        if let Some(trace) = &mut state.trace {
+            trace.push(call);
+        }
+        match state.planned.remove(&index).or(hooked) {
+            None => Ok(None),
+            Some(Fault::Errno(number)) => error(number),
+            Some(Fault::Crash) => {
+                state.off = true;
+                error(errno::EIO)
+            }
+            Some(Fault::Kill(_)) if kind != CallKind::Write => {
+                state.dead.insert(self.process);
+                error(errno::EIO)
+            }
+            Some(fault @ (Fault::SyncLost | Fault::Short(_) | Fault::Kill(_))) => Ok(Some(fault)),
+        }
+    }
+}
+
+impl Fs for SimFs {
+    type File = SimFile;
+
+    fn open(&self, path: &Path, how: Open) -> io::Result<SimFile> {
+        self.begin(CallKind::Open(how), path, 0)?;
+        let mut state = self.state.borrow_mut();
+        let inode = state.disk.open(path, how)?;
+        Ok(SimFile { fs: self.clone(), path: path.to_owned(), inode, writable: how != Open::Read, boot: state.boot })
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.begin(CallKind::Rename, to, 0)?;
+        self.state.borrow_mut().disk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.begin(CallKind::Remove, path, 0)?;
+        self.state.borrow_mut().disk.remove(path)
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.begin(CallKind::CreateDir, path, 0)?;
+        self.state.borrow_mut().disk.create_dir(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        self.begin(CallKind::List, dir, 0)?;
+        self.state.borrow().disk.list(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        match self.begin(CallKind::SyncDir, dir, 0)? {
+            Some(Fault::SyncLost) => error(errno::EIO),
+            Some(_) | None => self.state.borrow_mut().disk.sync_dir(dir),
+        }
+    }
+
+    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        self.begin(CallKind::Metadata, path, 0)?;
+        let state = self.state.borrow();
+        match state.disk.node(path) {
+            Some(Node::Dir) => Ok(Metadata { kind: Kind::Dir, len: 0 }),
+            Some(Node::File(inode)) => Ok(Metadata { kind: Kind::File, len: state.disk.len(inode) }),
+            None => error(errno::ENOENT),
+        }
+    }
+}
+
+impl SimFile {
+    fn begin(&self, kind: CallKind, len: u64) -> io::Result<Option<Fault>> {
+        let fault = self.fs.begin(kind, &self.path, len)?;
+        if self.boot != self.fs.state.borrow().boot {
+            return error(errno::EIO);
+        }
+        if kind.changes() && !kind.syncs() && !self.writable {
+            return error(errno::EBADF);
+        }
+        Ok(fault)
+    }
+
+    fn sync(&self, kind: CallKind) -> io::Result<()> {
+        let lost = match self.begin(kind, 0)? {
+            Some(Fault::SyncLost) => true,
+            Some(Fault::Errno(_) | Fault::Short(_) | Fault::Kill(_) | Fault::Crash) | None => false,
+        };
+        self.fs.state.borrow_mut().disk.sync(self.inode, lost);
+        if lost { error(errno::EIO) } else { Ok(()) }
+    }
+}
+
+impl File for SimFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.begin(CallKind::Read, buffer.len() as u64)?;
+        Ok(self.fs.state.borrow().disk.read(self.inode, buffer, offset))
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        let fault = self.begin(CallKind::Write, bytes.len() as u64)?;
+        let mut state = self.fs.state.borrow_mut();
+        let take = match fault {
+            Some(Fault::Short(n) | Fault::Kill(n)) => n.min(bytes.len()),
+            Some(Fault::Errno(_) | Fault::SyncLost | Fault::Crash) | None => bytes.len(),
+        };
+        let done = state.disk.write(self.inode, &bytes[..take], offset);
+        if let Some(Fault::Kill(_)) = fault {
+            state.dead.insert(self.fs.process);
+            return error(errno::EIO);
+        }
+        done
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.begin(CallKind::Len, 0)?;
+        Ok(self.fs.state.borrow().disk.len(self.inode))
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.begin(CallKind::Truncate, len)?;
+        self.fs.state.borrow_mut().disk.truncate(self.inode, len);
+        Ok(())
+    }
+
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.begin(CallKind::Reserve, len)?;
+        self.fs.state.borrow_mut().disk.reserve(self.inode, offset, len)
+    }
+
+    fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.begin(CallKind::Punch, len)?;
+        self.fs.state.borrow_mut().disk.punch(self.inode, offset, len);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.sync(CallKind::SyncData)
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.sync(CallKind::SyncAll)
+    }
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        let mut state = self.fs.state.borrow_mut();
+        if state.boot == self.boot {
+            state.disk.close(self.inode);
+        }
+    }
+}
+
+impl fmt::Debug for SimFs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SimFs(process {})", self.process)
+    }
+}
+
+impl fmt::Debug for SimFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SimFile({})", self.path.display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sprag_journal::fs::{write_all_at, write_atomic};
+
+    fn contents(image: &Image) -> Vec<(String, String)> {
+        let text = |(path, bytes): (&PathBuf, &Rc<[u8]>)| {
+            (path.display().to_string(), String::from_utf8_lossy(bytes).replace('\0', "0"))
+        };
+        image.files.iter().map(text).collect()
+    }
+
+    fn texts(fs: &SimFs, tear: Tear) -> BTreeSet<String> {
+        fs.images(tear).iter().map(|i| contents(i).first().map_or("-".into(), |(_, text)| text.clone())).collect()
+    }
+
+    #[test]
+    fn name_length_and_bytes_are_lost_apart() {
+        let fs = SimFs::with_dirs(&["/q"]);
+        let file = fs.open(Path::new("/q/a"), Open::Create).unwrap();
+        write_all_at(&file, b"abcd", 0).unwrap();
+        let expected = ["-", "", "0000", "abcd"].map(String::from).into();
+        assert_eq!(texts(&fs, Tear::Whole), expected);
+        let torn = texts(&fs, Tear::Bytes);
+        for text in ["", "00", "a0", "abc0", "0bcd", "000d", "a0c0", "abcd"] {
+            assert!(torn.contains(text), "{text} is not among {torn:?}");
+        }
+        file.sync_data().unwrap();
+        assert_eq!(texts(&fs, Tear::Bytes), ["-", "abcd"].map(String::from).into());
+        fs.sync_dir(Path::new("/q")).unwrap();
+        assert_eq!(texts(&fs, Tear::Bytes), ["abcd"].map(String::from).into());
+    }
+
+    #[test]
+    fn a_cut_that_is_lost_leaves_old_bytes_behind_new_ones() {
+        let image = Image { dirs: ["/q".into()].into(), files: [("/q/a".into(), Rc::from(*b"abcdef"))].into() };
+        let fs = SimFs::boot(&image);
+        let file = fs.open(Path::new("/q/a"), Open::Write).unwrap();
+        file.truncate(2).unwrap();
+        write_all_at(&file, b"XY", 2).unwrap();
+        let texts = texts(&fs, Tear::Whole);
+        for text in ["abcdef", "ab", "abXY", "ab00", "abXYef"] {
+            assert!(texts.contains(text), "{text} is not among {texts:?}");
+        }
+    }
+
+    #[test]
+    fn a_lost_sync_shows_what_is_not_there() {
+        let fs = SimFs::with_dirs(&["/q"]);
+        let path = Path::new("/q/a");
+        let file = fs.open(path, Open::Create).unwrap();
+        fs.sync_dir(Path::new("/q")).unwrap();
+        write_all_at(&file, b"ab", 0).unwrap();
+        fs.fault_at(fs.calls(), Fault::SyncLost);
+        assert_eq!(file.sync_data().unwrap_err().raw_os_error(), Some(errno::EIO));
+        file.sync_data().unwrap();
+        assert_eq!(contents(&fs.cached())[0].1, "ab");
+        assert_eq!(texts(&fs, Tear::Bytes), ["00".to_string()].into());
+        write_all_at(&file, b"ab", 0).unwrap();
+        file.sync_data().unwrap();
+        assert_eq!(texts(&fs, Tear::Bytes), ["ab".to_string()].into());
+    }
+
+    #[test]
+    fn an_atomic_write_is_old_or_new_and_names_need_their_own_sync() {
+        let fs = SimFs::with_dirs(&["/q"]);
+        let path = Path::new("/q/a");
+        write_atomic(&fs, path, b"old").unwrap();
+        let calls = fs.calls();
+        for crash in 0..5 {
+            let fs = SimFs::boot(&fs.cached());
+            fs.fault_at(crash, Fault::Crash);
+            write_atomic(&fs, path, b"new").unwrap_err();
+            for image in fs.images(Tear::Bytes) {
+                let text = &image.files[path];
+                assert!(**text == *b"old" || (**text == *b"new" && crash == 4), "{text:?} at {crash}");
+            }
+        }
+        assert_eq!(calls, 5, "every call was crashed");
+        let fs = SimFs::with_dirs(&["/q"]);
+        fs.create_dir(Path::new("/q/d")).unwrap();
+        write_atomic(&fs, Path::new("/q/d/a"), b"x").unwrap();
+        let lost = Image { dirs: ["/q".into()].into(), files: BTreeMap::new() };
+        assert!(fs.images(Tear::Whole).contains(&lost), "a file in a folder that was lost is lost");
+    }
+
+    #[test]
+    fn space_processes_and_the_hook() {
+        let fs = SimFs::with_dirs(&["/q"]);
+        fs.set_budget(Some(2 * 4096));
+        let file = fs.open(Path::new("/q/a"), Open::Create).unwrap();
+        assert_eq!(file.reserve(0, 3 * 4096).unwrap_err().raw_os_error(), Some(errno::ENOSPC));
+        file.reserve(0, 4096).unwrap();
+        assert_eq!(file.write_at(&[1; 10_000], 0).unwrap(), 8192);
+        assert_eq!(file.write_at(&[1], 8192).unwrap_err().raw_os_error(), Some(errno::ENOSPC));
+        file.truncate(0).unwrap();
+        assert_eq!(file.write_at(&[1], 8192).unwrap(), 1);
+        let other = fs.new_process();
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let (log, within) = (Rc::clone(&seen), fs.clone());
+        fs.set_hook(Some(Rc::new(move |call| {
+            log.borrow_mut().push((call.process, call.kind));
+            // Another actor runs here, and ends this one.
+            within.kill();
+            None
+        })));
+        assert_eq!(fs.list(Path::new("/q")).unwrap_err().raw_os_error(), Some(errno::EIO));
+        assert_eq!(other.list(Path::new("/q")).unwrap(), ["a"]);
+        assert_eq!(*seen.borrow(), [(0, CallKind::List), (1, CallKind::List)]);
+    }
+
+    #[test]
+    fn an_image_drawn_is_one_of_those_enumerated_and_zero_means_nothing_lost() {
+        let fs = SimFs::with_dirs(&["/q"]);
+        let file = fs.open(Path::new("/q/a"), Open::Create).unwrap();
+        write_all_at(&file, b"abcd", 0).unwrap();
+        assert_eq!(fs.draw(&mut |_| 0), fs.cached());
+        let all = fs.images(Tear::Pieces(8));
+        let mut drawn = BTreeSet::new();
+        let mut state = 1u32;
+        for _ in 0..2000 {
+            drawn.insert(fs.draw(&mut |n| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 16) % n
+            }));
+        }
+        assert!(drawn.is_subset(&all));
+        assert!(drawn.len() > 15, "only {} images", drawn.len());
+    }
+}
