@@ -99,7 +99,7 @@ impl Default for QueueConfig {
             concurrency: 1,
             timeout_ms: None,
             grace_ms: 10_000,
-            reserve_max: 4,
+            reserve_max: 16,
             retry: RetryPolicy::default(),
         }
     }

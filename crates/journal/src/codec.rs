@@ -126,13 +126,7 @@ pub fn encode(out: &mut Vec<u8>, seq: Seq, at: Wall, record: &Record, queue_name
     }
 }
 
-fn line_of<'a>(
-    seq: Seq,
-    at: Wall,
-    record: &Record,
-    queue_name: &'a str,
-    texts: Option<Texts<'a>>,
-) -> Line<'a> {
+fn line_of<'a>(seq: Seq, at: Wall, record: &Record, queue_name: &'a str, texts: Option<Texts<'a>>) -> Line<'a> {
     let queue = Some(Cow::Borrowed(queue_name));
     match *record {
         Record::Added { job, new, due } => Line {

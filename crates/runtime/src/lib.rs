@@ -3,5 +3,9 @@
 //! **Invariant.** The driver is synchronous and never waits; whatever can take long is a [`task`] that runs off the loop
 //! and comes back as an event. The tokio adapter and the simulator feed the very same driver.
 
+mod attempt;
+pub mod driver;
 pub mod pipeline;
+pub mod scan;
 pub mod seams;
+pub mod task;

@@ -88,6 +88,11 @@ impl Pipeline {
         StateDir::of(&self.dir)
     }
 
+    /// Source number `source`: 0 is the drop-box, which has no description, then come those of the configuration.
+    pub fn source(&self, source: u16) -> Option<&SourceSpec> {
+        self.sources.get(usize::from(source.checked_sub(1)?))
+    }
+
     /// The queue of that name.
     pub fn queue(&self, name: &str) -> Option<&QueueSpec> {
         self.queues.iter().find(|queue| &*queue.policy.name == name)

@@ -24,6 +24,7 @@ impl Machine {
                 return;
             }
             self.workers.set(job, Phase::Starting, None);
+            self.workers.set_since(job, now.mono);
             self.outputs.push_back(Output::Start { job, attempt });
         } else {
             self.outputs.push_back(output);

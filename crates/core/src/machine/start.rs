@@ -55,6 +55,7 @@ impl Machine {
         self.record(now, Record::Started { job: id, attempt: run.attempt.number, slot: run.attempt.slot });
         if run.attempt.fence <= self.durable {
             self.workers.set(id, Phase::Starting, None);
+            self.workers.set_since(id, now.mono);
             self.outputs.push_back(start);
         } else {
             self.workers.set(id, Phase::Granted, None);

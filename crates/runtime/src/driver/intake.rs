@@ -1,0 +1,270 @@
+//! From sources to the Machine: when to look, what to offer, what came of it.
+//!
+//! **Invariant.** Arm, then look. An event only marks a source; the look is the truth, and one comes at least every
+//! period. At most one look per source is under way. What the Machine refused is offered again. A drop-box file is
+//! removed only after its job is durable.
+
+use super::{Driver, Effect, Notice};
+use crate::scan::{Complaint, Item, Look, Seen};
+use crate::task::{INBOX, Task};
+use sprag_core::{Input, Mono, NewJob, Now, Reply, RequestId, SourceFault, SourceReport};
+use sprag_journal::codec::Texts;
+use std::collections::{BTreeMap, VecDeque};
+
+/// A watched source is looked at again after so long, whatever was heard of it.
+const LOOK_AGAIN_MS: u64 = 5_000;
+/// A source that cannot be watched is looked at so often.
+const POLL_MS: u64 = 2_000;
+/// A source with refused items is offered again after so long.
+const REFUSED_MS: u64 = 1_000;
+/// No more is taken from sources while so many bytes wait for the journal.
+const PENDING_BYTES_MAX: u64 = 1 << 20;
+
+#[derive(Debug)]
+pub(super) struct Intake {
+    sources: Vec<Source>,
+    /// Whose answer is withheld until durable.
+    asked: BTreeMap<RequestId, Origin>,
+    last_request: RequestId,
+    /// The item whose record is being decided.
+    current: Option<Item>,
+    /// Drop-box files whose jobs are durable.
+    to_drop: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Origin {
+    source: u16,
+    file: Option<String>,
+}
+
+#[derive(Debug)]
+struct Source {
+    armed: Armed,
+    /// Something may have changed.
+    dirty: bool,
+    /// What was offered; away while a look is under way.
+    seen: Option<Seen>,
+    /// Found and not yet offered.
+    backlog: VecDeque<Item>,
+    /// Offered and not yet answered.
+    unanswered: u64,
+    look_at: Mono,
+    /// Looks begun, and the number of the one that the idle check waits for.
+    looks: u64,
+    wanted_look: u64,
+    clean_look: u64,
+    complaint: Option<Complaint>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Armed {
+    No,
+    Asked,
+    Yes,
+    /// Watching is not to be had: polled.
+    Polled,
+}
+
+impl Intake {
+    /// The drop-box and `sources` more.
+    pub(super) fn new(sources: u16) -> Intake {
+        let source = || Source {
+            armed: Armed::No,
+            dirty: true,
+            seen: Some(Seen::default()),
+            backlog: VecDeque::new(),
+            unanswered: 0,
+            look_at: Mono(0),
+            looks: 0,
+            wanted_look: 0,
+            clean_look: 0,
+            complaint: None,
+        };
+        Intake {
+            sources: (0..=sources).map(|_| source()).collect(),
+            asked: BTreeMap::new(),
+            last_request: RequestId(0),
+            current: None,
+            to_drop: Vec::new(),
+        }
+    }
+
+    pub(super) fn mark(&mut self, source: u16) {
+        if let Some(source) = self.sources.get_mut(usize::from(source)) {
+            source.dirty = true;
+        }
+    }
+
+    /// The texts of the item whose record is being decided.
+    pub(super) fn current(&self) -> Option<Texts<'_>> {
+        self.current.as_ref().map(|item| Texts { key: item.key.as_deref(), payload: &item.payload })
+    }
+
+    pub(super) fn armed(&mut self, now: Now, index: u16, result: Result<(), String>) -> Option<Notice> {
+        let source = self.sources.get_mut(usize::from(index))?;
+        let before = std::mem::replace(&mut source.armed, if result.is_ok() { Armed::Yes } else { Armed::Polled });
+        source.dirty = true;
+        source.look_at = now.mono;
+        match result {
+            Err(what) if before != Armed::Polled => Some(Notice::Polling { source: index, what }),
+            Ok(()) | Err(_) => None,
+        }
+    }
+
+    /// Looks and watches that are due.
+    pub(super) fn due(&mut self, now: Now) -> Vec<Task> {
+        let mut tasks = Vec::new();
+        for (index, source) in (0..).zip(&mut self.sources) {
+            if source.armed == Armed::No {
+                source.armed = Armed::Asked;
+                tasks.push(Task::Arm { source: index });
+            }
+            let wanted = source.dirty || source.look_at <= now.mono;
+            let ready = source.armed != Armed::Asked && source.backlog.is_empty() && source.unanswered == 0;
+            if !wanted || !ready {
+                continue;
+            }
+            if let Some(seen) = source.seen.take() {
+                source.dirty = false;
+                source.looks += 1;
+                tasks.push(Task::Look { source: index, seen });
+            }
+        }
+        if !self.to_drop.is_empty() {
+            tasks.push(Task::Drop { files: std::mem::take(&mut self.to_drop) });
+        }
+        tasks
+    }
+
+    pub(super) fn looked(
+        &mut self,
+        now: Now,
+        index: u16,
+        seen: Seen,
+        result: Result<Look, Complaint>,
+    ) -> (SourceReport, Vec<Notice>) {
+        let Some(source) = self.sources.get_mut(usize::from(index)) else {
+            return (SourceReport::Looking, Vec::new());
+        };
+        source.seen = Some(seen);
+        let polled = source.armed == Armed::Polled;
+        source.look_at = now.mono.after(if polled { POLL_MS } else { LOOK_AGAIN_MS });
+        if polled {
+            // Perhaps it can be watched by now.
+            source.armed = Armed::No;
+        }
+        let (look, complaint) = match result {
+            Ok(look) => (look.items, look.complaint),
+            Err(complaint) => (Vec::new(), Some(complaint)),
+        };
+        let new_items = look.len() as u64;
+        source.backlog.extend(look);
+        // A source that is not there (yet) holds nothing to wait for.
+        let clean = complaint.as_ref().is_none_or(|complaint| complaint.fault == SourceFault::Missing);
+        if clean && new_items == 0 {
+            source.clean_look = source.looks;
+        }
+        let mut said = Vec::new();
+        if source.complaint != complaint {
+            said.push(match &complaint {
+                Some(complaint) => Notice::Complaint { source: index, complaint: complaint.clone() },
+                None => Notice::Mended { source: index },
+            });
+            source.complaint.clone_from(&complaint);
+        }
+        let report = match complaint {
+            Some(complaint) => SourceReport::Fault(complaint.fault),
+            None => SourceReport::Read { new_items },
+        };
+        (report, said)
+    }
+
+    pub(super) fn dropped(&mut self, files: &[String]) {
+        if let Some(seen) = self.sources.first_mut().and_then(|inbox| inbox.seen.as_mut()) {
+            for file in files {
+                seen.forget_file(file);
+            }
+        }
+    }
+
+    /// Nothing found that is not durable, nothing to remove.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.to_drop.is_empty() && self.sources.iter().all(|source| source.backlog.is_empty() && source.unanswered == 0)
+    }
+
+    /// Wants one more look at every source, begun from now on.
+    pub(super) fn look_again(&mut self) {
+        for source in &mut self.sources {
+            source.dirty = true;
+            source.wanted_look = source.looks + 1;
+        }
+    }
+
+    /// Whether each of those looks was clean and found nothing new.
+    pub(super) fn has_looked_again(&self) -> bool {
+        self.sources.iter().all(|source| source.clean_look >= source.wanted_look && source.seen.is_some())
+    }
+
+    pub(super) fn deadline(&self) -> Option<Mono> {
+        self.sources.iter().filter(|source| source.seen.is_some()).map(|source| source.look_at).min()
+    }
+
+    /// What is wrong with a source, for status.
+    pub(super) fn complaint(&self, index: u16) -> Option<&Complaint> {
+        self.sources.get(usize::from(index))?.complaint.as_ref()
+    }
+
+    fn next_item(&mut self) -> Option<(u16, Item)> {
+        let at = self.sources.iter().position(|source| !source.backlog.is_empty())?;
+        let source = &mut self.sources[at];
+        source.unanswered += 1;
+        let item = source.backlog.pop_front()?;
+        Some((u16::try_from(at).ok()?, item))
+    }
+}
+
+impl Driver {
+    /// Offers what was found, as long as the journal keeps up.
+    pub(super) fn submit_backlog(&mut self, now: Now) {
+        while self.persistence.pending() < PENDING_BYTES_MAX {
+            let Some((source, item)) = self.intake.next_item() else { return };
+            let request = RequestId(self.intake.last_request.0 + 1);
+            self.intake.last_request = request;
+            self.intake.asked.insert(request, Origin { source, file: item.file.clone() });
+            let job = NewJob {
+                queue: self.machine.queue_named(&item.queue),
+                key: Some(item.hash),
+                digest: item.digest,
+                priority: item.priority,
+                when: item.when,
+            };
+            self.intake.current = Some(item);
+            self.input(now, Input::Submit { request, job });
+            self.intake.current = None;
+        }
+    }
+
+    /// An answer is durable.
+    pub(super) fn replied(&mut self, now: Now, request: RequestId, reply: Reply) {
+        let Some(origin) = self.intake.asked.remove(&request) else { return };
+        let Some(source) = self.intake.sources.get_mut(usize::from(origin.source)) else { return };
+        source.unanswered -= 1;
+        match reply {
+            Reply::Added(_) | Reply::Known(_) | Reply::Conflict(_) | Reply::Done => {
+                self.reporter.answered(origin.source, reply);
+                if origin.source == INBOX {
+                    self.intake.to_drop.extend(origin.file);
+                }
+            }
+            Reply::Refused(refusal) => {
+                // Offered again as a whole: what is durable will be known.
+                if let Some(seen) = &mut source.seen {
+                    *seen = Seen::default();
+                }
+                source.look_at = now.mono.after(REFUSED_MS);
+                self.effects.push_back(Effect::Say(Notice::Refused { source: origin.source, refusal }));
+            }
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! The driver: owns the Machine, gathers what happens, hands out what is to be done. Never waits, never blocks.
+//!
+//! **Invariant.** One owner of all state, changed by [`Driver::handle`] alone. What an input leads to is drained in full
+//! before the next: records into frames, decisions into effects. At most one frame is in flight. Whoever feeds it (the
+//! tokio adapter or the simulator) does what each [`Effect`] says and reports back; the order of effects is decided
+//! here and nowhere else.
+
+mod children;
+mod intake;
+mod persist;
+mod recovery;
+mod report;
+
+pub use persist::{Committed, JournalWork};
+pub use recovery::{OpenError, Recovered, machine_config, open, replay_line};
+pub use report::Notice;
+
+use crate::pipeline::Pipeline;
+use crate::scan::{Complaint, Look, Seen};
+use crate::seams::{ChildId, Exit};
+use crate::task::{Done, Task};
+use children::Services;
+use intake::Intake;
+use persist::Persistence;
+use report::Reporter;
+use sprag_core::{Attempt, Input, JobId, Kill, Machine, Mono, Now, Output, SourceReport, StopLevel, Wall};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// What happens to the driver.
+#[derive(Debug)]
+pub enum Event {
+    /// The journal thread answers.
+    Journal(Committed),
+    /// Something may have changed at this source.
+    Dirty {
+        /// Its number; 0 is the drop-box.
+        source: u16,
+    },
+    /// A task ended.
+    Done(Done),
+    /// A child ended.
+    Exited(Exit),
+    /// The program is to end.
+    Stop(StopLevel),
+    /// A deadline has come, or nothing.
+    Tick,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Effect {
+    /// For the journal thread. Answered by [`Event::Journal`].
+    Journal(JournalWork),
+    /// For a pool thread. Answered by [`Event::Done`].
+    Run(Task),
+    /// Signal a child's process group.
+    Signal {
+        /// Which.
+        child: ChildId,
+        /// How hard.
+        kill: Kill,
+    },
+    /// For people.
+    Say(Notice),
+    /// Nothing waits, nothing runs, and every source was read once more since: with `--until-idle`, the end.
+    Idle,
+    /// Everything is at rest and sealed: the program ends.
+    Stopped,
+    /// The journal cannot be trusted to hold what comes: the program ends at once, and a restart recovers.
+    Fatal {
+        /// What happened.
+        what: String,
+    },
+}
+
+/// The owner of all state.
+#[derive(Debug)]
+pub struct Driver {
+    pipeline: Arc<Pipeline>,
+    machine: Machine,
+    persistence: Persistence,
+    intake: Intake,
+    services: Services,
+    reporter: Reporter,
+    /// Attempts that wait for a proof of death.
+    to_prove: Vec<(JobId, Attempt)>,
+    /// A look at all processes is under way.
+    proving: bool,
+    /// Whether every earlier life of sprag is proved dead: services start only then.
+    clear: bool,
+    effects: VecDeque<Effect>,
+    idle: IdleCheck,
+    stopping: StopLevel,
+    /// The Machine has stopped, and the word was passed on.
+    stopped: bool,
+    said_stopped: bool,
+    /// When a drain has taken long enough, and when the end is not waited for any longer.
+    kill_at: Option<Mono>,
+    abandon_at: Option<Mono>,
+    /// Attempts under way, by job: what an exit belongs to.
+    attempts: BTreeMap<JobId, Attempt>,
+}
+
+/// After the last grace, so much longer for what was killed to be proved dead, in milliseconds.
+const ABANDON_AFTER_MS: u64 = 5_000;
+
+/// How far the proof has come that nothing is left to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IdleCheck {
+    /// Something waits or runs.
+    Busy,
+    /// All was at rest; every source is read once more.
+    Looking,
+    /// Said so.
+    Idle,
+}
+
+impl Driver {
+    /// Takes one event and leads it to its end. Drain [`Driver::poll`] to `None` afterwards.
+    pub fn handle(&mut self, now: Now, event: Event) {
+        match event {
+            Event::Journal(committed) => self.journal_answered(now, committed),
+            Event::Dirty { source } => self.intake.mark(source),
+            Event::Done(done) => self.done(now, done),
+            Event::Exited(exit) => self.exited(now, exit),
+            Event::Stop(level) => self.stop(now, level),
+            Event::Tick => self.input(now, Input::Tick),
+        }
+        self.advance(now);
+    }
+
+    /// The next thing to be done, or `None`.
+    pub fn poll(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When the next `Tick` is wanted, if nothing else comes before.
+    pub fn deadline(&self, now: Now) -> Option<Mono> {
+        let deadlines = [
+            self.machine.deadline(now),
+            self.intake.deadline(),
+            self.services.deadline(),
+            self.persistence.deadline(),
+            self.reporter.deadline(),
+            self.kill_at,
+            self.abandon_at,
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// The Machine, to look at.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// The pipeline.
+    pub fn pipeline(&self) -> &Arc<Pipeline> {
+        &self.pipeline
+    }
+
+    /// Feeds the Machine and leads what it decides onward.
+    fn input(&mut self, now: Now, input: Input) {
+        self.machine.handle(now, input);
+        self.drain(now);
+    }
+
+    fn drain(&mut self, now: Now) {
+        while let Some(output) = self.machine.poll() {
+            self.output(now, output);
+        }
+    }
+
+    fn output(&mut self, now: Now, output: Output) {
+        match output {
+            Output::Persist { seq, record } => {
+                let place = self.persistence.push(now, seq, &record, &self.machine, self.intake.current());
+                self.reporter.decided(seq, &record, &self.machine);
+                if let (sprag_core::Record::Added { job, .. }, Some(place)) = (record, place) {
+                    self.machine.placed(job, place);
+                }
+            }
+            Output::Reply { request, reply } => self.replied(now, request, reply),
+            Output::Start { job, attempt } => self.start_attempt(now, job, attempt),
+            Output::Signal { job, attempt, kill } => {
+                let child = ChildId::Attempt { job, number: attempt.number };
+                self.effects.push_back(Effect::Signal { child, kill });
+            }
+            Output::Prove { job, attempt } => {
+                self.attempts.insert(job, attempt);
+                self.to_prove.push((job, attempt));
+            }
+            Output::Publish { job, attempt } => self.publish(job, attempt),
+            Output::Stopped => self.stopped = true,
+        }
+    }
+
+    fn done(&mut self, now: Now, done: Done) {
+        match done {
+            Done::Armed { source, result } => {
+                let said = self.intake.armed(now, source, result);
+                self.say_all(said);
+            }
+            Done::Looked { source, seen, result } => self.looked(now, source, seen, result),
+            Done::Dropped { files } => self.intake.dropped(&files),
+            Done::Spawned { child } => self.spawned(now, child),
+            Done::SpawnFailed { child, failure } => self.spawn_failed(now, child, failure),
+            Done::Settled { job, attempt, outcome, result, gone } => {
+                self.input(now, Input::Ended { job, attempt: attempt.number, outcome, result, gone });
+            }
+            Done::Proved { gone, clear } => self.proved(now, gone, clear),
+            Done::Published { job, result } => self.published(now, job, result),
+            Done::Status { result } => self.reporter.status_written(result),
+        }
+    }
+
+    fn looked(&mut self, now: Now, source: u16, seen: Seen, result: Result<Look, Complaint>) {
+        let (report, said) = self.intake.looked(now, source, seen, result);
+        self.say_all(said);
+        self.input(now, Input::Source { source: sprag_core::SourceId(source), report });
+    }
+
+    fn say_all(&mut self, notices: impl IntoIterator<Item = Notice>) {
+        self.effects.extend(notices.into_iter().map(Effect::Say));
+    }
+
+    /// Everything that follows by itself: new items, looks, services, proofs, frames, status, the end.
+    fn advance(&mut self, now: Now) {
+        self.machine_time(now);
+        self.submit_backlog(now);
+        self.look_at_sources(now);
+        self.prove_leftovers();
+        self.run_services(now);
+        self.check_idle(now);
+        self.persistence.next_work(now, &mut self.effects, self.stopped);
+        self.report(now);
+        self.check_stopped(now);
+    }
+
+    fn machine_time(&mut self, now: Now) {
+        if self.machine.deadline(now).is_some_and(|at| at <= now.mono) {
+            self.input(now, Input::Tick);
+        }
+    }
+
+    /// Drains first; ends attempts when that takes too long, or at the second word.
+    fn stop(&mut self, now: Now, level: StopLevel) {
+        self.stopping = self.stopping.max(level);
+        let grace_ms_max = self.pipeline.queues.iter().map(|queue| queue.policy.grace_ms).max().unwrap_or(0);
+        match self.stopping {
+            StopLevel::Run => {}
+            StopLevel::Drain => self.kill_at = Some(now.mono.after(self.pipeline.stop_timeout_ms)),
+            StopLevel::Kill => {
+                self.kill_at = None;
+                self.abandon_at.get_or_insert(now.mono.after(grace_ms_max + ABANDON_AFTER_MS));
+            }
+        }
+        self.services_stop(level);
+        self.input(now, Input::Stop(level));
+    }
+
+    /// The end: at rest and sealed, or abandoned to the next start, which proves every leftover dead.
+    fn check_stopped(&mut self, now: Now) {
+        if self.kill_at.is_some_and(|at| at <= now.mono) {
+            self.stop(now, StopLevel::Kill);
+            self.persistence.next_work(now, &mut self.effects, self.stopped);
+        }
+        let at_rest = self.stopped && self.persistence.is_sealed() && self.services_down();
+        let abandoned = self.abandon_at.is_some_and(|at| at <= now.mono);
+        if (at_rest || abandoned) && !self.said_stopped {
+            self.said_stopped = true;
+            self.kill_at = None;
+            self.abandon_at = None;
+            self.effects.push_back(Effect::Stopped);
+        }
+    }
+
+    fn look_at_sources(&mut self, now: Now) {
+        for task in self.intake.due(now) {
+            if let Task::Look { source, .. } = &task {
+                let report = SourceReport::Looking;
+                self.machine.handle(now, Input::Source { source: sprag_core::SourceId(*source), report });
+            }
+            self.effects.push_back(Effect::Run(task));
+        }
+        self.drain(now);
+    }
+
+    /// At rest, then every source read once more without anything new: idle.
+    fn check_idle(&mut self, now: Now) {
+        let at_rest = self.machine.is_idle() && self.intake.is_quiet() && self.services.oneshots_ended() && self.clear;
+        self.idle = match self.idle {
+            _ if !at_rest => IdleCheck::Busy,
+            IdleCheck::Busy => {
+                self.intake.look_again();
+                self.look_at_sources(now);
+                IdleCheck::Looking
+            }
+            IdleCheck::Looking if self.intake.has_looked_again() => {
+                self.effects.push_back(Effect::Idle);
+                IdleCheck::Idle
+            }
+            IdleCheck::Looking => IdleCheck::Looking,
+            IdleCheck::Idle => IdleCheck::Idle,
+        };
+    }
+
+    fn deadline_of(&self, now: Now, attempt: Attempt) -> Option<Wall> {
+        let queue = self.pipeline.queues.get(usize::from(attempt.queue.0))?;
+        Some(now.wall.after(queue.policy.timeout_ms?))
+    }
+}

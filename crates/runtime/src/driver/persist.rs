@@ -1,0 +1,197 @@
+//! Records on their way to the disk: lines into frames, one frame in flight, a seal after quiet.
+//!
+//! **Invariant.** Frames go out in order, one at a time; the Machine hears `Persisted` only for what the journal thread
+//! called committed. A refused frame (no room) is offered again, unchanged; any other error is the end of the program.
+
+use super::{Driver, Effect};
+use sprag_core::{Input, Machine, Mono, Now, PayloadRef, Record, Seq};
+use sprag_journal::codec::{self, Texts};
+use sprag_journal::{Frame, Framer, Position};
+use std::collections::VecDeque;
+
+/// After so much quiet, in milliseconds, a seal proves the last frame durable.
+const SEAL_AFTER_MS: u64 = 1_000;
+/// Without room, look again after so many milliseconds.
+const ROOM_AGAIN_MS: u64 = 1_000;
+
+/// What the journal thread is to do.
+#[derive(Debug)]
+pub enum JournalWork {
+    /// Append and sync a frame.
+    Append(Frame),
+    /// See whether there is room again.
+    CheckRoom,
+}
+
+/// What the journal thread answers.
+#[derive(Debug)]
+pub enum Committed {
+    /// The frame is durable.
+    Frame {
+        /// The new end of the journal.
+        end: Position,
+        /// Whether there is room for more than completions.
+        room: bool,
+    },
+    /// No room for the frame: nothing was written.
+    Refused {
+        /// The frame, to be offered again.
+        frame: Frame,
+        /// The system's words.
+        what: String,
+    },
+    /// Whether there is room again.
+    Room(bool),
+    /// The journal is in doubt.
+    Failed {
+        /// What happened.
+        what: String,
+    },
+}
+
+/// What stands between the Machine and the journal thread.
+#[derive(Debug)]
+pub(super) struct Persistence {
+    framer: Framer,
+    /// A frame that found no room.
+    refused: Option<Frame>,
+    /// When to ask for room again.
+    room_at: Option<Mono>,
+    room: bool,
+    /// When to seal, if nothing comes.
+    seal_at: Option<Mono>,
+    /// The frame in flight is a seal.
+    sealing: bool,
+    /// The last frame on disk is a seal.
+    sealed: bool,
+    /// Frames with completions may use the blocks set aside for them.
+    essential_after: Seq,
+    line: Vec<u8>,
+}
+
+impl Persistence {
+    pub(super) fn new(framer: Framer, sealed: bool) -> Persistence {
+        Persistence {
+            framer,
+            refused: None,
+            room_at: None,
+            room: true,
+            seal_at: None,
+            sealing: false,
+            sealed,
+            essential_after: Seq(0),
+            line: Vec::new(),
+        }
+    }
+
+    /// Takes a record. Its place is known at once.
+    pub(super) fn push(
+        &mut self,
+        now: Now,
+        seq: Seq,
+        record: &Record,
+        machine: &Machine,
+        texts: Option<Texts<'_>>,
+    ) -> Option<PayloadRef> {
+        let name = match record {
+            Record::Added { new, .. } => machine.queue_name(new.queue),
+            Record::Paused { queue } | Record::Resumed { queue } => machine.queue_name(*queue),
+            Record::Finished { .. } => {
+                self.essential_after = seq;
+                ""
+            }
+            Record::Reserved { .. }
+            | Record::Started { .. }
+            | Record::Cancelled { .. }
+            | Record::Redriven { .. }
+            | Record::Published { .. } => "",
+        };
+        self.line.clear();
+        codec::encode(&mut self.line, seq, now.wall, record, name, texts);
+        let place = self.framer.push(&self.line);
+        self.sealed = false;
+        assert_eq!(self.framer.seq(), seq.0, "the journal and the machine count records differently");
+        Some(place.into())
+    }
+
+    /// Bytes that wait for a frame.
+    pub(super) fn pending(&self) -> u64 {
+        self.framer.pending()
+    }
+
+    pub(super) fn is_sealed(&self) -> bool {
+        self.sealed
+    }
+
+    pub(super) fn deadline(&self) -> Option<Mono> {
+        [self.room_at, self.seal_at].into_iter().flatten().min()
+    }
+
+    /// Hands the next work to the journal thread, if it has none.
+    pub(super) fn next_work(&mut self, now: Now, effects: &mut VecDeque<Effect>, stopping: bool) {
+        if self.room_at.is_some_and(|at| at <= now.mono) {
+            self.room_at = None;
+            let work = self.refused.take().map_or(JournalWork::CheckRoom, JournalWork::Append);
+            effects.push_back(Effect::Journal(work));
+        }
+        if let Some(mut frame) = self.framer.frame() {
+            frame.essential = Seq(frame.seq) >= self.essential_after && self.essential_after > Seq(0);
+            self.seal_at = None;
+            effects.push_back(Effect::Journal(JournalWork::Append(frame)));
+        } else if stopping || self.seal_at.is_some_and(|at| at <= now.mono) {
+            if let Some(frame) = self.framer.seal() {
+                self.sealing = true;
+                effects.push_back(Effect::Journal(JournalWork::Append(frame)));
+            }
+            if !self.framer.in_flight() {
+                self.seal_at = None;
+            }
+        }
+    }
+
+    fn committed(&mut self, now: Now, end: Position, room: bool) {
+        self.framer.committed(end);
+        let quiet = self.framer.pending() == 0;
+        self.sealed = std::mem::take(&mut self.sealing) && quiet;
+        self.seal_at = (!self.sealed && quiet).then(|| now.mono.after(SEAL_AFTER_MS));
+        self.room(now, room);
+    }
+
+    fn room(&mut self, now: Now, room: bool) {
+        self.room = room;
+        self.room_at = (!room).then(|| now.mono.after(ROOM_AGAIN_MS));
+    }
+}
+
+impl Driver {
+    pub(super) fn journal_answered(&mut self, now: Now, committed: Committed) {
+        match committed {
+            Committed::Frame { end, room } => {
+                self.persistence.committed(now, end, room);
+                let said = self.reporter.durable(Seq(end.seq));
+                self.say_all(said);
+                self.input(now, Input::Persisted { through: Seq(end.seq) });
+                self.space(now, room);
+            }
+            Committed::Refused { mut frame, what } => {
+                // What waits in it was accepted; it may use the blocks set aside, since nothing more is taken on.
+                frame.essential = true;
+                self.persistence.refused = Some(frame);
+                self.persistence.room(now, false);
+                self.effects.push_back(Effect::Say(super::Notice::NoSpace { what }));
+                self.space(now, false);
+            }
+            Committed::Room(room) => {
+                self.persistence.room(now, room);
+                self.space(now, room);
+            }
+            Committed::Failed { what } => self.effects.push_back(Effect::Fatal { what }),
+        }
+    }
+
+    fn space(&mut self, now: Now, available: bool) {
+        if self.machine.has_space() != available {
+            self.input(now, Input::Space { available });
+        }
+    }
+}

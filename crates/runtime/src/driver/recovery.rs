@@ -1,0 +1,143 @@
+//! From the folder to a driver: recover the journal, replay it into the Machine, find what the crash left.
+//!
+//! **Invariant.** Nothing is decided before the whole journal was read and made durable again; a damaged journal makes no
+//! driver.
+
+use super::children::Services;
+use super::intake::Intake;
+use super::persist::Persistence;
+use super::report::Reporter;
+use super::{Driver, IdleCheck, Notice};
+use crate::attempt::make_dir;
+use crate::pipeline::Pipeline;
+use sprag_core::{Config, Machine, Now, Seq, StopLevel};
+use sprag_journal::fs::Fs;
+use sprag_journal::{JournalError, Limits, Place, QueueId, Replay, Snapshot, Writer, codec};
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Why a pipeline cannot be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// The journal.
+    Journal(JournalError),
+    /// A folder of ours could not be made.
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+impl std::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            OpenError::Journal(error) => error.fmt(f),
+            OpenError::Folder { path, source } => write!(f, "cannot make {}: {source}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// A pipeline that was opened.
+#[derive(Debug)]
+pub struct Recovered<F: Fs> {
+    /// The owner of all state.
+    pub driver: Driver,
+    /// For the journal thread.
+    pub writer: Writer<F>,
+    /// The journal's identity, 32 hexadecimal digits.
+    pub queue_id: String,
+    /// This life of sprag.
+    pub epoch: u64,
+}
+
+struct Replayer<'a> {
+    machine: &'a mut Machine,
+    now: Now,
+}
+
+impl<F: Fs> Replay<F> for Replayer<'_> {
+    fn snapshot(&mut self, snapshot: &Snapshot<F>) -> Result<(), String> {
+        Err(format!("{} holds a snapshot, which this version does not write", snapshot.path().display()))
+    }
+
+    fn record(&mut self, seq: u64, place: Place, line: &[u8]) -> Result<(), String> {
+        replay_line(self.machine, self.now, seq, place, line)
+    }
+}
+
+/// Replays one line of the journal into a Machine; for readers that hold no lock, too.
+pub fn replay_line(machine: &mut Machine, now: Now, seq: u64, place: Place, line: &[u8]) -> Result<(), String> {
+    let decoded = codec::decode(line, &mut |name| machine.queue_named(name)).map_err(|error| error.to_string())?;
+    if decoded.seq != Seq(seq) {
+        return Err(format!("record {seq} calls itself {}", decoded.seq.0));
+    }
+    machine.replay(now, decoded.seq, &decoded.record).map_err(|error| error.to_string())?;
+    if let sprag_core::Record::Added { job, .. } = decoded.record {
+        machine.placed(job, place.into());
+    }
+    Ok(())
+}
+
+/// What the Machine is told of a pipeline.
+pub fn machine_config(pipeline: &Pipeline, seed: u64) -> Config {
+    Config {
+        queues: pipeline.queues.iter().map(|queue| queue.policy.clone()).collect(),
+        sources: u16::try_from(pipeline.sources.len() + 1).unwrap_or(u16::MAX),
+        seed,
+        limits: pipeline.limits,
+    }
+}
+
+/// Opens the pipeline's state folder, which must exist and be locked by the caller. `chance` seeds the retry jitter and,
+/// for a new journal, its identity.
+pub fn open<F: Fs>(
+    fs: &F,
+    pipeline: Arc<Pipeline>,
+    limits: Limits,
+    now: Now,
+    chance: [u8; 16],
+) -> Result<Recovered<F>, OpenError> {
+    let state = pipeline.state();
+    let folders = [state.slots(), state.path().join("attempts"), state.path().join("inbox")];
+    let inbox = ["tmp", "new", "rejected"].map(|part| state.inbox(part));
+    for path in folders.into_iter().chain(inbox) {
+        make_dir(fs, &path).map_err(|source| OpenError::Folder { path, source })?;
+    }
+    let seed = u64::from_le_bytes(chance.first_chunk().copied().unwrap_or_default());
+    let mut machine = Machine::new(machine_config(&pipeline, seed));
+    let mut replayer = Replayer { machine: &mut machine, now };
+    let opened =
+        sprag_journal::open(fs, state.path(), limits, QueueId(chance), &mut replayer).map_err(OpenError::Journal)?;
+    machine.resume(now);
+    let mut driver = Driver {
+        intake: Intake::new(u16::try_from(pipeline.sources.len()).unwrap_or(u16::MAX)),
+        services: Services::new(&pipeline),
+        reporter: Reporter::new(&machine),
+        persistence: Persistence::new(opened.framer, opened.sealed),
+        pipeline,
+        machine,
+        to_prove: Vec::new(),
+        proving: false,
+        clear: false,
+        effects: VecDeque::new(),
+        idle: IdleCheck::Busy,
+        stopping: StopLevel::Run,
+        stopped: false,
+        said_stopped: false,
+        kill_at: None,
+        abandon_at: None,
+        attempts: BTreeMap::new(),
+    };
+    if let Some(cut) = opened.cut {
+        driver.effects.push_back(super::Effect::Say(Notice::TornTail { cut }));
+    }
+    driver.drain(now);
+    let epoch = opened.end.epoch + 1;
+    Ok(Recovered { driver, writer: opened.writer, queue_id: opened.queue.to_string(), epoch })
+}

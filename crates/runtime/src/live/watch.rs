@@ -1,0 +1,189 @@
+//! Change events of the real file system: inotify, on the folder that holds the file.
+//!
+//! **Invariant.** A change of an armed path's entry in its folder, made after `arm` returned, sets its mark, unless the
+//! folder was moved away or replaced, and that sets it too. What is not seen is left to the rescan: a change behind a
+//! symbolic link, on a network file system, or through a memory map.
+//!
+//! The folder is watched, not the file, because a file that is replaced takes its watch with it. inotify is used as it is:
+//! one descriptor serves all paths, may be added to from any thread without a lock of ours, and is read on the loop, which
+//! takes microseconds and saves a thread and its wake. Watches are not removed; the kernel drops them with their folder,
+//! and gives the same one for the same folder.
+
+use crate::seams::Watch;
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::io::Errno;
+use sprag_handoff::Mailbox;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::task::Poll;
+use tokio::io::unix::AsyncFd;
+
+/// Bytes of events taken at once; a longer burst lets the loop turn between.
+const READ_BYTES: usize = 16 << 10;
+/// How many calls of `arm` can be on their way: each source has one task at a time, and sources are numbered in 16 bits.
+const ARMED_MAX: usize = 1 << 16;
+
+/// What changes the entry of a file, or says that the folder is no longer what it was. Not what merely reads.
+const CHANGES: WatchFlags = WatchFlags::MODIFY
+    .union(WatchFlags::CLOSE_WRITE)
+    .union(WatchFlags::ATTRIB)
+    .union(WatchFlags::CREATE)
+    .union(WatchFlags::DELETE)
+    .union(WatchFlags::MOVE)
+    .union(WatchFlags::DELETE_SELF)
+    .union(WatchFlags::MOVE_SELF)
+    .union(WatchFlags::ONLYDIR);
+
+/// Arms paths, from any thread.
+#[derive(Clone, Debug)]
+pub struct LiveWatch {
+    inotify: Arc<OwnedFd>,
+    armed: Arc<Mailbox<(u16, Armed)>>,
+}
+
+/// Reads the events, on the loop.
+#[derive(Debug)]
+pub struct Events {
+    inotify: AsyncFd<Arc<OwnedFd>>,
+    incoming: Arc<Mailbox<(u16, Armed)>>,
+    armed: BTreeMap<u16, Armed>,
+}
+
+/// What an index waits for.
+#[derive(Debug)]
+struct Armed {
+    /// The kernel's number for the folder. It never uses one twice.
+    folder: i32,
+    /// The file's name in it; `None` for any.
+    name: Option<OsString>,
+}
+
+impl LiveWatch {
+    /// A watch, and the reader that must run for as long as it is to be heard. To be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// The system has no descriptor, or the user no inotify instance, to spare.
+    pub fn new() -> io::Result<(LiveWatch, Events)> {
+        let inotify = Arc::new(inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?);
+        let armed = Arc::new(Mailbox::new(ARMED_MAX));
+        let events = Events {
+            inotify: AsyncFd::new(Arc::clone(&inotify))?,
+            incoming: Arc::clone(&armed),
+            armed: BTreeMap::new(),
+        };
+        Ok((LiveWatch { inotify, armed }, events))
+    }
+}
+
+impl Watch for LiveWatch {
+    /// The last component `*` stands for every name in the folder.
+    fn arm(&self, index: u16, path: &Path) -> io::Result<()> {
+        let Some(name) = path.file_name() else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} names no file", path.display())));
+        };
+        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let watched = inotify::add_watch(&*self.inotify, folder, CHANGES).map_err(|error| explain(error, folder))?;
+        let armed = Armed { folder: watched, name: (name != "*").then(|| name.to_owned()) };
+        self.armed.push((index, armed)).map_err(|_| io::Error::other("the reader of change events has ended"))
+    }
+}
+
+impl Events {
+    /// Calls `dirty` with the index of every path that may have changed, for as long as it is polled.
+    ///
+    /// # Errors
+    /// Returns only when the kernel refuses to be read, which it has no reason to do.
+    pub async fn run(mut self, dirty: impl Fn(u16)) -> io::Result<()> {
+        loop {
+            tokio::select! {
+                biased;
+                arrived = self.incoming.take() => match arrived {
+                    Some(arrived) => self.armed.extend(arrived),
+                    None => return Ok(()),
+                },
+                ready = self.inotify.readable() => {
+                    let mut ready = ready?;
+                    let (changes, drained) = read(ready.get_inner())?;
+                    if drained {
+                        ready.clear_ready();
+                    }
+                    self.take_arrived().await;
+                    changes.iter().for_each(|change| self.mark(change, &dirty));
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// What was armed before the events came must be known when they are looked at.
+    async fn take_arrived(&mut self) {
+        let arrived = poll_fn(|cx| Poll::Ready(self.incoming.poll_take(cx))).await;
+        if let Poll::Ready(Some(arrived)) = arrived {
+            self.armed.extend(arrived);
+        }
+    }
+
+    fn mark(&self, change: &Change, dirty: &impl Fn(u16)) {
+        let concerned = |armed: &Armed| match change {
+            Change::Unknown => true,
+            Change::Folder(folder) => armed.folder == *folder,
+            Change::Entry(folder, name) => {
+                armed.folder == *folder && armed.name.as_ref().is_none_or(|armed| armed == name)
+            }
+        };
+        self.armed.iter().filter(|(_, armed)| concerned(armed)).for_each(|(index, _)| dirty(*index));
+    }
+}
+
+/// What an event says.
+enum Change {
+    /// Events were lost.
+    Unknown,
+    /// The folder itself.
+    Folder(i32),
+    /// An entry of the folder.
+    Entry(i32, OsString),
+}
+
+impl Change {
+    fn of(event: &inotify::Event<'_>) -> Change {
+        if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
+            return Change::Unknown;
+        }
+        match event.file_name() {
+            None => Change::Folder(event.wd()),
+            Some(name) => Change::Entry(event.wd(), OsStr::from_bytes(name.to_bytes()).to_owned()),
+        }
+    }
+}
+
+/// Some of the events that wait, and whether there were no more.
+fn read(inotify: &Arc<OwnedFd>) -> io::Result<(Vec<Change>, bool)> {
+    let mut buffer = vec![MaybeUninit::uninit(); READ_BYTES];
+    let mut reader = inotify::Reader::new(inotify, &mut buffer);
+    let mut changes = Vec::new();
+    loop {
+        match reader.next() {
+            Ok(event) => changes.push(Change::of(&event)),
+            Err(Errno::INTR) => continue,
+            Err(Errno::AGAIN) => return Ok((changes, true)),
+            Err(error) => return Err(error.into()),
+        }
+        if reader.is_buffer_empty() {
+            return Ok((changes, false));
+        }
+    }
+}
+
+fn explain(error: Errno, folder: &Path) -> io::Error {
+    let hint = if error == Errno::NOSPC { " (raise the sysctl fs.inotify.max_user_watches)" } else { "" };
+    let error = io::Error::from(error);
+    io::Error::new(error.kind(), format!("cannot watch {}: {error}{hint}", folder.display()))
+}

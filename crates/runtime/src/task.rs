@@ -1,0 +1,230 @@
+//! What runs off the loop: everything that reads, writes, starts or waits.
+//!
+//! **Invariant.** A task is straight-line code over the seams; it decides nothing, holds no state of the driver, and
+//! always ends in a [`Done`]. The tokio adapter runs it on a pool thread, the simulator on its event heap.
+
+use crate::attempt;
+use crate::pipeline::{Pipeline, StateDir};
+use crate::scan::{self, Complaint, Look, Seen};
+use crate::seams::{ChildId, Nonce, Processes, Watch};
+use sprag_core::{Attempt, JobId, Outcome, PayloadRef, SpawnFailure, Wall};
+use sprag_journal::fs::{Fs, write_atomic};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The world as tasks see it.
+#[derive(Clone, Debug)]
+pub struct Context<F, P, W> {
+    /// Files.
+    pub fs: F,
+    /// Processes.
+    pub processes: P,
+    /// Change events.
+    pub watch: W,
+    /// What the user wrote.
+    pub pipeline: Arc<Pipeline>,
+    /// What commands inherit of our environment.
+    pub env: BTreeMap<String, String>,
+    /// The journal's identity, 32 hexadecimal digits.
+    pub queue_id: String,
+    /// This life of sprag.
+    pub epoch: u64,
+}
+
+/// The drop-box, as a source: the first one, before those of the configuration.
+pub const INBOX: u16 = 0;
+
+/// Something to do off the loop.
+#[derive(Clone, Debug)]
+pub enum Task {
+    /// Watch a source.
+    Arm {
+        /// Its number; 0 is the drop-box.
+        source: u16,
+    },
+    /// Look at a source.
+    Look {
+        /// Its number; 0 is the drop-box.
+        source: u16,
+        /// What it offered before.
+        seen: Seen,
+    },
+    /// Remove drop-box files whose jobs are durable.
+    Drop {
+        /// Their names.
+        files: Vec<String>,
+    },
+    /// Execute an attempt.
+    Start {
+        /// The job.
+        job: JobId,
+        /// The attempt.
+        attempt: Attempt,
+        /// Where the job's record lies.
+        place: PayloadRef,
+        /// When the attempt will be ended.
+        deadline: Option<Wall>,
+    },
+    /// Put the output of an attempt that exited in order.
+    Settle {
+        /// The job.
+        job: JobId,
+        /// The attempt.
+        attempt: Attempt,
+        /// How it exited.
+        outcome: Outcome,
+    },
+    /// Kill and prove dead what is left of attempts, and of every earlier life of sprag.
+    Prove {
+        /// The attempts.
+        attempts: Vec<(JobId, Attempt)>,
+    },
+    /// Put a result at its destination.
+    Publish {
+        /// The job.
+        job: JobId,
+        /// The attempt that made the result.
+        attempt: u32,
+        /// The name of its queue.
+        queue: String,
+        /// Where the job's record lies.
+        place: PayloadRef,
+    },
+    /// Execute a service.
+    Serve {
+        /// Its place in the pipeline.
+        index: u16,
+        /// Which run of it.
+        run: u32,
+    },
+    /// Replace the heartbeat.
+    Status {
+        /// Its content.
+        json: Vec<u8>,
+    },
+}
+
+/// How a task ended.
+#[derive(Clone, Debug)]
+pub enum Done {
+    /// A source is watched, or why not.
+    Armed {
+        /// Which.
+        source: u16,
+        /// The reason, for people.
+        result: Result<(), String>,
+    },
+    /// A source was looked at.
+    Looked {
+        /// Which.
+        source: u16,
+        /// What it has offered by now.
+        seen: Seen,
+        /// What is new, or why nothing was taken.
+        result: Result<Look, Complaint>,
+    },
+    /// Drop-box files were removed.
+    Dropped {
+        /// Their names.
+        files: Vec<String>,
+    },
+    /// A command was executed.
+    Spawned {
+        /// As whom.
+        child: ChildId,
+    },
+    /// A command was not executed.
+    SpawnFailed {
+        /// As whom.
+        child: ChildId,
+        /// Why.
+        failure: SpawnFailure,
+    },
+    /// An attempt's output is in order.
+    Settled {
+        /// The job.
+        job: JobId,
+        /// The attempt.
+        attempt: Attempt,
+        /// How it ended.
+        outcome: Outcome,
+        /// A synced result waits to be published.
+        result: bool,
+        /// Everything of it is proved dead.
+        gone: bool,
+    },
+    /// Leftovers were looked for.
+    Proved {
+        /// Attempts that are proved dead.
+        gone: Vec<(JobId, Attempt)>,
+        /// Nothing of an earlier life of sprag is alive.
+        clear: bool,
+    },
+    /// A result stands at its destination, or why not.
+    Published {
+        /// The job.
+        job: JobId,
+        /// The reason, for people.
+        result: Result<(), String>,
+    },
+    /// The heartbeat was replaced, or why not.
+    Status {
+        /// The reason, for people.
+        result: Result<(), String>,
+    },
+}
+
+impl<F: Fs, P: Processes, W: Watch> Context<F, P, W> {
+    /// Does what the task says.
+    pub fn run(&self, task: Task) -> Done {
+        match task {
+            Task::Arm { source } => self.arm(source),
+            Task::Look { source, seen } => self.look(source, seen),
+            Task::Drop { files } => self.drop_files(files),
+            Task::Start { job, attempt, place, deadline } => attempt::start(self, job, attempt, place, deadline),
+            Task::Settle { job, attempt, outcome } => attempt::settle(self, job, attempt, outcome),
+            Task::Prove { attempts } => attempt::prove(self, attempts),
+            Task::Publish { job, attempt, queue, place } => {
+                Done::Published { job, result: attempt::publish(self, job, attempt, &queue, place) }
+            }
+            Task::Serve { index, run } => attempt::serve(self, index, run),
+            Task::Status { json } => {
+                let result = write_atomic(&self.fs, &self.state().status(), &json);
+                Done::Status { result: result.map_err(|error| error.to_string()) }
+            }
+        }
+    }
+
+    pub(crate) fn state(&self) -> StateDir {
+        self.pipeline.state()
+    }
+
+    pub(crate) fn nonce(&self, name: String) -> Nonce {
+        Nonce { queue_id: self.queue_id.clone(), epoch: self.epoch, name }
+    }
+
+    fn arm(&self, source: u16) -> Done {
+        let path = match self.pipeline.source(source) {
+            Some(spec) => self.pipeline.dir.join(&spec.path),
+            // A name that will never be: any change in the folder counts.
+            None => self.state().inbox("new").join("*"),
+        };
+        Done::Armed { source, result: self.watch.arm(source, &path).map_err(|error| error.to_string()) }
+    }
+
+    fn look(&self, source: u16, mut seen: Seen) -> Done {
+        let result = match self.pipeline.source(source) {
+            Some(spec) => scan::look(&self.fs, &self.pipeline.dir, spec, &mut seen),
+            None => scan::look_into_inbox(&self.fs, &self.state(), &self.pipeline, &mut seen),
+        };
+        Done::Looked { source, seen, result }
+    }
+
+    /// A file that cannot be removed is offered again after a restart, and known then.
+    fn drop_files(&self, files: Vec<String>) -> Done {
+        for name in &files {
+            let _ = self.fs.remove(&self.state().inbox("new").join(name));
+        }
+        Done::Dropped { files }
+    }
+}
