@@ -143,11 +143,10 @@ pub fn read_all<F: Fs>(fs: &F, path: &Path, bytes_max: u64) -> io::Result<Vec<u8
     const CHUNK_BYTES: usize = 64 * 1024;
     let file = fs.open(path, Open::Read)?;
     let mut bytes = Vec::new();
+    let mut chunk = vec![0; CHUNK_BYTES];
     loop {
-        let at = bytes.len();
-        bytes.resize(at + CHUNK_BYTES, 0);
-        let n = read_full_at(&file, &mut bytes[at..], at as u64)?;
-        bytes.truncate(at + n);
+        let n = read_full_at(&file, &mut chunk, bytes.len() as u64)?;
+        bytes.extend_from_slice(&chunk[..n]);
         if bytes.len() as u64 > bytes_max {
             return Err(io::ErrorKind::FileTooLarge.into());
         }

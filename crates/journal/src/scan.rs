@@ -221,11 +221,10 @@ impl<T: File> Frames<'_, T> {
     fn fill(&mut self) -> Result<usize, JournalError> {
         self.buffer.drain(..self.begin);
         self.begin = 0;
-        let at = self.buffer.len();
-        self.buffer.resize(at + CHUNK_BYTES, 0);
-        let n = read_full_at(self.file, &mut self.buffer[at..], self.offset + at as u64)
+        let mut chunk = vec![0; CHUNK_BYTES];
+        let n = read_full_at(self.file, &mut chunk, self.offset + self.buffer.len() as u64)
             .map_err(JournalError::io("read", self.path))?;
-        self.buffer.truncate(at + n);
+        self.buffer.extend_from_slice(&chunk[..n]);
         Ok(n)
     }
 

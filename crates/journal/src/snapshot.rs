@@ -161,12 +161,11 @@ impl<F: Fs> Snapshot<F> {
         let mut buffer = Vec::new();
         let mut offset = self.lines_from;
         while offset < self.lines_to {
-            let at = buffer.len();
-            let left = self.lines_to - offset - at as u64;
-            buffer.resize(at + CHUNK_BYTES.min(usize::try_from(left).unwrap_or(CHUNK_BYTES)), 0);
-            let n = read_full_at(&self.file, &mut buffer[at..], offset + at as u64)
-                .map_err(JournalError::io("read", &self.path))?;
-            buffer.truncate(at + n);
+            let from = offset + buffer.len() as u64;
+            let left = usize::try_from(self.lines_to - from).unwrap_or(CHUNK_BYTES);
+            let mut chunk = vec![0; CHUNK_BYTES.min(left)];
+            let n = read_full_at(&self.file, &mut chunk, from).map_err(JournalError::io("read", &self.path))?;
+            buffer.extend_from_slice(&chunk[..n]);
             let mut done = 0;
             for newline in memchr::memchr_iter(b'\n', &buffer) {
                 let line_at = offset + done as u64;
