@@ -60,12 +60,6 @@ struct Line<'a> {
     queue: Option<Cow<'a, str>>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     key: Option<Cow<'a, str>>,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    priority: i16,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    due: Option<Wall>,
-    #[serde(default, skip_serializing_if = "is_false")]
-    appointed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     attempt: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,10 +70,16 @@ struct Line<'a> {
     next: Option<NextWord>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<DeadReason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    due: Option<Wall>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    appointed: bool,
     #[serde(default, skip_serializing_if = "is_false")]
     publish: bool,
     #[serde(default, skip_serializing_if = "is_false")]
     crash: bool,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    priority: i16,
     #[serde(skip_serializing_if = "Option::is_none")]
     keyhash: Option<Hex<u128>>,
     #[serde(skip_serializing_if = "Option::is_none")]
