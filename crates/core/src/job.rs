@@ -26,7 +26,7 @@ pub struct Job {
     pub payload: PayloadRef,
     /// What makes it unique, if anything does.
     pub key: Option<KeyHash>,
-    /// Attempts granted so far; the next one is one more.
+    /// The number of the last attempt granted; the next one is one more, even if this one was given back unused.
     pub attempt: u32,
     /// Failed attempts that count against the retries.
     pub failures: u32,
@@ -38,7 +38,7 @@ pub struct Job {
     pub priority: i16,
     /// A cancel was accepted while an attempt was alive.
     pub cancelling: bool,
-    /// Start only after its own durable record: an earlier reservation of it was open when sprag died.
+    /// Start only after its own durable record: an attempt of it was given back, or may have run unseen when sprag died.
     pub strict: bool,
     /// The result is on record but not yet at its destination.
     pub unpublished: bool,

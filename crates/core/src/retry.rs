@@ -39,7 +39,12 @@ pub fn backoff_ms(policy: &RetryPolicy, failures: u32) -> u64 {
             break;
         }
         let grown = u128::from(wait_ms) * u128::from(policy.factor_ppm) / u128::from(MILLION);
-        wait_ms = u64::try_from(grown).unwrap_or(u64::MAX);
+        let grown = u64::try_from(grown).unwrap_or(u64::MAX);
+        if grown == wait_ms {
+            // Too short for the factor to show in whole milliseconds: it never will.
+            break;
+        }
+        wait_ms = grown;
     }
     wait_ms.min(policy.max_ms)
 }

@@ -257,6 +257,8 @@ pub enum Reply {
 pub enum Refusal {
     /// No such job.
     NoSuchJob,
+    /// No such queue.
+    NoSuchQueue,
     /// The job's state does not allow it.
     WrongState,
     /// As many jobs as `jobs_max` are known.

@@ -7,9 +7,10 @@ use super::Machine;
 use crate::ids::JobId;
 use crate::job::{DeadReason, Outcome, State};
 use crate::retry::{self, Decision};
-use crate::time::Now;
+use crate::time::{Mono, Now};
 use crate::vocabulary::{Attempt, Kill, Next, Output, Record, SpawnFailure, StopLevel};
 use crate::worker::{Ending, Phase};
+use alloc::vec::Vec;
 
 /// An attempt shorter than this makes journaling ahead pay: its end and the next start would else wait for one sync.
 const SHORT_MS: u64 = 100;
@@ -19,7 +20,7 @@ impl Machine {
     pub(super) fn released(&mut self, now: Now, output: Output) {
         if let Output::Start { job, attempt } = output {
             let cancelled = self.jobs.get(job).is_some_and(|job| job.cancelling);
-            if cancelled || self.stopping == StopLevel::Kill {
+            if cancelled || self.stopping > StopLevel::Run {
                 self.unused(now, job);
                 return;
             }
@@ -61,16 +62,19 @@ impl Machine {
             return;
         }
         match failure {
-            SpawnFailure::NotFound => self.finish(now, id, run.attempt, Outcome::NotFound, false, Ending::Itself),
-            SpawnFailure::NotExecutable => {
-                self.finish(now, id, run.attempt, Outcome::NotExecutable, false, Ending::Itself);
-            }
+            SpawnFailure::NotFound => self.not_executed(now, id, run.attempt, Outcome::NotFound),
+            SpawnFailure::NotExecutable => self.not_executed(now, id, run.attempt, Outcome::NotExecutable),
             SpawnFailure::Resources => {
                 // Says nothing about the job: it keeps its place, and nothing starts for a while.
                 self.starts_held_until = Some(now.mono.after(self.config.limits.again_ms));
                 self.unused(now, id);
             }
         }
+    }
+
+    fn not_executed(&mut self, now: Now, id: JobId, attempt: Attempt, outcome: Outcome) {
+        self.health.queue_moved(attempt.queue, now.mono);
+        self.finish(now, id, attempt, outcome, false, Ending::Itself);
     }
 
     pub(super) fn ended(&mut self, now: Now, id: JobId, number: u32, outcome: Outcome, result: bool, gone: bool) {
@@ -177,12 +181,13 @@ impl Machine {
         while let Some(id) = self.queues.due(now) {
             self.enter_state(id, State::Ready);
         }
-        for (id, again) in &mut self.publishing {
-            if again.is_some_and(|at| at <= now.mono) {
-                *again = None;
-                if let Some(attempt) = self.jobs.get(*id).map(|job| job.attempt) {
-                    self.outputs.push_back(Output::Publish { job: *id, attempt });
-                }
+        let due = |again: Option<Mono>| again.is_some_and(|at| at <= now.mono);
+        let publish: Vec<JobId> = self.publishing.iter().filter(|(_, again)| due(**again)).map(|(id, _)| *id).collect();
+        for id in publish {
+            self.publishing.insert(id, None);
+            if let Some(attempt) = self.jobs.get(id).map(|job| job.attempt) {
+                // Withheld like the first time: the answer that brought us here may have come before it.
+                self.after(self.last_seq, Output::Publish { job: id, attempt });
             }
         }
         if self.starts_held_until.is_some_and(|at| at <= now.mono) {

@@ -7,7 +7,7 @@ use super::{Known, Machine};
 use crate::ids::{JobId, QueueId, Seq, Slot};
 use crate::job::{DeadReason, Job, PayloadRef, State};
 use crate::time::Now;
-use crate::vocabulary::{Attempt, NewJob, Next, Output, Record, When};
+use crate::vocabulary::{Attempt, Input, NewJob, Next, Output, Record, When};
 use crate::worker::Phase;
 use alloc::vec::Vec;
 use core::fmt;
@@ -37,13 +37,15 @@ impl Machine {
         Ok(())
     }
 
-    /// Ends the replay: attempts that were alive must be proved dead, results on record must be published. Drain
-    /// [`Machine::poll`] afterwards.
+    /// Ends the replay: attempts that were alive must be proved dead, results on record must be published, and what is
+    /// ready starts. Drain [`Machine::poll`] afterwards.
     pub fn resume(&mut self, now: Now) {
         let leftovers: Vec<(JobId, Attempt, Phase)> =
             self.workers.iter().map(|(job, run)| (job, run.attempt, run.phase)).collect();
         for (job, attempt, phase) in leftovers {
             self.workers.set(job, phase, Some(now.mono.after(self.config.limits.again_ms)));
+            // A reservation may have been used unseen: its attempt is one to prove dead, not one to start.
+            self.enter_state(job, State::Running { slot: attempt.slot });
             self.health.unproved.insert(job);
             self.outputs.push_back(Output::Prove { job, attempt });
         }
@@ -52,6 +54,7 @@ impl Machine {
                 self.outputs.push_back(Output::Publish { job: *job, attempt });
             }
         }
+        self.handle(now, Input::Tick);
     }
 
     pub(super) fn fold(&mut self, now: Now, seq: Seq, record: &Record) -> Result<(), Inconsistent> {
@@ -176,7 +179,7 @@ impl Machine {
                 self.scheduled(now, due)
             }
             Next::Unused => {
-                job.attempt -= 1;
+                // The number stays used: a late answer, or a file left behind, must not pass for the next attempt's.
                 job.strict = true;
                 State::Ready
             }

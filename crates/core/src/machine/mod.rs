@@ -273,7 +273,10 @@ impl Machine {
 
     fn persisted(&mut self, now: Now, through: Seq) {
         assert!(through <= self.last_seq, "record {} was called durable before it was decided", through.0);
-        self.durable = self.durable.max(through);
+        if through <= self.durable {
+            return;
+        }
+        self.durable = through;
         self.health.journal_moved(self.durable < self.last_seq, now.mono);
         while let Some((seq, _)) = self.withheld.front() {
             if *seq > self.durable {

@@ -20,6 +20,9 @@ impl Machine {
     }
 
     fn add(&mut self, now: Now, new: NewJob) -> Reply {
+        if !self.queues.contains(new.queue) {
+            return Reply::Refused(Refusal::NoSuchQueue);
+        }
         if self.stopping > StopLevel::Run {
             return Reply::Refused(Refusal::Stopping);
         }
@@ -76,8 +79,14 @@ impl Machine {
     }
 
     pub(super) fn pause(&mut self, now: Now, request: RequestId, queue: QueueId, paused: bool) {
-        if self.queues.contains(queue) && self.queues.get(queue).paused != paused {
+        if !self.queues.contains(queue) {
+            return self.reply(request, Reply::Refused(Refusal::NoSuchQueue));
+        }
+        if self.queues.get(queue).paused != paused {
             self.record(now, if paused { Record::Paused { queue } } else { Record::Resumed { queue } });
+        }
+        if paused {
+            self.give_back(now, queue);
         }
         self.reply(request, Reply::Done);
     }

@@ -92,8 +92,9 @@ impl Machine {
         let mine = || self.workers.iter().filter(|(_, run)| run.attempt.queue == queue);
         let waiting_to_start = mine().any(|(_, run)| matches!(run.phase, Phase::Granted | Phase::Starting));
         let alive = mine().any(|(_, run)| run.phase.is_alive());
-        waiting_to_start
-            || (ready > 0 && !alive && self.workers.busy_total() < u64::from(self.config.limits.running_max))
+        let full = self.workers.busy_total() >= u64::from(self.config.limits.running_max);
+        let others_alive = full && self.workers.iter().any(|(_, run)| run.phase.is_alive());
+        waiting_to_start || (ready > 0 && !alive && !others_alive)
     }
 
     /// Gives back the reservations of a queue that starts nothing more.

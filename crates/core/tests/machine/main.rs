@@ -1,0 +1,17 @@
+//! The Machine under stories, random worlds and every small world, each watched by a second telling of its rules.
+//!
+//! **Invariant.** Whatever drives the Machine here goes through [`bench::Bench`], so [`model::Model`] judges every
+//! output of every test; a test states only what its story adds to that.
+#![cfg(test)]
+
+mod bench;
+mod explore;
+mod garbage;
+mod model;
+mod random;
+mod rules;
+mod stories_crash;
+mod stories_end;
+mod stories_health;
+mod stories_queue;
+mod stories_retry;

@@ -1,0 +1,365 @@
+//! The reference: what a pipeline is, told a second time and as plainly as possible. It shares no code with the Machine.
+//!
+//! **Invariant.** The model learns facts from two sides only: what the world told the Machine ([`Model::hear`]) and
+//! what the Machine wrote down ([`Model::fold`]). It decides nothing; `rules.rs` judges the Machine by it.
+
+use sprag_core::{
+    Config, DeadReason, Input, JobId, KeyHash, Mono, NewJob, Next, Now, Outcome, QueueId, Record, Reply, RequestId,
+    Seq, Slot, SpawnFailure, StopLevel, Wall, When,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// All that is known. Cheap to clone, so that a search may branch anywhere.
+#[derive(Clone, Debug)]
+pub(crate) struct Model {
+    pub(crate) config: Config,
+    /// Record `n` stands at `n - 1`.
+    pub(crate) journal: Vec<Record>,
+    pub(crate) durable: Seq,
+    pub(crate) jobs: BTreeMap<JobId, Job>,
+    pub(crate) keys: BTreeMap<KeyHash, (JobId, u64)>,
+    pub(crate) paused: BTreeSet<QueueId>,
+    pub(crate) level: StopLevel,
+    pub(crate) space: bool,
+    pub(crate) held_until: Option<Mono>,
+    /// Requests without an answer: the answer that must come, and the record that must be durable before.
+    pub(crate) asked: BTreeMap<RequestId, (Reply, Seq)>,
+    /// The request being handled.
+    pub(crate) asking: Option<RequestId>,
+    pub(crate) stopped: bool,
+    pub(crate) now: Now,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) new: NewJob,
+    pub(crate) ripe: Ripe,
+    pub(crate) attempt: Option<Attempt>,
+    pub(crate) end: Option<End>,
+    /// The highest attempt number on record.
+    pub(crate) granted: u32,
+    pub(crate) failures: u32,
+    pub(crate) crashes: u16,
+    pub(crate) cancelling: bool,
+    /// An attempt was given back: no more reservations.
+    pub(crate) strict: bool,
+    pub(crate) unpublished: bool,
+    /// The last record about it.
+    pub(crate) touched: Seq,
+}
+
+/// From when on a job may start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ripe {
+    Already,
+    Elapsed(Mono),
+    Calendar(Wall),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Succeeded,
+    Dead(DeadReason),
+    Cancelled,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempt {
+    pub(crate) number: u32,
+    pub(crate) slot: Slot,
+    pub(crate) fence: Seq,
+    /// `Started` is on record, not only `Reserved`.
+    pub(crate) started: bool,
+    /// From an earlier life.
+    pub(crate) left: bool,
+    /// The Machine asked for its start.
+    pub(crate) asked: bool,
+    pub(crate) spawned: Option<Mono>,
+    pub(crate) term: Option<(Mono, Why)>,
+    pub(crate) killed: bool,
+    pub(crate) told: Option<Told>,
+    /// Proved dead.
+    pub(crate) gone: bool,
+}
+
+/// Why the Machine ended an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    Cancel,
+    Stop,
+    Timeout,
+}
+
+/// What the world said about an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    Failed(SpawnFailure),
+    Ended { outcome: Outcome, result: bool },
+}
+
+impl Model {
+    pub(crate) fn new(config: Config) -> Model {
+        Model {
+            config,
+            journal: Vec::new(),
+            durable: Seq(0),
+            jobs: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            paused: BTreeSet::new(),
+            level: StopLevel::Run,
+            space: true,
+            held_until: None,
+            asked: BTreeMap::new(),
+            asking: None,
+            stopped: false,
+            now: Now::default(),
+        }
+    }
+
+    /// What a new life knows after a crash that kept the first `keep` records.
+    pub(crate) fn reborn(&self, now: Now, keep: usize) -> Model {
+        let mut model = Model::new(self.config.clone());
+        model.now = now;
+        for record in &self.journal[..keep] {
+            model.fold(*record);
+        }
+        model.durable = model.last();
+        for attempt in model.jobs.values_mut().filter_map(|job| job.attempt.as_mut()) {
+            attempt.left = true;
+        }
+        model
+    }
+
+    pub(crate) fn last(&self) -> Seq {
+        Seq(self.journal.len() as u64)
+    }
+
+    /// Notes what the world tells. An answer about any attempt but the one under way means nothing.
+    pub(crate) fn hear(&mut self, now: Now, input: &Input) {
+        self.tick(now);
+        self.asking = None;
+        match input {
+            Input::Submit { request, .. }
+            | Input::Cancel { request, .. }
+            | Input::Redrive { request, .. }
+            | Input::Pause { request, .. }
+            | Input::Resume { request, .. } => {
+                let expected = self.expected_reply(input);
+                let old = self.asked.insert(*request, expected);
+                assert!(old.is_none(), "request {} was made twice", request.0);
+                self.asking = Some(*request);
+            }
+            Input::Persisted { through } => self.durable = self.durable.max(*through),
+            Input::Space { available } => self.space = *available,
+            Input::Stop(level) => self.level = self.level.max(*level),
+            Input::Spawned { job, attempt } => {
+                if let Some(attempt) = self.executing(*job, *attempt).filter(|attempt| attempt.spawned.is_none()) {
+                    attempt.spawned = Some(now.mono);
+                }
+            }
+            Input::SpawnFailed { job, attempt, failure } => {
+                let Some(attempt) = self.executing(*job, *attempt).filter(|a| a.spawned.is_none()) else { return };
+                attempt.told = Some(Told::Failed(*failure));
+                attempt.gone = true;
+                if *failure == SpawnFailure::Resources {
+                    self.held_until = Some(now.mono.after(self.config.limits.again_ms));
+                }
+            }
+            Input::Ended { job, attempt, outcome, result, gone } => {
+                let Some(attempt) = self.executing(*job, *attempt) else { return };
+                attempt.told = Some(Told::Ended { outcome: *outcome, result: *result });
+                attempt.gone = *gone;
+            }
+            Input::Gone { job, attempt } => {
+                if let Some(attempt) = self.attempt_mut(*job, *attempt).filter(|a| a.left || a.told.is_some()) {
+                    attempt.gone = true;
+                }
+            }
+            Input::Published { .. } | Input::PublishFailed { .. } | Input::Source { .. } | Input::Tick => {}
+        }
+    }
+
+    fn attempt_mut(&mut self, job: JobId, number: u32) -> Option<&mut Attempt> {
+        self.jobs.get_mut(&job)?.attempt.as_mut().filter(|attempt| attempt.number == number)
+    }
+
+    /// The attempt if it was handed out for execution in this life and nothing final was heard of it.
+    fn executing(&mut self, job: JobId, number: u32) -> Option<&mut Attempt> {
+        self.attempt_mut(job, number).filter(|attempt| attempt.asked && !attempt.left && attempt.told.is_none())
+    }
+
+    /// Time passes: what is ripe stays ripe, even if the calendar goes back.
+    fn tick(&mut self, now: Now) {
+        self.now = now;
+        self.held_until = self.held_until.filter(|until| *until > now.mono);
+        for job in self.jobs.values_mut() {
+            let ripe = match job.ripe {
+                Ripe::Already => true,
+                Ripe::Elapsed(at) => at <= now.mono,
+                Ripe::Calendar(at) => at <= now.wall,
+            };
+            if ripe && job.attempt.is_none() {
+                job.ripe = Ripe::Already;
+            }
+        }
+    }
+
+    /// A delay counts in elapsed time from now on, whatever the calendar does later.
+    fn ripe_at(&self, due: Wall) -> Ripe {
+        match due.0.saturating_sub(self.now.wall.0).min(self.config.limits.delay_ms_max) {
+            0 => Ripe::Already,
+            delay_ms => Ripe::Elapsed(Mono(self.now.mono.0 + delay_ms)),
+        }
+    }
+
+    /// Applies a record; `rules.rs` has judged it if it was decided in this life.
+    pub(crate) fn fold(&mut self, record: Record) {
+        self.journal.push(record);
+        let seq = self.last();
+        match record {
+            Record::Added { job, new, due } => {
+                let ripe = match (new.when, due) {
+                    (When::At(at), _) if at > self.now.wall => Ripe::Calendar(at),
+                    (When::At(_) | When::Now, _) | (When::Delay(_), None) => Ripe::Already,
+                    (When::Delay(_), Some(due)) => self.ripe_at(due),
+                };
+                self.keys.extend(new.key.map(|key| (key, (job, new.digest))));
+                self.jobs.insert(job, Job::new(new, ripe));
+            }
+            Record::Reserved { job, attempt, slot } => self.grant(job, Attempt::new(attempt, slot, seq, false)),
+            Record::Started { job, attempt, slot } => match &mut self.job_mut(job).attempt {
+                Some(reserved) => reserved.started = true,
+                None => self.grant(job, Attempt::new(attempt, slot, seq, true)),
+            },
+            Record::Finished { job, next, .. } => self.finish(job, next),
+            Record::Cancelled { job } => {
+                let job = self.job_mut(job);
+                match job.attempt {
+                    Some(_) => job.cancelling = true,
+                    None => job.end = Some(End::Cancelled),
+                }
+            }
+            Record::Redriven { job } => {
+                let job = self.job_mut(job);
+                (job.end, job.failures, job.crashes, job.ripe) = (None, 0, 0, Ripe::Already);
+            }
+            Record::Published { job } => self.job_mut(job).unpublished = false,
+            Record::Paused { queue } => {
+                self.paused.insert(queue);
+            }
+            Record::Resumed { queue } => {
+                self.paused.remove(&queue);
+            }
+        }
+        if let Some(job) = about(&record) {
+            self.job_mut(job).touched = seq;
+        }
+    }
+
+    fn grant(&mut self, id: JobId, attempt: Attempt) {
+        let job = self.job_mut(id);
+        job.granted = attempt.number;
+        job.attempt = Some(attempt);
+    }
+
+    fn finish(&mut self, id: JobId, next: Next) {
+        let due = match next {
+            Next::Retry { due } | Next::Again { due, .. } => self.ripe_at(due),
+            Next::Succeeded { .. } | Next::Dead(_) | Next::Cancelled | Next::Unused => Ripe::Already,
+        };
+        let job = self.job_mut(id);
+        (job.attempt, job.cancelling, job.ripe) = (None, false, due);
+        match next {
+            Next::Succeeded { publish } => (job.end, job.unpublished) = (Some(End::Succeeded), publish),
+            Next::Retry { .. } => (job.failures, job.crashes) = (job.failures + 1, 0),
+            Next::Dead(reason) => {
+                job.end = Some(End::Dead(reason));
+                match reason {
+                    DeadReason::Poison => job.crashes += 1,
+                    DeadReason::Exhausted | DeadReason::Permanent => job.failures += 1,
+                }
+            }
+            Next::Cancelled => job.end = Some(End::Cancelled),
+            Next::Again { crash, .. } => job.crashes += u16::from(crash),
+            Next::Unused => job.strict = true,
+        }
+    }
+
+    pub(crate) fn job_mut(&mut self, id: JobId) -> &mut Job {
+        self.jobs.get_mut(&id).unwrap_or_else(|| panic!("a record about job {} that was never added", id.0))
+    }
+
+    /// The answer that must come, and the last record that it rests on as far as known before the input is handled.
+    fn expected_reply(&self, input: &Input) -> (Reply, Seq) {
+        let touched = |id: &JobId| self.jobs.get(id).map_or(Seq(0), |job| job.touched);
+        match input {
+            Input::Submit { job, .. } => match job.key.and_then(|key| self.keys.get(&key)) {
+                Some((id, digest)) if *digest == job.digest => (Reply::Known(*id), touched(id)),
+                Some((id, _)) => (Reply::Conflict(*id), touched(id)),
+                None => (self.expected_add(job), Seq(0)),
+            },
+            Input::Cancel { job, .. } => (self.expected_cancel(*job), touched(job)),
+            Input::Redrive { job, .. } => (self.expected_redrive(*job), touched(job)),
+            Input::Pause { queue, .. } | Input::Resume { queue, .. } => {
+                let known = usize::from(queue.0) < self.config.queues.len();
+                let last = self.journal.iter().rposition(|record| match record {
+                    Record::Paused { queue: q } | Record::Resumed { queue: q } => q == queue,
+                    _ => false,
+                });
+                let reply = if known { Reply::Done } else { Reply::Refused(sprag_core::Refusal::NoSuchQueue) };
+                (reply, Seq(last.map_or(0, |at| at as u64 + 1)))
+            }
+            other => panic!("{other:?} is no request"),
+        }
+    }
+}
+
+impl Job {
+    fn new(new: NewJob, ripe: Ripe) -> Job {
+        Job {
+            new,
+            ripe,
+            attempt: None,
+            end: None,
+            granted: 0,
+            failures: 0,
+            crashes: 0,
+            cancelling: false,
+            strict: false,
+            unpublished: false,
+            touched: Seq(0),
+        }
+    }
+}
+
+impl Attempt {
+    fn new(number: u32, slot: Slot, fence: Seq, started: bool) -> Attempt {
+        Attempt {
+            number,
+            slot,
+            fence,
+            started,
+            left: false,
+            asked: false,
+            spawned: None,
+            term: None,
+            killed: false,
+            told: None,
+            gone: false,
+        }
+    }
+}
+
+/// The job that a record is about.
+pub(crate) fn about(record: &Record) -> Option<JobId> {
+    match record {
+        Record::Added { job, .. }
+        | Record::Reserved { job, .. }
+        | Record::Started { job, .. }
+        | Record::Finished { job, .. }
+        | Record::Cancelled { job }
+        | Record::Redriven { job }
+        | Record::Published { job } => Some(*job),
+        Record::Paused { .. } | Record::Resumed { .. } => None,
+    }
+}
