@@ -84,16 +84,14 @@ impl<F: Fs> Writer<F> {
         outcome
     }
 
-    /// Whether the blocks set aside for essential frames are all there, after an attempt to have them again. While they are
-    /// not, nothing new should be taken on.
+    /// Whether there is room for the longest frame that is not essential, after an attempt to make some. While there is
+    /// none, nothing new should be taken on. Writes nothing.
     pub fn has_room(&mut self) -> bool {
         if self.poisoned {
             return false;
         }
-        match &mut self.segment {
-            Some(segment) => segment.reserve(self.at.offset, false, &self.limits).is_ok(),
-            None => true,
-        }
+        let end = self.at.offset + self.limits.frame_bytes_max;
+        self.segment.as_mut().is_none_or(|segment| segment.reserve(end, false, &self.limits).is_ok())
     }
 
     fn fits(&self, frame: &Frame) -> bool {

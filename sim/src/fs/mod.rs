@@ -122,6 +122,10 @@ pub enum Fault {
     SyncLost,
     /// A write takes at most this many bytes.
     Short(usize),
+    /// A write reports success and writes nothing: a lying disk, outside of what is assumed above.
+    Phantom,
+    /// A write lands at this offset instead and reports success: a lying disk too.
+    Misdirected(u64),
     /// The process dies at this call; a write has put that many bytes into the cache.
     Kill(usize),
     /// The machine loses power before this call. Every call fails from here on.
@@ -222,7 +226,9 @@ impl SimFs {
 
     /// The hook that runs before every call.
     pub fn set_hook(&self, hook: Option<Hook>) {
-        self.state.borrow_mut().hook = hook;
+        // What the old hook holds, open files perhaps, is let go of outside the borrow.
+        let old = std::mem::replace(&mut self.state.borrow_mut().hook, hook);
+        drop(old);
     }
 
     /// How many calls were made.
@@ -292,7 +298,9 @@ impl SimFs {
                 state.dead.insert(self.process);
                 error(errno::EIO)
             }
-            Some(fault @ (Fault::SyncLost | Fault::Short(_) | Fault::Kill(_))) => Ok(Some(fault)),
+            Some(
+                fault @ (Fault::SyncLost | Fault::Short(_) | Fault::Kill(_) | Fault::Phantom | Fault::Misdirected(_)),
+            ) => Ok(Some(fault)),
         }
     }
 }
@@ -358,10 +366,7 @@ impl SimFile {
     }
 
     fn sync(&self, kind: CallKind) -> io::Result<()> {
-        let lost = match self.begin(kind, 0)? {
-            Some(Fault::SyncLost) => true,
-            Some(Fault::Errno(_) | Fault::Short(_) | Fault::Kill(_) | Fault::Crash) | None => false,
-        };
+        let lost = self.begin(kind, 0)? == Some(Fault::SyncLost);
         self.fs.state.borrow_mut().disk.sync(self.inode, lost);
         if lost { error(errno::EIO) } else { Ok(()) }
     }
@@ -376,9 +381,11 @@ impl File for SimFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         let fault = self.begin(CallKind::Write, bytes.len() as u64)?;
         let mut state = self.fs.state.borrow_mut();
-        let take = match fault {
-            Some(Fault::Short(n) | Fault::Kill(n)) => n.min(bytes.len()),
-            Some(Fault::Errno(_) | Fault::SyncLost | Fault::Crash) | None => bytes.len(),
+        let (take, offset) = match fault {
+            Some(Fault::Short(n) | Fault::Kill(n)) => (n.min(bytes.len()), offset),
+            Some(Fault::Phantom) => return Ok(bytes.len()),
+            Some(Fault::Misdirected(offset)) => (bytes.len(), offset),
+            Some(Fault::Errno(_) | Fault::SyncLost | Fault::Crash) | None => (bytes.len(), offset),
         };
         let done = state.disk.write(self.inode, &bytes[..take], offset);
         if let Some(Fault::Kill(_)) = fault {
