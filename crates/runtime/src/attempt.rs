@@ -71,8 +71,6 @@ where
     let state = context.state();
     let result = state.attempt_result(job.0, attempt.number);
     make_dir(&context.fs, &state.attempts(job.0))?;
-    // An attempt that was given back unused may have left one under the same number.
-    remove_if_there(&context.fs, &result)?;
     let nonce = context.nonce(attempt.fence.0.to_string());
     let mut env = context.env.clone();
     let mut set = |name: &str, value: String| env.insert(name.into(), value);
@@ -238,13 +236,6 @@ fn exists<F: Fs>(fs: &F, path: &Path) -> io::Result<bool> {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
-    }
-}
-
-fn remove_if_there<F: Fs>(fs: &F, path: &Path) -> io::Result<()> {
-    match fs.remove(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(()) | Err(_) => Ok(()),
     }
 }
 

@@ -11,7 +11,7 @@ mod persist;
 mod recovery;
 mod report;
 
-pub use persist::{Committed, JournalWork};
+pub use persist::{Committed, JournalWork, journal_step};
 pub use recovery::{OpenError, Recovered, machine_config, open, replay_line};
 pub use report::Notice;
 

@@ -6,7 +6,8 @@
 use super::{Driver, Effect};
 use sprag_core::{Input, Machine, Mono, Now, PayloadRef, Record, Seq};
 use sprag_journal::codec::{self, Texts};
-use sprag_journal::{Frame, Framer, Position};
+use sprag_journal::fs::Fs;
+use sprag_journal::{Append, Frame, Framer, Position, Writer};
 use std::collections::VecDeque;
 
 /// After so much quiet, in milliseconds, a seal proves the last frame durable.
@@ -47,6 +48,19 @@ pub enum Committed {
         /// What happened.
         what: String,
     },
+}
+
+/// One step of the journal thread, which does nothing else.
+pub fn journal_step<F: Fs>(writer: &mut Writer<F>, work: JournalWork) -> Committed {
+    match work {
+        JournalWork::CheckRoom => Committed::Room(writer.has_room()),
+        JournalWork::Append(frame) => match writer.append(&frame) {
+            Append::Committed(end) => Committed::Frame { end, room: writer.has_room() },
+            Append::Refused(error) => Committed::Refused { frame, what: error.to_string() },
+            Append::Conflict => Committed::Failed { what: "somebody else has written to the journal".into() },
+            Append::Unknown(error) => Committed::Failed { what: error.to_string() },
+        },
+    }
 }
 
 /// What stands between the Machine and the journal thread.

@@ -4,6 +4,7 @@
 //! fell due while the machine slept is handled when it wakes. The timer never fires before its deadline, and is silent
 //! between.
 
+use super::sys::watched;
 use rustix::io::Errno;
 use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime, timerfd_create,
@@ -41,7 +42,7 @@ impl Timer {
     /// The system has no descriptor or memory to spare.
     pub fn new() -> io::Result<Timer> {
         let fd = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        Ok(Timer { fd: AsyncFd::new(fd)?, armed: None })
+        Ok(Timer { fd: watched(fd)?, armed: None })
     }
 
     /// Returns at `deadline`, at once when it has passed, never without one. To drop the future loses nothing; asked

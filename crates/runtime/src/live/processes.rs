@@ -1,21 +1,19 @@
 //! Starting processes, off the loop. What happens to them afterwards is [`super::children`]'s.
 //!
-//! **Invariant.** A command that was executed has the lock on its input, is the leader of a process group of its own, and
-//! has descriptors 0 to 2 and nothing else; and the loop was told of it. A command that was not executed has left
-//! nothing behind.
+//! **Invariant.** A command that was executed has the lock on its input, leads a process group of its own, has
+//! descriptors 0 to 2 and nothing else, and the loop is told of it. A command that was not executed leaves no lock held.
 //!
-//! This module never signals a process, except one that it has started, not yet handed over, and not yet reaped.
+//! Nothing here signals a process, except one that was started, could not be handed over, and is not yet reaped.
 
-use super::children::Spawned;
+use super::children::{Message, Spawned, kill_group};
 use super::sweep;
 use crate::seams::{ChildId, Nonce, Processes, SpawnSpec, Sweep};
-use rustix::fs::{Access, AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, flock, fstat, ftruncate, openat};
+use rustix::fs::{Access, CWD, FlockOperation, Mode, OFlags, access, fstat, ftruncate, openat};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use sprag_core::{Kill, SpawnFailure};
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -25,20 +23,6 @@ use std::sync::Arc;
 /// Where a command without a slash is looked for when its environment has no `PATH`; what the C library does.
 const PATH_DEFAULT: &str = "/bin:/usr/bin";
 
-/// What the loop is told.
-#[derive(Debug)]
-pub enum Message {
-    /// A process was started.
-    Spawned(Spawned),
-    /// A process is to be signalled.
-    Signal {
-        /// Which.
-        child: ChildId,
-        /// How hard.
-        kill: Kill,
-    },
-}
-
 /// Starts processes and hands them to the loop.
 #[derive(Clone)]
 pub struct LiveProcesses {
@@ -46,7 +30,7 @@ pub struct LiveProcesses {
 }
 
 impl LiveProcesses {
-    /// `tell_loop` must take every message to [`super::children::Children::take`], in order, and not block.
+    /// `tell_loop` brings every message to [`super::children::Children::take`], in order, and does not block.
     pub fn new(tell_loop: Arc<dyn Fn(Message) + Send + Sync>) -> LiveProcesses {
         LiveProcesses { tell_loop }
     }
@@ -60,21 +44,21 @@ impl std::fmt::Debug for LiveProcesses {
 
 impl Processes for LiveProcesses {
     fn spawn(&self, spec: &SpawnSpec) -> Result<(), SpawnFailure> {
+        let program = resolve(spec)?;
         let files = Files::prepare(spec).map_err(|error| {
             tracing::warn!(child = ?spec.child, %error, "cannot prepare the files of a command");
             SpawnFailure::Resources
         })?;
-        let process = execute(spec, &files).inspect_err(|_| files.let_go())?;
+        let mut process = execute(spec, &program, files)?;
         let pidfd = match pidfd_open(Pid::from_child(&process), PidfdFlags::empty()) {
             Ok(pidfd) => pidfd,
             Err(error) => {
-                tracing::warn!(child = ?spec.child, %error, "cannot watch a process that was started: ended it");
-                end(process);
+                kill_group(Pid::from_child(&process));
+                let end = process.wait();
+                tracing::warn!(child = ?spec.child, %error, ?end, "cannot hear of the end of a command: ended it");
                 return Err(SpawnFailure::Resources);
             }
         };
-        // Our copy of the lock goes first: whoever hears of the end of the process may ask for the lock at once.
-        drop(files);
         (self.tell_loop)(Message::Spawned(Spawned { child: spec.child, pidfd, process }));
         Ok(())
     }
@@ -100,34 +84,124 @@ struct Files {
 }
 
 impl Files {
+    /// The outputs are emptied only under the lock: before, an earlier command might still write to them.
     fn prepare(spec: &SpawnSpec) -> io::Result<Files> {
         let stdin = open(&spec.input, OFlags::RDWR)?;
-        let locked = sweep::try_lock(&stdin, FlockOperation::NonBlockingLockExclusive);
-        if !locked.map_err(|error| at(&spec.input, error))? {
-            let held = io::Error::new(io::ErrorKind::WouldBlock, "a process of an earlier command still holds its lock");
-            return Err(at(&spec.input, held));
+        if !sweep::try_lock(&stdin, FlockOperation::NonBlockingLockExclusive)? {
+            let path = spec.input.display();
+            return Err(io::Error::other(format!("{path}: a process of an earlier command still holds its lock")));
         }
-        let (mut stdout, mut stderr) = (None, None);
-        let rest = rewrite(&stdin, &spec.payload).map_err(|error| at(&spec.input, error)).and_then(|()| {
-            stderr = Some(open_emptied(&spec.stderr)?);
-            stdout = if spec.stdout == spec.stderr {
-                stderr.as_ref().map(File::try_clone).transpose()?
-            } else {
-                Some(open_emptied(&spec.stdout)?)
-            };
-            Ok(())
-        });
-        match (rest, stdout, stderr) {
-            (Ok(()), Some(stdout), Some(stderr)) => Ok(Files { stdin, stdout, stderr }),
-            (rest, _, _) => {
-                unlock(&stdin);
-                Err(rest.err().unwrap_or_else(|| io::ErrorKind::Other.into()))
-            }
+        rewrite(&stdin, &spec.payload).map_err(|error| at(&spec.input, error))?;
+        let stderr = open_emptied(&spec.stderr)?;
+        let stdout = if spec.stdout == spec.stderr { stderr.try_clone()? } else { open_emptied(&spec.stdout)? };
+        Ok(Files { stdin, stdout, stderr })
+    }
+}
+
+/// Opens a file of ours, made if missing. A new description, so that a lock on it is nobody else's.
+fn open(path: &Path, access: OFlags) -> io::Result<File> {
+    let flags = access | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = openat(CWD, path, flags, Mode::RUSR | Mode::WUSR).map_err(|error| at(path, error.into()))?;
+    Ok(File::from(file))
+}
+
+fn open_emptied(path: &Path) -> io::Result<File> {
+    let file = open(path, OFlags::WRONLY | OFlags::APPEND)?;
+    cut(&file, 0).map_err(|error| at(path, error))?;
+    Ok(file)
+}
+
+/// Gives the file exactly this content and leaves its offset at the start. It is cut after writing, and only when it is
+/// longer: some file systems write a file out at once if it was first cut to nothing.
+fn rewrite(file: &File, content: &[u8]) -> io::Result<()> {
+    file.write_all_at(content, 0)?;
+    cut(file, content.len() as u64)
+}
+
+fn cut(file: &File, len: u64) -> io::Result<()> {
+    if u64::try_from(fstat(file)?.st_size).unwrap_or(0) > len {
+        ftruncate(file, len)?;
+    }
+    Ok(())
+}
+
+fn at(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// The program to execute. Found here, not by the C library, because that would look along our `PATH` and not the
+/// command's.
+fn resolve(spec: &SpawnSpec) -> Result<PathBuf, SpawnFailure> {
+    let name = program_of(spec);
+    let dir = std::path::absolute(&spec.dir).map_err(|error| {
+        tracing::warn!(child = ?spec.child, %error, "cannot tell where the working directory is");
+        SpawnFailure::Resources
+    })?;
+    if name.contains('/') {
+        return Ok(dir.join(name));
+    }
+    let mut failure = SpawnFailure::NotFound;
+    let path = spec.env.get("PATH").map_or(PATH_DEFAULT, String::as_str);
+    for candidate in path.split(':').map(|folder| dir.join(folder).join(name)) {
+        match access(&candidate, Access::EXEC_OK) {
+            Ok(()) if candidate.is_file() => return Ok(candidate),
+            Ok(()) | Err(Errno::ACCESS) => failure = SpawnFailure::NotExecutable,
+            Err(_) => {}
         }
     }
+    tracing::warn!(child = ?spec.child, program = name, path, ?failure, "no such program along its PATH");
+    Err(failure)
+}
 
-    /// For a command that was not executed.
-    fn let_go(&self) {
-        unlock(&self.stdin);
+fn program_of(spec: &SpawnSpec) -> &str {
+    assert!(!spec.command.is_empty(), "a command without a program for {:?}", spec.child);
+    &spec.command[0]
+}
+
+/// When this returns, no descriptor of `files` is open on our side.
+fn execute(spec: &SpawnSpec, program: &Path, files: Files) -> Result<Child, SpawnFailure> {
+    // Nothing that runs code between fork and exec: so the standard library uses posix_spawn, which does not copy our
+    // address space, and which reports exactly why an exec failed.
+    Command::new(program)
+        .arg0(program_of(spec))
+        .args(&spec.command[1..])
+        .current_dir(&spec.dir)
+        .env_clear()
+        .envs(&spec.env)
+        .process_group(0)
+        .stdin(files.stdin)
+        .stdout(files.stdout)
+        .stderr(files.stderr)
+        .spawn()
+        .map_err(|error| {
+            let failure = classify(&error);
+            let reason = reason(spec, program, failure);
+            tracing::warn!(child = ?spec.child, program = %program.display(), %error, reason, "cannot execute a command");
+            failure
+        })
+}
+
+/// What is known to be the command's fault is; the rest is the system's, and passes.
+fn classify(error: &io::Error) -> SpawnFailure {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOENT | Errno::NOTDIR) => SpawnFailure::NotFound,
+        Some(Errno::ACCESS | Errno::PERM | Errno::NOEXEC | Errno::TOOBIG | Errno::NAMETOOLONG) => {
+            SpawnFailure::NotExecutable
+        }
+        Some(Errno::ISDIR | Errno::LOOP | Errno::INVAL | Errno::LIBBAD) => SpawnFailure::NotExecutable,
+        Some(_) => SpawnFailure::Resources,
+        // The standard library itself refuses a NUL byte.
+        None => SpawnFailure::NotExecutable,
+    }
+}
+
+/// For people: three different things give "no such file or directory".
+fn reason(spec: &SpawnSpec, program: &Path, failure: SpawnFailure) -> &'static str {
+    match failure {
+        SpawnFailure::NotFound if !spec.dir.is_dir() => "its working directory is missing",
+        SpawnFailure::NotFound if program.exists() => "the interpreter or loader that it names is missing",
+        SpawnFailure::NotFound => "there is no such program",
+        SpawnFailure::NotExecutable => "it may not be executed, or is no program, or its arguments are too long",
+        SpawnFailure::Resources => "the system is short of something; it will be tried again",
     }
 }

@@ -30,9 +30,9 @@ const ROUND_MS_MAX: u64 = 40;
 const WAITED_MAX: usize = 64;
 /// No environment that the kernel lets a program start with is longer, in bytes.
 const ENVIRON_BYTES_MAX: u64 = 8 << 20;
-/// The waits between tries for a lock. While a child of ours is between fork and exec, it has a copy of every descriptor
-/// we hold, so a lock that was just let go can seem held for part of a millisecond.
-const LOCK_PAUSES_MS: [u64; 3] = [1, 2, 4];
+/// The waits between tries for a lock. Two kinds of holders are about to let go: a process that was just killed with its
+/// group, and a child of ours between fork and exec, which has a copy of every descriptor we hold.
+const LOCK_PAUSES_MS: [u64; 6] = [1, 1, 2, 4, 8, 16];
 
 /// Whether nobody holds the lock on the input file. Shared, so that two who ask do not see each other.
 pub(crate) fn is_free(input: &Path) -> io::Result<bool> {
@@ -49,7 +49,7 @@ pub(crate) fn is_free(input: &Path) -> io::Result<bool> {
     Ok(free)
 }
 
-/// Takes a lock unless somebody holds it for longer than a start takes.
+/// Takes a lock unless somebody holds it, and not just for a moment.
 pub(crate) fn try_lock(file: impl AsFd, operation: FlockOperation) -> io::Result<bool> {
     let mut pauses = LOCK_PAUSES_MS.iter();
     loop {
@@ -141,12 +141,7 @@ fn wait_for(killed: &[OwnedFd]) -> io::Result<()> {
 }
 
 /// The doomed mark that the process bears.
-fn mark(
-    pid: Pid,
-    queue_id: &str,
-    doomed: &dyn Fn(&Nonce) -> bool,
-    environ: &mut Vec<u8>,
-) -> io::Result<Option<Nonce>> {
+fn mark(pid: Pid, queue_id: &str, doomed: &dyn Fn(&Nonce) -> bool, environ: &mut Vec<u8>) -> io::Result<Option<Nonce>> {
     read_environ(pid, environ)?;
     let marks = environ.split(|byte| *byte == 0).filter_map(|entry| {
         let (name, value) = entry.split_at_checked(Nonce::VARIABLE.len())?;

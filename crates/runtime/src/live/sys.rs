@@ -1,10 +1,13 @@
-//! What sprag was born with and must not hand on: open descriptors, ignored signals.
+//! What sprag was born with and must not hand on: open descriptors, ignored signals. And two small things that only an
+//! adapter may do: to wait, and to have a descriptor watched.
 //!
 //! **Invariant.** After [`settle_in`] a child gets descriptors 0 to 2 and nothing else, and every signal does to it what it
 //! does by default. Our own descriptors are opened close-on-exec, each where it is opened.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
+use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 
 const SIGPIPE: u32 = 13;
@@ -33,6 +36,14 @@ fn own_ignored_signals() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Has tokio watch a descriptor. To be called inside a tokio runtime.
+pub(crate) fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // What took its place is unsafe, since any type may lie about its descriptor. This type does not: it owns the
+    // descriptor, and keeps the same one open for as long as it lives.
+    #[expect(deprecated, reason = "sound for an owned descriptor, and the only way without unsafe code")]
+    AsyncFd::new(fd)
 }
 
 /// Waits, on a thread that may.

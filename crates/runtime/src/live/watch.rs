@@ -9,6 +9,7 @@
 //! takes microseconds and saves a thread and its wake. Watches are not removed; the kernel drops them with their folder,
 //! and gives the same one for the same folder.
 
+use super::sys::watched;
 use crate::seams::Watch;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
@@ -51,7 +52,7 @@ pub struct LiveWatch {
 /// Reads the events, on the loop.
 #[derive(Debug)]
 pub struct Events {
-    inotify: AsyncFd<Arc<OwnedFd>>,
+    inotify: AsyncFd<OwnedFd>,
     incoming: Arc<Mailbox<(u16, Armed)>>,
     armed: BTreeMap<u16, Armed>,
 }
@@ -73,11 +74,8 @@ impl LiveWatch {
     pub fn new() -> io::Result<(LiveWatch, Events)> {
         let inotify = Arc::new(inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?);
         let armed = Arc::new(Mailbox::new(ARMED_MAX));
-        let events = Events {
-            inotify: AsyncFd::new(Arc::clone(&inotify))?,
-            incoming: Arc::clone(&armed),
-            armed: BTreeMap::new(),
-        };
+        let events =
+            Events { inotify: watched(inotify.try_clone()?)?, incoming: Arc::clone(&armed), armed: BTreeMap::new() };
         Ok((LiveWatch { inotify, armed }, events))
     }
 }
@@ -165,7 +163,7 @@ impl Change {
 }
 
 /// Some of the events that wait, and whether there were no more.
-fn read(inotify: &Arc<OwnedFd>) -> io::Result<(Vec<Change>, bool)> {
+fn read(inotify: &OwnedFd) -> io::Result<(Vec<Change>, bool)> {
     let mut buffer = vec![MaybeUninit::uninit(); READ_BYTES];
     let mut reader = inotify::Reader::new(inotify, &mut buffer);
     let mut changes = Vec::new();

@@ -1,0 +1,17 @@
+//! The real world: Linux.
+
+pub mod children;
+pub mod clock;
+pub mod lock;
+pub mod processes;
+mod run;
+mod sweep;
+pub mod sys;
+pub mod watch;
+
+pub use children::{Children, Message, Spawned};
+pub use clock::{Timer, now};
+pub use lock::{LockError, WriterLock, holder};
+pub use processes::LiveProcesses;
+pub use run::{Ended, Options, RunError, run};
+pub use watch::{Events, LiveWatch};

@@ -1,0 +1,322 @@
+//! The loop on tokio: waits for everything at once, feeds the driver, does what it says.
+//!
+//! **Invariant.** One thread owns the driver and never blocks on another. What can take long is handed away through a
+//! [`Mailbox`] and comes back through one: frames to the journal thread, starts to the keeper thread (the only one that
+//! makes processes), all else to the pool. Nothing here decides an order: effects are done as the driver hands them out.
+
+use super::children::{Children, Message};
+use super::clock::{Timer, now};
+use super::processes::LiveProcesses;
+use super::watch::LiveWatch;
+use super::{lock, sys};
+use crate::driver::{self, Driver, Effect, Event, JournalWork, Notice, OpenError};
+use crate::pipeline::Pipeline;
+use crate::seams::{Exit, Processes as _};
+use crate::task::{Context, Task};
+use sprag_core::{Mono, StopLevel};
+use sprag_handoff::{Dirty, Level, Mailbox, Stop};
+use sprag_journal::{Limits, RealFs, Writer};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+use std::thread;
+
+/// Answers that can be on their way to the loop: one per task, child and frame; all of these are bounded elsewhere.
+const ANSWERS_MAX: usize = 1 << 20;
+/// Threads that may be busy with files, proofs and publications at once. A hung one costs its place.
+const POOL_THREADS_MAX: usize = 64;
+
+type LiveContext = Context<RealFs, LiveProcesses, LiveWatch>;
+
+/// How a run is to go.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// End when nothing is left to do.
+    pub until_idle: bool,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Nothing was left to do.
+    Idle {
+        /// Items that made a job in this run.
+        added: u64,
+        /// Items that were known before.
+        known: u64,
+    },
+    /// By request.
+    Stopped,
+}
+
+/// Why a run could not begin, or had to end.
+#[derive(Debug)]
+pub enum RunError {
+    /// The state folder, or somebody else in it.
+    Lock(lock::LockError),
+    /// The journal could not be opened.
+    Open(OpenError),
+    /// The journal failed while running. A restart recovers.
+    Journal(String),
+    /// The system refused what sprag cannot do without.
+    System {
+        /// What it was.
+        what: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+impl std::fmt::Display for RunError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            RunError::Lock(error) => error.fmt(f),
+            RunError::Open(error) => error.fmt(f),
+            RunError::Journal(what) => write!(f, "the journal failed: {what}; nothing acknowledged is lost, run again"),
+            RunError::System { what, source } => write!(f, "cannot {what}: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for RunError {}
+
+/// Runs the pipeline until it is idle (if so asked) or `stop` is raised. `say` tells people what happens, with the
+/// driver to look names up in.
+///
+/// # Errors
+/// What kept it from beginning, or from going on.
+pub fn run(
+    pipeline: Pipeline,
+    options: Options,
+    stop: &Stop,
+    say: &mut dyn FnMut(&Driver, &Notice),
+) -> Result<Ended, RunError> {
+    let lock = lock::WriterLock::take(&pipeline.state()).map_err(RunError::Lock)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(POOL_THREADS_MAX)
+        .build()
+        .map_err(system("start the event loop"))?;
+    let ended = runtime.block_on(async {
+        sys::settle_in().map_err(system("settle in"))?;
+        Live::open(pipeline, options)?.turn(stop, say).await
+    });
+    // A pool thread that hangs on a dead mount must not hold up the end.
+    runtime.shutdown_background();
+    drop(lock);
+    ended
+}
+
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
+    move |source| RunError::System { what, source }
+}
+
+/// Everything the loop holds.
+struct Live {
+    driver: Driver,
+    context: Arc<LiveContext>,
+    answers: Arc<Mailbox<Answer>>,
+    journal: Arc<Mailbox<JournalWork>>,
+    keeper: Arc<Mailbox<Task>>,
+    dirty: Arc<Dirty>,
+    children: Children,
+    timer: Timer,
+    options: Options,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+/// What comes back to the loop.
+enum Answer {
+    Event(Event),
+    Child(Message),
+}
+
+/// What the loop woke up for.
+enum Woken {
+    Stop(Level),
+    Answers(Vec<Answer>),
+    Dirty(BTreeSet<usize>),
+    Exit(Exit),
+    Time,
+}
+
+impl Live {
+    fn open(pipeline: Pipeline, options: Options) -> Result<Live, RunError> {
+        let pipeline = Arc::new(pipeline);
+        let (chance, fs) = (chance().map_err(system("draw random bytes"))?, RealFs);
+        let recovered =
+            driver::open(&fs, Arc::clone(&pipeline), Limits::default(), now(), chance).map_err(RunError::Open)?;
+        let answers = Arc::new(Mailbox::new(ANSWERS_MAX));
+        let to_loop = Arc::clone(&answers);
+        let processes = LiveProcesses::new(Arc::new(move |message| post(&to_loop, Answer::Child(message))));
+        let (watch, events) = LiveWatch::new().map_err(system("watch files"))?;
+        let dirty = Arc::new(Dirty::new(pipeline.sources.len() + 1));
+        let latch = Arc::clone(&dirty);
+        tokio::spawn(async move {
+            if let Err(error) = events.run(|index| latch.set(usize::from(index))).await {
+                tracing::error!(%error, "change events have ended: sources are only polled from now on");
+            }
+        });
+        let env = inherited(&pipeline);
+        let (queue_id, epoch) = (recovered.queue_id, recovered.epoch);
+        let context = Arc::new(Context { fs, processes, watch, pipeline, env, queue_id, epoch });
+        let (journal, keeper) = (Arc::new(Mailbox::new(8)), Arc::new(Mailbox::new(ANSWERS_MAX)));
+        let threads = vec![
+            start("journal", journal_thread(recovered.writer, Arc::clone(&journal), Arc::clone(&answers)))?,
+            start("keeper", keeper_thread(Arc::clone(&context), Arc::clone(&keeper), Arc::clone(&answers)))?,
+        ];
+        let children = Children::new().map_err(system("wait for children"))?;
+        let timer = Timer::new().map_err(system("set a timer"))?;
+        let driver = recovered.driver;
+        Ok(Live { driver, context, answers, journal, keeper, dirty, children, timer, options, threads })
+    }
+
+    async fn turn(mut self, stop: &Stop, say: &mut dyn FnMut(&Driver, &Notice)) -> Result<Ended, RunError> {
+        let (mut seen, mut idle) = (Level::Running, false);
+        self.driver.handle(now(), Event::Tick);
+        loop {
+            while let Some(effect) = self.driver.poll() {
+                match effect {
+                    Effect::Journal(work) => post(&self.journal, work),
+                    Effect::Run(task) => self.run_task(task),
+                    Effect::Signal { child, kill } => self.context.processes.signal(child, kill),
+                    Effect::Say(notice) => say(&self.driver, &notice),
+                    Effect::Idle if self.options.until_idle => {
+                        idle = true;
+                        self.driver.handle(now(), Event::Stop(StopLevel::Drain));
+                    }
+                    Effect::Idle => {}
+                    Effect::Stopped => return Ok(self.end(idle)),
+                    Effect::Fatal { what } => return Err(RunError::Journal(what)),
+                }
+            }
+            let deadline = self.driver.deadline(now());
+            match self.wait(stop, seen, deadline).await.map_err(system("wait for what happens"))? {
+                Woken::Stop(level) => {
+                    (seen, idle) = (level, false);
+                    self.driver.handle(now(), Event::Stop(stop_level(level)));
+                }
+                Woken::Answers(answers) => self.answered(answers)?,
+                Woken::Dirty(marks) => {
+                    for source in marks.into_iter().filter_map(|mark| u16::try_from(mark).ok()) {
+                        self.driver.handle(now(), Event::Dirty { source });
+                    }
+                }
+                Woken::Exit(exit) => self.driver.handle(now(), Event::Exited(exit)),
+                Woken::Time => self.driver.handle(now(), Event::Tick),
+            }
+        }
+    }
+
+    async fn wait(&mut self, stop: &Stop, seen: Level, deadline: Option<Mono>) -> io::Result<Woken> {
+        tokio::select! {
+            biased;
+            level = stop.above(seen), if seen < Level::Stopping => Ok(Woken::Stop(level)),
+            answers = self.answers.take() => Ok(Woken::Answers(answers.unwrap_or_default())),
+            exit = self.children.next() => exit.map(Woken::Exit),
+            marks = self.dirty.take() => Ok(Woken::Dirty(marks)),
+            time = self.timer.until(deadline) => time.map(|()| Woken::Time),
+        }
+    }
+
+    fn answered(&mut self, answers: Vec<Answer>) -> Result<(), RunError> {
+        for answer in answers {
+            match answer {
+                Answer::Event(event) => self.driver.handle(now(), event),
+                Answer::Child(message) => self.children.take(message).map_err(system("supervise a child"))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn run_task(&self, task: Task) {
+        match task {
+            Task::Start { .. } | Task::Serve { .. } => post(&self.keeper, task),
+            Task::Arm { .. }
+            | Task::Look { .. }
+            | Task::Drop { .. }
+            | Task::Settle { .. }
+            | Task::Prove { .. }
+            | Task::Publish { .. }
+            | Task::Status { .. } => {
+                let (context, answers) = (Arc::clone(&self.context), Arc::clone(&self.answers));
+                drop(tokio::task::spawn_blocking(move || {
+                    post(&answers, Answer::Event(Event::Done(context.run(task))));
+                }));
+            }
+        }
+    }
+
+    /// The journal thread ends by itself once its mailbox is closed; it is waited for, so that the lock outlives it.
+    fn end(self, idle: bool) -> Ended {
+        self.journal.close();
+        self.keeper.close();
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of sprag panicked");
+            }
+        }
+        let (added, known) = self.driver.intake_counts();
+        if idle { Ended::Idle { added, known } } else { Ended::Stopped }
+    }
+}
+
+/// Hands an item over. To a mailbox that is closed: the program is ending, and nobody wants it any more.
+fn post<T>(mailbox: &Mailbox<T>, item: T) {
+    let _ = mailbox.push(item);
+}
+
+fn start(name: &str, body: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>, RunError> {
+    thread::Builder::new().name(name.into()).spawn(body).map_err(system("start a thread"))
+}
+
+fn journal_thread(
+    mut writer: Writer<RealFs>,
+    work: Arc<Mailbox<JournalWork>>,
+    answers: Arc<Mailbox<Answer>>,
+) -> impl FnOnce() + Send + 'static {
+    move || {
+        while let Some(batch) = work.take_blocking() {
+            for item in batch {
+                post(&answers, Answer::Event(Event::Journal(driver::journal_step(&mut writer, item))));
+            }
+        }
+    }
+}
+
+fn keeper_thread(
+    context: Arc<LiveContext>,
+    work: Arc<Mailbox<Task>>,
+    answers: Arc<Mailbox<Answer>>,
+) -> impl FnOnce() + Send + 'static {
+    move || {
+        while let Some(batch) = work.take_blocking() {
+            for task in batch {
+                post(&answers, Answer::Event(Event::Done(context.run(task))));
+            }
+        }
+    }
+}
+
+fn stop_level(level: Level) -> StopLevel {
+    match level {
+        Level::Running => StopLevel::Run,
+        Level::Draining => StopLevel::Drain,
+        Level::Stopping => StopLevel::Kill,
+    }
+}
+
+fn chance() -> io::Result<[u8; 16]> {
+    let mut bytes = [0; 16];
+    rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty())?;
+    Ok(bytes)
+}
+
+/// What of our environment commands inherit.
+fn inherited(pipeline: &Pipeline) -> BTreeMap<String, String> {
+    let allowed = |name: &str| pipeline.env_allow.iter().any(|allowed| allowed == name);
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| allowed(name))
+        .collect()
+}

@@ -1,0 +1,71 @@
+//! What sprag inherits from whoever started it, and what it does when descriptors run out. Each test starts this program
+//! again, because it changes the whole process.
+
+mod live_common;
+
+use live_common::{World, runtime};
+use sprag_core::{Outcome, SpawnFailure};
+use std::fs::File;
+use std::process::Command;
+
+/// Runs one of the ignored tests below, by a shell script that first does something to the process.
+fn again(test: &str, script: &str) {
+    let exe = std::env::current_exe().unwrap();
+    let output =
+        Command::new("sh").args(["-c", script]).arg(exe).args(["--ignored", "--exact", test]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn nothing_inherited_is_handed_on() {
+    let ignore = "--ignore-signal=CHLD --ignore-signal=HUP --ignore-signal=TERM";
+    again("inherits", &format!("exec 7</dev/null 9</dev/null; exec env {ignore} \"$0\" \"$@\""));
+}
+
+#[test]
+#[ignore = "started by nothing_inherited_is_handed_on"]
+fn inherits() {
+    runtime().block_on(async {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).unwrap();
+        let hup_term_and_child = 1 | 1 << 14 | 1 << 16;
+        assert_eq!(u64::from_str_radix(ignored, 16).unwrap() & hup_term_and_child, hup_term_and_child, "{ignored}");
+        assert!(std::fs::exists("/proc/self/fd/7").unwrap());
+        let mut world = World::new();
+        let script = "ls /proc/self/fd; grep SigIgn /proc/self/status; exit 5";
+        assert_eq!(world.run(&world.script(1, script)).await, Outcome::Exit(5));
+        assert_eq!(world.log(1), "0\n1\n2\n3\nSigIgn:\t0000000000000000\n");
+    });
+}
+
+#[test]
+fn a_start_that_runs_out_of_descriptors_leaves_nothing_behind() {
+    again("runs_out", "ulimit -n 64; exec \"$0\" \"$@\"");
+}
+
+#[test]
+#[ignore = "started by a_start_that_runs_out_of_descriptors_leaves_nothing_behind"]
+fn runs_out() {
+    runtime().block_on(async {
+        let mut world = World::new();
+        let spec = world.script(1, "exit 4");
+        let mut hoard: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+        let mut failures = 0;
+        while world.start(&spec).inspect_err(|failure| assert_eq!(*failure, SpawnFailure::Resources)).is_err() {
+            assert!(world.children.is_empty());
+            failures += 1;
+            assert!(hoard.pop().is_some(), "it should start once there are descriptors");
+            if !hoard.is_empty() {
+                let free = hoard.pop();
+                assert!(free.is_some() && world.is_free(1), "the lock is still held after failure {failures}");
+                drop(free);
+                hoard.extend(File::open("/dev/null"));
+            }
+        }
+        assert_eq!(world.next().await.outcome, Outcome::Exit(4));
+        assert!((2..10).contains(&failures), "{failures}");
+        let children = std::fs::read_to_string(format!("/proc/self/task/{}/children", std::process::id())).unwrap();
+        assert_eq!(children, "");
+    });
+}
