@@ -49,6 +49,12 @@ pub fn backoff_ms(policy: &RetryPolicy, failures: u32) -> u64 {
     wait_ms.min(policy.max_ms)
 }
 
+/// The longest wait that the policy can come to, jitter included.
+pub fn wait_ms_max(policy: &RetryPolicy) -> u64 {
+    let span = u128::from(policy.max_ms) * u128::from(policy.jitter_ppm.min(MILLION)) / u128::from(MILLION);
+    policy.max_ms.saturating_add(u64::try_from(span).unwrap_or(u64::MAX))
+}
+
 /// `wait_ms` made longer or shorter by at most `jitter_ppm` of itself.
 pub fn jittered_ms(wait_ms: u64, jitter_ppm: u64, draw: u64) -> u64 {
     let span = u128::from(wait_ms) * u128::from(jitter_ppm.min(MILLION)) / u128::from(MILLION);

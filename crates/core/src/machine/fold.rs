@@ -6,7 +6,8 @@
 use super::{Known, Machine};
 use crate::ids::{JobId, QueueId, Seq, Slot};
 use crate::job::{DeadReason, Job, PayloadRef, State};
-use crate::time::Now;
+use crate::retry;
+use crate::time::{Now, Wall};
 use crate::vocabulary::{Attempt, Input, NewJob, Next, Output, Record, When};
 use crate::worker::Phase;
 use alloc::vec::Vec;
@@ -86,7 +87,7 @@ impl Machine {
         }
     }
 
-    fn fold_added(&mut self, now: Now, id: JobId, new: NewJob, due: Option<crate::Wall>) -> Result<(), &'static str> {
+    fn fold_added(&mut self, now: Now, id: JobId, new: NewJob, due: Option<Wall>) -> Result<(), &'static str> {
         if id <= self.last_job {
             return Err("it adds a job whose number was used before");
         }
@@ -96,7 +97,8 @@ impl Machine {
         let state = match (due, new.when) {
             (None, _) => State::Ready,
             (Some(due), When::At(_)) => State::Scheduled { due, wake: None },
-            (Some(due), When::Now | When::Delay(_)) => self.scheduled(now, due),
+            (Some(due), When::Delay(delay_ms)) => self.scheduled(now, due, delay_ms),
+            (Some(due), When::Now) => self.scheduled(now, due, 0),
         };
         let job = Job {
             state,
@@ -164,7 +166,8 @@ impl Machine {
             Next::Retry { due } => {
                 job.failures += 1;
                 job.crashes = 0;
-                self.scheduled(now, due)
+                let config = self.queues.get(job.queue).config.as_ref();
+                self.scheduled(now, due, config.map_or(u64::MAX, |config| retry::wait_ms_max(&config.retry)))
             }
             Next::Dead(reason) => {
                 match reason {
@@ -176,7 +179,7 @@ impl Machine {
             Next::Cancelled => State::Cancelled,
             Next::Again { due, crash } => {
                 job.crashes += u16::from(crash);
-                self.scheduled(now, due)
+                self.scheduled(now, due, 0)
             }
             Next::Unused => {
                 // The number stays used: a late answer, or a file left behind, must not pass for the next attempt's.
@@ -243,8 +246,9 @@ impl Machine {
         Ok(())
     }
 
-    fn scheduled(&self, now: Now, due: crate::Wall) -> State {
-        let wake = now.mono_at(due, self.config.limits.delay_ms_max);
+    /// Waits until `due`, but no longer than such a wait can be: the calendar may have gone back over a restart.
+    fn scheduled(&self, now: Now, due: Wall, wait_ms_max: u64) -> State {
+        let wake = now.mono_at(due, wait_ms_max.min(self.config.limits.delay_ms_max));
         State::Scheduled { due, wake: Some(wake) }
     }
 }

@@ -205,8 +205,9 @@ impl Model {
     }
 
     /// A delay counts in elapsed time from now on, whatever the calendar does later.
-    fn ripe_at(&self, due: Wall) -> Ripe {
-        match due.0.saturating_sub(self.now.wall.0).min(self.config.limits.delay_ms_max) {
+    /// None is longer than it could be when it began, even if the calendar went back over a crash.
+    fn ripe_at(&self, due: Wall, longest_ms: u64) -> Ripe {
+        match due.0.saturating_sub(self.now.wall.0).min(longest_ms).min(self.config.limits.delay_ms_max) {
             0 => Ripe::Already,
             delay_ms => Ripe::Elapsed(Mono(self.now.mono.0 + delay_ms)),
         }
@@ -221,7 +222,7 @@ impl Model {
                 let ripe = match (new.when, due) {
                     (When::At(at), _) if at > self.now.wall => Ripe::Calendar(at),
                     (When::At(_) | When::Now, _) | (When::Delay(_), None) => Ripe::Already,
-                    (When::Delay(_), Some(due)) => self.ripe_at(due),
+                    (When::Delay(delay_ms), Some(due)) => self.ripe_at(due, delay_ms),
                 };
                 self.keys.extend(new.key.map(|key| (key, (job, new.digest))));
                 self.jobs.insert(job, Job::new(new, ripe));
@@ -264,7 +265,12 @@ impl Model {
 
     fn finish(&mut self, id: JobId, next: Next) {
         let due = match next {
-            Next::Retry { due } | Next::Again { due, .. } => self.ripe_at(due),
+            Next::Retry { due } => {
+                let retry = &self.config.queues[usize::from(self.jobs[&id].new.queue.0)].retry;
+                let longest_ms = retry.max_ms as f64 * (1.0 + retry.jitter_ppm as f64 / 1e6);
+                self.ripe_at(due, longest_ms as u64)
+            }
+            Next::Again { due, .. } => self.ripe_at(due, 0),
             Next::Succeeded { .. } | Next::Dead(_) | Next::Cancelled | Next::Unused => Ripe::Already,
         };
         let job = self.job_mut(id);

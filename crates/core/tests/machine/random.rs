@@ -117,7 +117,7 @@ fn hurried() -> Config {
     let mut config = config();
     for queue in &mut config.queues {
         (queue.timeout_ms, queue.grace_ms, queue.reserve_max) = (Some(3_000), 500, 2);
-        queue.retry.jitter_ppm = 200_000;
+        (queue.retry.jitter_ppm, queue.retry.max_ms) = (200_000, 1_500);
         queue.retry.permanent_exit_codes = vec![3];
     }
     config.queues[1].concurrency = 3;

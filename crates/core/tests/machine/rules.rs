@@ -283,6 +283,9 @@ impl Model {
     /// What must hold when an input has been handled and all outputs taken.
     pub(crate) fn settled(&self, machine: &Machine) {
         for (id, job, open) in self.attempts() {
+            let idle_reservation = !open.started && !open.left;
+            let starts_nothing = self.paused.contains(&job.new.queue) || self.level > StopLevel::Run;
+            assert!(!(idle_reservation && starts_nothing), "job {} keeps its reservation: {open:?}", id.0);
             assert!(!open.gone, "job {}: proof of death came, yet the attempt is not finished: {open:?}", id.0);
             let running = open.spawned.filter(|_| open.told.is_none() && !open.left);
             let Some(spawned) = running else { continue };

@@ -1,8 +1,9 @@
 //! Stories of failing: backoff, cap, jitter, exit codes, spawn failures, dead and redriven, late answers.
 
-use crate::bench::{A, Bench, FAIL, OK, config, config_with, job};
+use crate::bench::{A, B, Bench, FAIL, OK, config, config_with, job};
 use sprag_core::{
-    Config, DeadReason, Input, JobId, Outcome, Reply, RetryPolicy, SpawnFailure, State, StateName, retry,
+    Config, DeadReason, Input, JobId, NewJob, Outcome, Reply, RetryPolicy, SpawnFailure, State, StateName, Wall, When,
+    retry,
 };
 
 fn policy(change: impl FnOnce(&mut RetryPolicy)) -> Config {
@@ -159,6 +160,34 @@ fn a_dead_job_is_redriven_with_all_its_tries_and_new_attempt_numbers() {
     assert_eq!(waits_ms(&mut bench, id), [1_000, 2_000]);
     assert_eq!(bench.machine.job(id).unwrap().failures, 3);
     assert!(bench.machine.job(id).unwrap().attempt > 6);
+}
+
+#[test]
+fn a_calendar_that_lost_its_years_over_a_crash_makes_no_wait_longer_than_it_was() {
+    let mut bench = Bench::new(config());
+    let retried = bench.add(job(A));
+    bench.go();
+    bench.end(retried, FAIL);
+    let delayed = bench.add(NewJob { when: When::Delay(5_000), ..job(B) });
+    let crashed = bench.add(job(B));
+    bench.go();
+    bench.pause(B);
+    bench.crash(usize::MAX, true);
+    bench.prove();
+    // A machine without a battery: at its next start the calendar is in 1970.
+    bench.now.wall = Wall(0);
+    bench.crash(usize::MAX, true);
+    let scheduled = |bench: &Bench| {
+        [crashed, delayed, retried]
+            .into_iter()
+            .filter(|id| bench.state(*id) == StateName::Scheduled)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(scheduled(&bench), [delayed, retried]);
+    bench.pass(5_000);
+    assert_eq!(scheduled(&bench), [retried]);
+    bench.pass(300_000 - 5_000);
+    assert_eq!(scheduled(&bench), []);
 }
 
 #[test]
