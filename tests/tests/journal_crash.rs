@@ -4,6 +4,8 @@
 //! Exhaustive: every call that changes anything as the place of the crash; every subset of unsynced names, lengths and
 //! writes; torn writes as fine as each test says. States that were seen before with the same knowledge are not done twice.
 
+#![allow(clippy::print_stdout, reason = "the number of states is a result")]
+
 mod journal_common;
 
 use journal_common::{End, Explored, Known, Step, empty_disk, session};

@@ -69,7 +69,7 @@ fn named(e: &JournalError) -> &Path {
 #[test]
 fn every_bit_of_a_sealed_journal() {
     let (image, records) = disk(&SEALED);
-    let last = image.files.keys().filter(|p| is_segment(p)).next_back().unwrap().clone();
+    let last = image.files.keys().rfind(|p| is_segment(p)).unwrap().clone();
     let seal_at = last_line_at(&image.files[&last]);
     let (mut refused, mut without_effect) = (0, 0);
     for (path, bytes) in &image.files {
@@ -120,7 +120,7 @@ fn every_bit_of_an_unsealed_journal() {
 #[test]
 fn every_truncation_and_every_zeroed_range() {
     let (image, records) = disk(&SEALED);
-    let last = image.files.keys().filter(|p| is_segment(p)).next_back().unwrap().clone();
+    let last = image.files.keys().rfind(|p| is_segment(p)).unwrap().clone();
     let seal_at = last_line_at(&image.files[&last]);
     let mut refused = 0;
     for (path, bytes) in &image.files {
@@ -218,6 +218,33 @@ fn segments_removed_renamed_copied_or_of_another_queue() {
     }
 }
 
+/// Two backups of one queue that went different ways after the first record: every number in them agrees but the chain.
+#[test]
+fn histories_of_one_queue_are_not_mixed() {
+    let life = |tag: &str| {
+        let fs = SimFs::boot(&empty_disk());
+        session(&fs, &Known::default(), &SEALED, tag);
+        fs.cached()
+    };
+    let (one, other) = (life("a"), life("b"));
+    let segments: Vec<&PathBuf> = one.files.keys().filter(|p| is_segment(p)).collect();
+    for path in &segments {
+        assert_eq!(one.files[*path].len(), other.files[*path].len());
+        let mixed = with(&one, path, other.files[*path].to_vec());
+        assert!(matches!(recover(&mixed), Outcome::Refused(JournalError::Corrupt { .. })), "{path:?} of another life");
+        let lines = |image: &Image| {
+            let lines = image.files[*path].split_inclusive(|b| *b == b'\n').map(<[u8]>::to_vec);
+            lines.collect::<Vec<_>>()
+        };
+        for from in 1..lines(&one).len() {
+            let mixed = [&lines(&one)[..from], &lines(&other)[from..]].concat();
+            if let Outcome::Recovered { lines, cut, .. } = recover(&with(&one, path, mixed.concat())) {
+                panic!("line {from} of {path:?} is of another life: {lines:?}, {cut:?}");
+            }
+        }
+    }
+}
+
 /// The same steps and texts under another identity.
 fn open_foreign() -> Image {
     let mut image = Image::default();
@@ -296,7 +323,7 @@ fn a_journal_that_ends_before_its_snapshot_is_refused() {
     for path in image.files.keys().filter(|p| is_segment(p)) {
         let mut removed = image.clone();
         let bytes = removed.files.remove(path).unwrap();
-        let is_newest = image.files.keys().filter(|p| is_segment(p)).next_back() == Some(path);
+        let is_newest = image.files.keys().rfind(|p| is_segment(p)) == Some(path);
         match recover(&removed) {
             Outcome::Refused(JournalError::Missing { .. }) => {}
             // Needed by nobody: the newest snapshot covers it.
