@@ -1,5 +1,7 @@
 //! The clocks agree with the system's, and the timer with the clocks.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "only tests are here")]
+
 mod live_common;
 
 use live_common::{PATIENCE, runtime};

@@ -1,4 +1,6 @@
 //! How commands end, and what proves that nothing of them is left. The commands are as hostile as shells can be.
+//!
+//! What is to escape its group must be given the time for it before the command exits: then the group is killed.
 
 mod live_common;
 
@@ -121,7 +123,8 @@ fn a_signal_for_a_child_that_is_gone_reaches_nobody() {
 fn the_lock_is_held_by_what_escaped_group_session_and_environment() {
     runtime().block_on(async {
         let mut world = World::new();
-        let script = "env -i setsid -f sh -c 'setsid -f sleep 0.5'; exit 0";
+        let script =
+            "env -i setsid -f sh -c 'echo > away; setsid -f sleep 0.7'; until [ -e away ]; do sleep 0.01; done";
         assert_eq!(world.run(&world.script(1, script)).await, Outcome::Exit(0));
         assert!(!world.is_free(1), "the grandchild has the input");
         let sweep = world.processes.sweep(&world.queue_id, &|_| true).unwrap();
@@ -147,7 +150,8 @@ fn a_file_that_nobody_locked_is_free() {
 fn the_sweep_finds_what_closed_its_descriptors() {
     runtime().block_on(async {
         let mut world = World::new();
-        let script = "setsid -f sh -c 'trap \"\" TERM HUP; echo $$ > hidden; exec sleep 30' <&- >&- 2>&-";
+        let script = "setsid -f sh -c 'trap \"\" TERM HUP; echo $$ > hidden; exec sleep 30' <&- >&- 2>&-
+            until [ -s hidden ]; do sleep 0.01; done";
         assert_eq!(world.run(&world.script(1, script)).await, Outcome::Exit(0));
         let hidden = world.pid_in("hidden").await;
         assert!(world.is_free(1) && is_alive(hidden), "the lock cannot see it");
@@ -169,7 +173,8 @@ fn the_sweep_kills_the_doomed_and_no_other_however_many() {
         let mut world = World::new();
         world.start(&world.script(1, "sleep 30")).unwrap();
         let breeding = "for i in $(seq 80); do setsid -f sleep 30; done; setsid -f sh -c \
-            'echo $$ > breeder; while :; do setsid -f sleep 0.05; done'";
+            'echo $$ > breeder; while :; do setsid -f sleep 0.05; done'
+            until [ -s breeder ]; do sleep 0.01; done";
         assert_eq!(world.run(&world.script(2, breeding)).await, Outcome::Exit(0));
         let breeder = world.pid_in("breeder").await;
         let doomed = |nonce: &Nonce| nonce.name == "2";
@@ -187,7 +192,7 @@ fn the_sweep_looks_again_before_it_kills_and_tells_what_is_left() {
         let pid = world.pid_in("pid").await;
         // The mark is doomed when it is found, and never when it is looked at again.
         let looks = Cell::new(0_u32);
-        let doomed = |_: &Nonce| looks.replace(looks.get() + 1) % 2 == 0;
+        let doomed = |_: &Nonce| looks.replace(looks.get() + 1).is_multiple_of(2);
         let before = now().mono;
         let sweep = world.processes.sweep(&world.queue_id, &doomed).unwrap();
         let took_ms = now().mono.since_ms(before);

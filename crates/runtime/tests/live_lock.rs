@@ -1,5 +1,7 @@
 //! One writer, in a folder that is safe to write to.
 
+#![allow(clippy::unwrap_used, reason = "only tests are here")]
+
 use rustix::fs::{FlockOperation, flock};
 use sprag_runtime::live::{LockError, WriterLock, holder};
 use sprag_runtime::pipeline::StateDir;

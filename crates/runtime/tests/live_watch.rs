@@ -1,5 +1,7 @@
 //! Which changes are heard of.
 
+#![allow(clippy::unwrap_used, reason = "only tests are here")]
+
 mod live_common;
 
 use live_common::{PATIENCE, runtime};
@@ -22,7 +24,7 @@ impl Watched {
     fn new() -> Watched {
         let (watch, events) = LiveWatch::new().unwrap();
         let (sender, dirty) = unbounded_channel();
-        tokio::spawn(async move { events.run(|index| drop(sender.send(index))).await.unwrap() });
+        tokio::spawn(async move { events.run(|index| sender.send(index).unwrap()).await.unwrap() });
         Watched { dir: tempfile::tempdir().unwrap(), watch, dirty }
     }
 

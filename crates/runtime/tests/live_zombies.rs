@@ -1,5 +1,7 @@
 //! Nobody is left unreaped, however short and many the commands are. Alone in its process, so that every child counts.
 
+#![allow(clippy::unwrap_used, reason = "only tests are here")]
+
 mod live_common;
 
 use live_common::{World, runtime};

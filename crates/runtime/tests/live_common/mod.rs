@@ -2,6 +2,7 @@
 
 // Each test file uses its part of this one.
 #![allow(dead_code, reason = "compiled once for each test file")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "only tests use it")]
 
 use sprag_core::{JobId, Outcome, SpawnFailure};
 use sprag_runtime::live::{Children, LiveProcesses, Message, now, sys};
@@ -17,27 +18,27 @@ use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// Nothing here takes longer, by far, unless it hangs.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
-pub struct World {
-    pub dir: TempDir,
-    pub queue_id: String,
-    pub processes: LiveProcesses,
-    pub children: Children,
+pub(crate) struct World {
+    pub(crate) dir: TempDir,
+    pub(crate) queue_id: String,
+    pub(crate) processes: LiveProcesses,
+    pub(crate) children: Children,
     messages: UnboundedReceiver<Message>,
 }
 
-pub fn attempt(number: u32) -> ChildId {
+pub(crate) fn attempt(number: u32) -> ChildId {
     ChildId::Attempt { job: JobId(1), number }
 }
 
-pub fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 impl World {
     /// To be called inside a runtime.
-    pub fn new() -> World {
+    pub(crate) fn new() -> World {
         sys::settle_in().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let (sender, messages) = unbounded_channel();
@@ -51,16 +52,16 @@ impl World {
         }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub fn nonce(&self, name: &str) -> Nonce {
+    pub(crate) fn nonce(&self, name: &str) -> Nonce {
         Nonce { queue_id: self.queue_id.clone(), epoch: 1, name: name.into() }
     }
 
     /// `command` as attempt `number`, marked with that number.
-    pub fn spec(&self, number: u32, command: &[&str]) -> SpawnSpec {
+    pub(crate) fn spec(&self, number: u32, command: &[&str]) -> SpawnSpec {
         let nonce = self.nonce(&number.to_string());
         let path = "/usr/local/bin:/usr/bin:/bin".to_owned();
         SpawnSpec {
@@ -76,46 +77,46 @@ impl World {
         }
     }
 
-    pub fn script(&self, number: u32, script: &str) -> SpawnSpec {
+    pub(crate) fn script(&self, number: u32, script: &str) -> SpawnSpec {
         self.spec(number, &["sh", "-c", script])
     }
 
     /// Starts it and tells the loop.
-    pub fn start(&mut self, spec: &SpawnSpec) -> Result<(), SpawnFailure> {
+    pub(crate) fn start(&mut self, spec: &SpawnSpec) -> Result<(), SpawnFailure> {
         let result = self.processes.spawn(spec);
         self.deliver();
         result
     }
 
     /// Brings what was said to the loop.
-    pub fn deliver(&mut self) {
+    pub(crate) fn deliver(&mut self) {
         while let Ok(message) = self.messages.try_recv() {
             self.children.take(message).unwrap();
         }
     }
 
-    pub async fn next(&mut self) -> Exit {
+    pub(crate) async fn next(&mut self) -> Exit {
         tokio::time::timeout(PATIENCE, self.children.next()).await.expect("a child should have ended").unwrap()
     }
 
     /// Starts it and waits for its end.
-    pub async fn run(&mut self, spec: &SpawnSpec) -> Outcome {
+    pub(crate) async fn run(&mut self, spec: &SpawnSpec) -> Outcome {
         self.start(spec).unwrap();
         let exit = self.next().await;
         assert_eq!(exit.child, spec.child);
         exit.outcome
     }
 
-    pub fn log(&self, number: u32) -> String {
+    pub(crate) fn log(&self, number: u32) -> String {
         fs::read_to_string(self.path(&format!("{number}.log"))).unwrap()
     }
 
-    pub fn is_free(&self, number: u32) -> bool {
+    pub(crate) fn is_free(&self, number: u32) -> bool {
         self.processes.is_free(&self.path(&format!("{number}.in"))).unwrap()
     }
 
     /// A process number that a command wrote into a file.
-    pub async fn pid_in(&self, name: &str) -> u32 {
+    pub(crate) async fn pid_in(&self, name: &str) -> u32 {
         let path = self.path(name);
         let read = || fs::read_to_string(&path).ok().filter(|text| text.ends_with('\n'));
         eventually("the command should have written its number", || read().is_some()).await;
@@ -131,13 +132,13 @@ impl Drop for World {
 }
 
 /// Whether a process runs; one that nobody has reaped does not.
-pub fn is_alive(pid: u32) -> bool {
+pub(crate) fn is_alive(pid: u32) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
     let state = stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next());
     !matches!(state, Some('Z' | 'X') | None)
 }
 
-pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let end = now().mono.after(u64::try_from(PATIENCE.as_millis()).unwrap());
     while !holds() {
         assert!(now().mono < end, "{what}");
@@ -146,7 +147,7 @@ pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// A file as another process makes it: so that no descriptor of ours can be open for writing when it is executed.
-pub fn make_file(path: &Path, content: &str, mode: &str) {
+pub(crate) fn make_file(path: &Path, content: &str, mode: &str) {
     let script = r#"printf '%b' "$2" > "$1" && chmod "$3" "$1""#;
     let args = ["-c", script, "sh", path.to_str().unwrap(), content, mode];
     assert!(std::process::Command::new("sh").args(args).status().unwrap().success());
