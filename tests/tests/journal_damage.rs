@@ -318,6 +318,17 @@ fn every_bit_of_snapshots_their_indices_and_the_journal_behind_them() {
 }
 
 #[test]
+fn the_only_snapshot_may_be_lost_after_pruning() {
+    let steps = [Step::Append(1, 300), Step::Append(1, 300), Step::Snapshot, Step::Prune, Step::Seal];
+    let (mut image, records) = disk(&steps);
+    image.files.retain(|path, _| is_segment(path));
+    match recover(&image) {
+        Outcome::Recovered { lines, .. } => assert_eq!(lines, records),
+        Outcome::Refused(e) => panic!("{e}"),
+    }
+}
+
+#[test]
 fn a_journal_that_ends_before_its_snapshot_is_refused() {
     let (image, _) = disk(&TWO_SNAPSHOTS[..6]);
     for path in image.files.keys().filter(|p| is_segment(p)) {
