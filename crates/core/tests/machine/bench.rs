@@ -301,6 +301,8 @@ impl Bench {
         if self.model.level > StopLevel::Run {
             self.crash(usize::MAX, true);
         }
+        // Whoever was asked for a proof could not give it, and will be asked again.
+        self.proves.clear();
         self.send(Input::Space { available: true });
         for queue in (0..self.model.config.queues.len() as u16).map(QueueId) {
             self.resume(queue);

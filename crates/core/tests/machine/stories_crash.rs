@@ -33,11 +33,13 @@ fn a_leftover_is_proved_dead_before_the_job_runs_again() {
     bench.starts();
     bench.crash(0, true);
     assert_eq!((bench.state(id), bench.proves.clone()), (StateName::Unknown, vec![(id, 1)]));
-    bench.proves.clear();
-    bench.pass(999);
-    assert_eq!(bench.proves, []);
-    bench.pass(1);
-    assert_eq!(bench.proves, [(id, 1)], "asked again");
+    for _ in 0..3 {
+        bench.proves.clear();
+        bench.pass(999);
+        assert_eq!(bench.proves, []);
+        bench.pass(1);
+        assert_eq!(bench.proves, [(id, 1)], "asked again");
+    }
     assert_eq!(bench.starts(), []);
     bench.prove();
     bench.sync();
