@@ -167,8 +167,8 @@ fn explore(config: Config, budget: Budget) -> (usize, usize) {
             continue;
         }
         assert!(visited.len() < STATES_MAX, "the search was cut");
-        // From one state in eight, a friendly world must bring all to a good end.
-        if visited.len() % 8 == 0 {
+        // From one state in sixteen, a friendly world must bring all to a good end.
+        if visited.len() % 16 == 0 {
             bench.clone().run_to_idle();
         }
         at_rest += usize::from(bench.model.jobs.len() == 2 && bench.machine.is_idle());

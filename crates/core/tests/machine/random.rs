@@ -233,7 +233,7 @@ fn crash(bench: &mut Bench, keep_extra: usize, executed: bool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_story_keeps_the_rules_and_comes_to_a_good_end(steps in steps()) {
