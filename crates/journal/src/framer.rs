@@ -24,6 +24,9 @@ pub struct Limits {
     pub reserve_bytes: u64,
     /// Blocks that only essential frames may use, in bytes.
     pub essential_bytes: u64,
+    /// A frame that makes the segment longer is followed by so many bytes of filler, which later frames overwrite: a sync
+    /// then has no new length to write down. 0 for none.
+    pub fill_bytes: u64,
 }
 
 impl Default for Limits {
@@ -34,6 +37,7 @@ impl Default for Limits {
             segment_bytes_max: 64 * MIB,
             reserve_bytes: 4 * MIB,
             essential_bytes: 8 * MIB,
+            fill_bytes: MIB / 4,
         }
     }
 }

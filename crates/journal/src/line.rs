@@ -23,6 +23,9 @@ pub(crate) const HEADER_BYTES_MAX: usize = 160;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Sum(pub [u8; 16]);
 
+/// What stands behind the last frame of a segment that is being written, until frames overwrite it: blank lines.
+pub(crate) const FILLER: u8 = b'\n';
+
 /// The identity of a queue, 128 random bits given when its journal was begun.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct QueueId(pub [u8; 16]);

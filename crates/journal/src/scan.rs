@@ -12,7 +12,7 @@ use std::path::Path;
 use crate::error::JournalError;
 use crate::framer::FRAME_BYTES_CAP;
 use crate::fs::{File, Fs, Open, read_full_at};
-use crate::line::{COMMIT_START, Commit, Header, HeaderRead, Place, Position, QueueId, Sum};
+use crate::line::{COMMIT_START, Commit, FILLER, Header, HeaderRead, Place, Position, QueueId, Sum};
 use crate::names;
 
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -192,6 +192,9 @@ impl<T: File> Frames<'_, T> {
             };
             let end = searched + newline + 1;
             let line = &bytes[line_start..end];
+            if line_start == 0 && line == [FILLER] {
+                return self.filler();
+            }
             if end as u64 > FRAME_BYTES_CAP {
                 return Ok(Next::Bad("no frame ends within the longest length that a frame can have".into()));
             }
@@ -214,6 +217,19 @@ impl<T: File> Frames<'_, T> {
             }
             line_start = end;
             searched = end;
+        }
+    }
+
+    /// Behind the last frame a writer leaves blank lines to overwrite. Anything else among them is a torn frame.
+    fn filler(&mut self) -> Result<Next, JournalError> {
+        loop {
+            if self.buffer[self.begin..].iter().any(|byte| *byte != FILLER) {
+                return Ok(Next::Bad("a frame is torn, or blank lines stand where records were".into()));
+            }
+            self.consume(self.buffer.len() - self.begin);
+            if self.fill()? == 0 {
+                return Ok(Next::End);
+            }
         }
     }
 
@@ -260,6 +276,8 @@ pub(crate) fn torn_tail<T: File>(file: &T, path: &Path, at: Position, what: &str
     let mut tail = vec![0; tail_len as usize];
     let n = read_full_at(file, &mut tail, at.offset).map_err(JournalError::io("read", path))?;
     tail.truncate(n);
+    // A line's own newline looks like filler: one stays.
+    tail.truncate(tail.iter().rposition(|byte| *byte != FILLER).map_or(0, |last| last + 2));
     match holds_valid_frame(&tail) {
         Found::Nothing => Ok(tail),
         Found::At(offset) => {

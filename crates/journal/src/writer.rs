@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use crate::framer::{Frame, Limits};
 use crate::fs::{File, Fs, Open, write_all_at};
-use crate::line::Position;
+use crate::line::{FILLER, Position};
 use crate::names;
 
 /// What became of a frame.
@@ -32,6 +32,8 @@ struct Segment<T> {
     number: u32,
     /// Blocks are reserved up to this offset.
     reserved_to: u64,
+    /// The file was written up to this offset, with frames or filler.
+    filled_to: u64,
     /// Neither the file nor its name was synced yet.
     new: bool,
 }
@@ -53,7 +55,13 @@ pub struct Writer<F: Fs> {
 impl<F: Fs> Writer<F> {
     /// A writer that goes on at `at` in an open segment that was synced, or in a segment that is not there yet.
     pub(crate) fn new(fs: F, dir: PathBuf, limits: Limits, at: Position, file: Option<F::File>) -> Writer<F> {
-        let segment = file.map(|file| Segment { file, number: at.segment, reserved_to: at.offset, new: false });
+        let segment = file.map(|file| Segment {
+            file,
+            number: at.segment,
+            reserved_to: at.offset,
+            filled_to: at.offset,
+            new: false,
+        });
         Writer { fs, dir, limits, epoch: at.epoch + 1, at, segment, next: None, poisoned: false }
     }
 
@@ -84,6 +92,16 @@ impl<F: Fs> Writer<F> {
         outcome
     }
 
+    /// Takes the filler and the reserved blocks behind the last frame away: for the end of a run. What is left of them by
+    /// a crash does no harm.
+    pub fn trim(&mut self) {
+        if let (false, Some(segment)) = (self.poisoned, &self.segment)
+            && segment.file.truncate(self.at.offset).is_err()
+        {
+            self.poisoned = true;
+        }
+    }
+
     /// Whether there is room for the longest frame that is not essential, after an attempt to make some. While there is
     /// none, nothing new should be taken on. Writes nothing.
     pub fn has_room(&mut self) -> bool {
@@ -112,7 +130,7 @@ impl<F: Fs> Writer<F> {
             Some(_) | None => self.open_next(frame)?,
         }
         let Some(segment) = &mut self.segment else { panic!("a segment was just opened") };
-        write_all_at(&segment.file, &frame.bytes, frame.start).map_err(Append::Unknown)?;
+        segment.write(frame, &self.limits).map_err(Append::Unknown)?;
         if segment.new {
             segment.file.sync_all().map_err(Append::Unknown)?;
             self.fs.sync_dir(&self.dir).map_err(Append::Unknown)?;
@@ -133,7 +151,7 @@ impl<F: Fs> Writer<F> {
                     io::ErrorKind::AlreadyExists => Append::Conflict,
                     _ => refused(e),
                 })?;
-                Segment { file, number: frame.segment, reserved_to: 0, new: true }
+                Segment { file, number: frame.segment, reserved_to: 0, filled_to: 0, new: true }
             }
         };
         let end = frame.end().offset;
@@ -144,6 +162,7 @@ impl<F: Fs> Writer<F> {
         {
             old.file.truncate(self.at.offset).map_err(Append::Unknown)?;
             old.reserved_to = self.at.offset;
+            old.filled_to = self.at.offset;
             room = next.reserve(end, frame.essential, &self.limits);
         }
         match room {
@@ -160,6 +179,22 @@ impl<F: Fs> Writer<F> {
 }
 
 impl<T: File> Segment<T> {
+    /// Writes the frame, and filler behind it when it makes the file longer. Filler goes only where blocks are reserved,
+    /// and not behind a frame so long that its own bytes are what a sync costs.
+    fn write(&mut self, frame: &Frame, limits: &Limits) -> io::Result<()> {
+        let end = frame.end().offset;
+        if end <= self.filled_to {
+            return write_all_at(&self.file, &frame.bytes, frame.start);
+        }
+        let long = frame.bytes.len() as u64 > limits.fill_bytes / 4;
+        let fill_to = if long { end } else { (end + limits.fill_bytes).min(self.reserved_to).max(end) };
+        let mut bytes = frame.bytes.clone();
+        bytes.resize((fill_to - frame.start) as usize, FILLER);
+        write_all_at(&self.file, &bytes, frame.start)?;
+        self.filled_to = fill_to;
+        Ok(())
+    }
+
     /// Has blocks up to `end`, and behind it those set aside for essential frames unless it is one that asks.
     fn reserve(&mut self, end: u64, essential: bool, limits: &Limits) -> io::Result<()> {
         let needed = if essential { end } else { end + limits.essential_bytes };

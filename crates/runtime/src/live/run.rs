@@ -281,6 +281,7 @@ fn journal_thread(
                 post(&answers, Answer::Event(Event::Journal(driver::journal_step(&mut writer, item))));
             }
         }
+        writer.trim();
     }
 }
 
