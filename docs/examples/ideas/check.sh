@@ -10,7 +10,7 @@ lines=$(sed -n 's/.*"lines": *\([0-9]*\).*/\1/p')
 echo "too long: $lines lines" >&2
 
 mkdir -p issues
-issue=$(printf '{"id": "%s-too-long", "idea": "%s", "problem": "%d lines"}' "$SPRAG_KEY" "$SPRAG_KEY" "$lines")
+issue=$(printf '{"id": "%s-too-long", "idea": "%s", "lines": %d}' "$SPRAG_KEY" "$SPRAG_KEY" "$lines")
 printf '%s\n' "$issue" >"issues/.$SPRAG_KEY"
 mv -f "issues/.$SPRAG_KEY" "issues/$SPRAG_KEY"
 

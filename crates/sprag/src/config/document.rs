@@ -337,7 +337,7 @@ fn shown(value: &DeValue<'_>) -> String {
 }
 
 /// The known word that `word` most likely stands for.
-pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     const ALIKE: f64 = 0.6;
     known
         .into_iter()

@@ -10,7 +10,7 @@ mod queue;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use document::{ConfigError, nearest};
+pub(crate) use document::{ConfigError, did_you_mean};
 pub(crate) use duration::parse_ms as duration_ms;
 
 use document::{Document, Entry, Named, Section};
@@ -141,7 +141,7 @@ fn read_source(section: &Section<'_>, queues: &[&str]) -> Result<SourceSpec, Con
     if !queues.contains(&&*queue) {
         let known = queues.join(", ");
         let what = format!("{} is `{queue}`, but there is no [queue.{queue}]", queue_entry.path());
-        let what = what + &document::did_you_mean(&queue, queues.iter().copied());
+        let what = what + &did_you_mean(&queue, queues.iter().copied());
         let mend = if known.is_empty() { "add the queue".into() } else { format!("queues here: {known}") };
         return Err(queue_entry.error(what).mend(mend));
     }

@@ -1,0 +1,126 @@
+//! `sprag list`: jobs and their states.
+
+use super::{no_such_queue, state_of};
+use crate::cli::{Cli, List};
+use crate::exit::{Exit, Failure};
+use crate::out::{Cell, Out, plain, table};
+use crate::past::Past;
+use crate::words;
+use serde::Serialize;
+use sprag_core::{DeadReason, Job, JobId, State, StateName, Wall};
+
+/// A job as a line of JSON. Fields may be added, never taken away.
+#[derive(Serialize)]
+struct Line<'a> {
+    id: u64,
+    queue: &'a str,
+    key: Option<&'a str>,
+    state: &'static str,
+    attempt: u32,
+    priority: i16,
+    added_at_ms: u64,
+    changed_at_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    due_at_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<DeadReason>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unpublished: bool,
+}
+
+pub(super) fn run(cli: &Cli, args: &List, out: &mut Out) -> Result<Exit, Failure> {
+    let past = Past::read(&state_of(&cli.dir)?)?;
+    if let Some(queue) = args.queue.as_deref().filter(|queue| past.machine.find_queue(queue).is_none()) {
+        let configured = crate::config::load(&cli.dir).is_ok_and(|pipeline| pipeline.queue(queue).is_some());
+        if !configured {
+            let known: Vec<&str> = past.machine.queues().map(|queue| queue.name).collect();
+            return Err(no_such_queue(queue, known.into_iter()));
+        }
+    }
+    let jobs = chosen(&past, args);
+    if cli.json {
+        for (id, job, state) in jobs {
+            out.json(&line(&past, id, job, state))?;
+        }
+    } else if jobs.is_empty() {
+        out.line("no jobs")?;
+    } else {
+        let rows = jobs.into_iter().map(|(id, job, state)| row(&past, id, job, state)).collect();
+        out.line(table(&["id", "queue", "key", "state", "attempt", "since", "remark"], rows))?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn chosen<'a>(past: &'a Past, args: &List) -> Vec<(JobId, &'a Job, StateName)> {
+    let queue = args.queue.as_deref().map(|queue| past.machine.find_queue(queue));
+    let mut jobs: Vec<_> = past
+        .machine
+        .jobs()
+        .filter(|(_, job)| queue.is_none_or(|queue| queue == Some(job.queue)))
+        .filter_map(|(id, job)| Some((id, job, past.state_name(id)?)))
+        .filter(|(_, _, state)| args.state.is_none_or(|wanted| wanted.name() == *state))
+        .collect();
+    if let Some(limit) = args.limit {
+        jobs.drain(..jobs.len().saturating_sub(limit));
+    }
+    jobs
+}
+
+fn line<'a>(past: &'a Past, id: JobId, job: &Job, state: StateName) -> Line<'a> {
+    let story = past.story(id);
+    Line {
+        id: id.0,
+        queue: past.machine.queue_name(job.queue),
+        key: story.key.as_deref(),
+        state: state.as_str(),
+        attempt: job.attempt,
+        priority: job.priority,
+        added_at_ms: story.added_at.0,
+        changed_at_ms: story.changed_at.0,
+        due_at_ms: due(job).map(|due| due.0),
+        reason: match job.state {
+            State::Dead(reason) => Some(reason),
+            State::Scheduled { .. }
+            | State::Ready
+            | State::Reserved { .. }
+            | State::Running { .. }
+            | State::Succeeded
+            | State::Cancelled => None,
+        },
+        unpublished: job.unpublished,
+    }
+}
+
+fn due(job: &Job) -> Option<Wall> {
+    match job.state {
+        State::Scheduled { due, .. } => Some(due),
+        State::Ready
+        | State::Reserved { .. }
+        | State::Running { .. }
+        | State::Succeeded
+        | State::Dead(_)
+        | State::Cancelled => None,
+    }
+}
+
+fn row(past: &Past, id: JobId, job: &Job, state: StateName) -> Vec<Cell> {
+    let story = past.story(id);
+    let remark = match job.state {
+        State::Scheduled { due, .. } => format!("due {}", words::moment(due)),
+        State::Dead(reason) => format!("{}; {}", words::outcome(story.outcome), words::dead_reason(reason)),
+        State::Succeeded if job.unpublished => "its result is not yet at its destination".into(),
+        State::Running { .. } if job.cancelling => "is being cancelled".into(),
+        State::Ready | State::Reserved { .. } | State::Running { .. } | State::Succeeded | State::Cancelled => {
+            String::new()
+        }
+    };
+    vec![
+        Cell::number(id.0),
+        Cell::text(plain(past.machine.queue_name(job.queue))),
+        Cell::text(story.key.as_deref().map_or_else(|| "-".into(), plain)),
+        Cell::state(state),
+        Cell::number(job.attempt.into()),
+        Cell::text(words::moment(story.changed_at)),
+        Cell::text(remark),
+    ]
+}

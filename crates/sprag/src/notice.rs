@@ -1,0 +1,136 @@
+//! What a running sprag says about its work, as lines for people or for programs.
+//!
+//! **Invariant.** Every [`Notice`] has its words here, and nothing of it reaches a terminal that [`plain`] has not seen.
+
+use crate::out::plain;
+use crate::words;
+use serde::Serialize;
+use sprag_core::{JobId, Refusal, Verdict, Wall};
+use sprag_journal::Cut;
+use sprag_runtime::driver::{Driver, Notice};
+
+/// A notice as a line of JSON. Fields may be added, never taken away.
+#[derive(Serialize)]
+struct Line<'a> {
+    at_ms: u64,
+    event: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
+    text: &'a str,
+}
+
+/// The notice as a line; `at` is now.
+pub(crate) fn line(driver: &Driver, notice: &Notice, at: Wall, json: bool) -> String {
+    let text = text(driver, notice, at);
+    let subject = subject(notice);
+    if json {
+        let Subject { event, job, queue, attempt } = subject;
+        let line = Line { at_ms: at.0, event, job: job.map(|job| job.0), queue, attempt, text: &text };
+        return serde_json::to_string(&line).unwrap_or_default();
+    }
+    let subject = match (subject.job, subject.queue) {
+        (Some(job), Some(queue)) => format!("job {} in {queue}: ", job.0),
+        (Some(job), None) => format!("job {}: ", job.0),
+        (None, _) => String::new(),
+    };
+    format!("{} {}", words::time_of_day(at), plain(&(subject + &text)))
+}
+
+/// What a notice is about.
+struct Subject<'a> {
+    event: &'static str,
+    job: Option<JobId>,
+    queue: Option<&'a str>,
+    attempt: Option<u32>,
+}
+
+fn subject(notice: &Notice) -> Subject<'_> {
+    let of_job = |event, job: &JobId, queue, attempt| Subject { event, job: Some(*job), queue, attempt };
+    let of = |event| Subject { event, job: None, queue: None, attempt: None };
+    match notice {
+        Notice::Added { job, queue } => of_job("added", job, Some(queue), None),
+        Notice::Started { job, queue, attempt } => of_job("started", job, Some(queue), Some(*attempt)),
+        Notice::Finished { job, queue, attempt, .. } => of_job("finished", job, Some(queue), Some(*attempt)),
+        Notice::Dead { job, queue, .. } => of_job("dead", job, Some(queue), None),
+        Notice::Published { job } => of_job("published", job, None, None),
+        Notice::PublishFailed { job, .. } => of_job("publish_failed", job, None, None),
+        Notice::Complaint { .. } => of("source_fault"),
+        Notice::Mended { .. } => of("source_mended"),
+        Notice::Polling { .. } => of("source_polled"),
+        Notice::Refused { .. } => of("refused"),
+        Notice::NoSpace { .. } => of("no_space"),
+        Notice::ServiceEnded { .. } => of("service_ended"),
+        Notice::TornTail { .. } => of("torn_tail"),
+        Notice::Health { .. } => of("health"),
+        Notice::StatusFailed { .. } => of("status_failed"),
+    }
+}
+
+fn text(driver: &Driver, notice: &Notice, at: Wall) -> String {
+    let source = |index: u16| driver.source_name(index);
+    match notice {
+        Notice::Added { .. } => "added".into(),
+        Notice::Started { attempt, .. } => format!("attempt {attempt} started"),
+        Notice::Finished { attempt, outcome, next, .. } => words::finished(*attempt, *outcome, *next, at),
+        Notice::Dead { reason, outcome, .. } => {
+            format!("dead ({}): {}", words::outcome(*outcome), words::dead_reason(*reason))
+        }
+        Notice::Published { .. } => "its result was published".into(),
+        Notice::PublishFailed { what, .. } => format!("its result cannot be published yet: {what}"),
+        Notice::Complaint { source: index, complaint } => {
+            format!("{}: {}; what was read before stands", source(*index), complaint.text)
+        }
+        Notice::Mended { source: index } => format!("{}: in order again", source(*index)),
+        Notice::Polling { source: index, what } => {
+            format!("{}: cannot be watched ({what}), so it is read again and again", source(*index))
+        }
+        Notice::Refused { source: index, refusal } => {
+            format!("{}: new items were refused, {}; they are offered again", source(*index), refused(*refusal))
+        }
+        Notice::NoSpace { what } => format!("the disk is full ({what}): adds are refused and nothing starts"),
+        Notice::ServiceEnded { index, outcome, again_ms } => {
+            let services = &driver.pipeline().services;
+            let name = services.get(usize::from(*index)).map_or("?", |service| service.name.as_str());
+            let again = again_ms.map_or_else(String::new, |ms| format!("; started again in {}", words::length(ms)));
+            format!("service {name} ended: {}{again}", words::outcome(Some(*outcome)))
+        }
+        Notice::TornTail { cut } => torn(cut),
+        Notice::Health { verdict } => health(driver, verdict),
+        Notice::StatusFailed { what } => format!("the heartbeat file cannot be written: {what}"),
+    }
+}
+
+fn refused(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::NoSuchJob => "there is no such job",
+        Refusal::NoSuchQueue => "there is no such queue",
+        Refusal::WrongState => "the job's state does not allow it",
+        Refusal::Full => "as many jobs are known as may be",
+        Refusal::NoSpace => "the disk is full",
+        Refusal::Stopping => "sprag is stopping",
+    }
+}
+
+fn torn(cut: &Cut) -> String {
+    format!(
+        "a crash tore the end of {} at offset {} ({}); nothing acknowledged was in it, its {} bytes are kept in {}",
+        cut.file.display(),
+        cut.offset,
+        cut.what,
+        cut.len,
+        cut.kept.display()
+    )
+}
+
+fn health(driver: &Driver, verdict: &Verdict) -> String {
+    let (word, reasons) = match verdict {
+        Verdict::Well => return "health: well".into(),
+        Verdict::Degraded(reasons) => ("degraded", reasons),
+        Verdict::Stalled(reasons) => ("stalled", reasons),
+    };
+    format!("health: {word}: {}", driver.reason_texts(reasons).join("; "))
+}

@@ -1,0 +1,151 @@
+//! What goes to standard output: lines, tables, JSON; colour on a terminal only.
+//!
+//! **Invariant.** Text that came from outside (keys, payloads, file names) reaches a terminal only through [`plain`], which
+//! leaves no control character and nothing that changes the direction of writing. Colour says nothing that the words do
+//! not say.
+
+use crate::exit::Failure;
+use anstream::AutoStream;
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+use sprag_core::StateName;
+use std::fmt::Write as _;
+use std::io::{self, BufWriter, StdoutLock, Write as _};
+
+/// Standard output.
+pub(crate) struct Out {
+    stream: BufWriter<AutoStream<StdoutLock<'static>>>,
+}
+
+impl Out {
+    pub(crate) fn new() -> Out {
+        Out { stream: BufWriter::new(AutoStream::auto(io::stdout().lock())) }
+    }
+
+    /// Writes a line.
+    pub(crate) fn line(&mut self, line: impl std::fmt::Display) -> Result<(), Failure> {
+        writeln!(self.stream, "{line}").map_err(|error| Failure::output(&error))
+    }
+
+    /// Writes a value as one line of JSON.
+    pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        let written = serde_json::to_writer(&mut self.stream, value).map_err(io::Error::from);
+        written.and_then(|()| self.stream.write_all(b"\n")).map_err(|error| Failure::output(&error))
+    }
+
+    /// Writes bytes that are a line of JSON already.
+    pub(crate) fn raw(&mut self, line: &[u8]) -> Result<(), Failure> {
+        let written = self.stream.write_all(line);
+        written.and_then(|()| self.stream.write_all(b"\n")).map_err(|error| Failure::output(&error))
+    }
+
+    /// Hands everything on to the reader.
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        self.stream.flush().map_err(|error| Failure::output(&error))
+    }
+}
+
+/// Text from outside, fit for a terminal.
+pub(crate) fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if c.is_control() || turns {
+            plain.extend(c.escape_default());
+        } else {
+            plain.push(c);
+        }
+    }
+    plain
+}
+
+/// How a state looks.
+pub(crate) fn style_of(state: StateName) -> Style {
+    match state {
+        StateName::Scheduled | StateName::Ready => Style::new(),
+        StateName::Running => AnsiColor::Cyan.on_default(),
+        StateName::Unknown => AnsiColor::Yellow.on_default().bold(),
+        StateName::Succeeded => AnsiColor::Green.on_default(),
+        StateName::Dead => AnsiColor::Red.on_default().bold(),
+        StateName::Cancelled => Style::new().dimmed(),
+    }
+}
+
+/// One field of a table.
+pub(crate) struct Cell {
+    text: String,
+    style: Style,
+    right: bool,
+}
+
+impl Cell {
+    pub(crate) fn text(text: impl Into<String>) -> Cell {
+        Cell { text: text.into(), style: Style::new(), right: false }
+    }
+
+    pub(crate) fn number(number: u64) -> Cell {
+        Cell { text: number.to_string(), style: Style::new(), right: true }
+    }
+
+    pub(crate) fn state(state: StateName) -> Cell {
+        Cell { text: state.as_str().into(), style: style_of(state), right: false }
+    }
+
+    pub(crate) fn styled(self, style: Style) -> Cell {
+        Cell { style, ..self }
+    }
+
+    fn width(&self) -> usize {
+        self.text.chars().count()
+    }
+}
+
+/// Rows with their columns aligned, one line each; the heads stand where their columns do.
+pub(crate) fn table(heads: &[&str], rows: Vec<Vec<Cell>>) -> String {
+    let right = |column: usize| rows.first().is_some_and(|row| row[column].right);
+    let head_style = Style::new().dimmed();
+    let head = |(column, head): (usize, &&str)| Cell { right: right(column), ..Cell::text(*head).styled(head_style) };
+    let heads: Vec<Cell> = heads.iter().enumerate().map(head).collect();
+    let rows: Vec<Vec<Cell>> = std::iter::once(heads).chain(rows).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
+    let mut text = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            let gap = " ".repeat(width - cell.width());
+            let (before, after) = if cell.right { (gap.as_str(), "") } else { ("", gap.as_str()) };
+            let _ = write!(line, "{before}{}{}{:#}{after}  ", cell.style, cell.text, cell.style);
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_from_outside_steers_the_terminal() {
+        assert_eq!(plain("näive\u{1F600} \"key\" \\"), "näive\u{1F600} \"key\" \\");
+        assert_eq!(plain("\u{1b}[2J\n\t\u{7}\u{7f}\u{9b}31m"), "\\u{1b}[2J\\n\\t\\u{7}\\u{7f}\\u{9b}31m");
+        assert_eq!(plain("a\u{202e}b\u{2066}c\u{200f}d\u{2028}"), "a\\u{202e}b\\u{2066}c\\u{200f}d\\u{2028}");
+    }
+
+    #[test]
+    fn columns_align_whatever_their_colour() {
+        let row = |id, key: &str, state| vec![Cell::number(id), Cell::text(key), Cell::state(state)];
+        let rows = vec![
+            row(9, "ä", StateName::Ready),
+            row(10, "long-key", StateName::Dead),
+            row(11, "c", StateName::Succeeded),
+        ];
+        let coloured = table(&["id", "key", "state"], rows);
+        assert!(coloured.contains("\u{1b}[1m\u{1b}[31mdead"), "{coloured:?}");
+        let text = anstream::adapter::strip_str(&coloured).to_string();
+        assert_eq!(text, "id  key       state\n 9  ä         ready\n10  long-key  dead\n11  c         succeeded");
+    }
+}
