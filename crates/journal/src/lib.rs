@@ -8,7 +8,6 @@
 
 pub mod codec;
 mod error;
-mod fetch;
 mod framer;
 pub mod fs;
 mod index;
@@ -23,7 +22,6 @@ mod snapshot_writer;
 mod writer;
 
 pub use error::JournalError;
-pub use fetch::read_line;
 pub use framer::{FRAME_BYTES_CAP, Frame, Framer, Limits};
 pub use index::{ENTRY_BYTES, Entry, Index, NAME_BYTES_MAX, NAMES_MAX, Names};
 pub use inspect::{Report, SegmentReport, Torn, dump, read, verify};

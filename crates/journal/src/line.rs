@@ -3,6 +3,7 @@
 //! Invariant: each such line has exactly one spelling. Reading accepts that spelling and nothing else, so a changed byte
 //! outside the checksummed part is noticed too. Reading is total: any bytes give a value or nothing.
 
+use sprag_core::PayloadRef;
 use std::fmt;
 
 /// The version of the format, in the header of each segment and snapshot.
@@ -101,6 +102,18 @@ pub struct Place {
     pub offset: u64,
     /// Length without the newline, in bytes.
     pub len: u32,
+}
+
+impl From<PayloadRef> for Place {
+    fn from(payload: PayloadRef) -> Place {
+        Place { segment: payload.segment, offset: payload.offset, len: payload.len }
+    }
+}
+
+impl From<Place> for PayloadRef {
+    fn from(place: Place) -> PayloadRef {
+        PayloadRef { segment: place.segment, offset: place.offset, len: place.len }
+    }
 }
 
 /// The first line of a segment.

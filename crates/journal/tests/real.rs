@@ -9,8 +9,13 @@ use sprag_journal::{
     prune, read, verify,
 };
 
-const LIMITS: Limits =
-    Limits { frame_bytes_max: 4096, segment_bytes_max: 2000, reserve_bytes: 4096, essential_bytes: 4096, fill_bytes: 64 };
+const LIMITS: Limits = Limits {
+    frame_bytes_max: 4096,
+    segment_bytes_max: 2000,
+    reserve_bytes: 4096,
+    essential_bytes: 4096,
+    fill_bytes: 64,
+};
 
 #[derive(Default)]
 struct Lines(Vec<String>);

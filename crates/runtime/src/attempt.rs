@@ -24,7 +24,8 @@ struct Asked {
 }
 
 fn asked<F: Fs, P, W>(context: &Context<F, P, W>, place: PayloadRef) -> io::Result<Asked> {
-    let line = sprag_journal::read_line(&context.fs, context.pipeline.state().path(), place.into())?;
+    let line =
+        sprag_journal::read(&context.fs, context.pipeline.state().path(), place.into()).map_err(io::Error::other)?;
     let decoded = codec::decode(&line, &mut |_| sprag_core::QueueId(0)).map_err(io::Error::other)?;
     Ok(Asked {
         key: decoded.key.map(Into::into),
