@@ -4,6 +4,9 @@
 //! attempts of one job ever overlapped. The second is told by the jobs themselves: each holds a lock of its own on a file
 //! named after its key, and writes down when it finds it taken.
 
+#![expect(clippy::disallowed_methods, reason = "a test from outside lives in real time")]
+#![expect(clippy::unwrap_used, reason = "a test ends where anything fails")]
+
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;

@@ -2,13 +2,17 @@
 //!
 //! Invariant: each rule lists what breaks it, with file and line; a rule that looked at nothing fails.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where anything fails")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 80;
-const LINE_CHARS_MAX: usize = 125;
+/// A proof reads best as one story.
+const TEST_LINES_MAX: usize = 100;
+const LINE_CHARS_MAX: usize = 130;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -51,7 +55,7 @@ fn arrows_between_crates_run_one_way() {
     let allowed: BTreeMap<&str, &[&str]> = BTreeMap::from([
         ("crates/core", &["serde", "tracing"][..]),
         ("crates/handoff", &[]),
-        ("crates/journal", &["sprag-core", "blake3", "rustix", "serde", "serde_json"]),
+        ("crates/journal", &["sprag-core", "blake3", "memchr", "rustix", "serde", "serde_json"]),
     ]);
     for (package, allowed) in allowed {
         let actual = dependencies(&format!("{package}/Cargo.toml"), "dependencies");
@@ -91,8 +95,9 @@ fn files_and_functions_stay_small() {
             if line.chars().count() > LINE_CHARS_MAX {
                 broken.push(format!("{name}:{}: {} characters", at + 1, line.chars().count()));
             }
-            if let Some(len) = function_lines(&lines[at..]).filter(|len| *len > FUNCTION_LINES_MAX) {
-                broken.push(format!("{name}:{}: a function of {len} lines, {FUNCTION_LINES_MAX} allowed", at + 1));
+            let len_max = if name.contains("tests/") { TEST_LINES_MAX } else { FUNCTION_LINES_MAX };
+            if let Some(len) = function_lines(&lines[at..]).filter(|len| *len > len_max) {
+                broken.push(format!("{name}:{}: a function of {len} lines, {len_max} allowed", at + 1));
             }
         }
     }
