@@ -172,6 +172,9 @@ fn make_durable<F: Fs>(
     } else if !scanned.last_frame.is_empty() {
         let offset = at.offset - scanned.last_frame.len() as u64;
         write_all_at(file, &scanned.last_frame, offset).map_err(JournalError::io("write", path))?;
+        // A failed sync may have dropped the filler behind it too, though the cache shows it: zeros would stay behind
+        // frames that are written later.
+        file.truncate(at.offset).map_err(JournalError::io("cut", path))?;
     }
     file.sync_all().map_err(JournalError::io("sync", path))?;
     fs.sync_dir(dir).map_err(JournalError::io("sync", dir))?;
