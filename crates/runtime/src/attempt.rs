@@ -162,8 +162,10 @@ fn keep_output<F: Fs, P: Processes, W: Watch>(
     if !exists(fs, &result)? {
         return Ok(false);
     }
+    let folder = state.attempts(job.0);
     fs.open(&result, Open::Read)?.sync_all()?;
-    fs.sync_dir(&state.attempts(job.0))?;
+    fs.sync_dir(&folder)?;
+    make_dirs(fs, folder.parent().unwrap_or(state.path()), &folder)?;
     Ok(publishes)
 }
 
@@ -247,9 +249,10 @@ pub(crate) fn make_dir<F: Fs>(fs: &F, dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes `dir` and the folders between it and `base`, each durably.
+/// Makes `dir` and the folders between it and `base`, each durably. One that is there is synced too: whoever made it may
+/// have died before its name was durable.
 fn make_dirs<F: Fs>(fs: &F, base: &Path, dir: &Path) -> io::Result<()> {
-    if dir == base || exists(fs, dir)? {
+    if dir == base {
         return Ok(());
     }
     let parent = dir.parent().unwrap_or(base);
