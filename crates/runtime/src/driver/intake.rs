@@ -66,6 +66,14 @@ enum Armed {
     Polled,
 }
 
+impl Source {
+    /// Whether a look could begin: nothing is under way that a look would have to wait for.
+    fn is_ready(&self) -> bool {
+        let at_rest = self.backlog.is_empty() && self.unanswered == 0 && self.seen.is_some();
+        at_rest && self.armed != Armed::Asked
+    }
+}
+
 impl Intake {
     /// The drop-box and `sources` more.
     pub(super) fn new(sources: u16) -> Intake {
@@ -121,8 +129,7 @@ impl Intake {
                 tasks.push(Task::Arm { source: index });
             }
             let wanted = source.dirty || source.look_at <= now.mono;
-            let ready = source.armed != Armed::Asked && source.backlog.is_empty() && source.unanswered == 0;
-            if !wanted || !ready {
+            if !wanted || !source.is_ready() {
                 continue;
             }
             if let Some(seen) = source.seen.take() {
@@ -207,7 +214,7 @@ impl Intake {
     }
 
     pub(super) fn deadline(&self) -> Option<Mono> {
-        self.sources.iter().filter(|source| source.seen.is_some()).map(|source| source.look_at).min()
+        self.sources.iter().filter(|source| source.is_ready()).map(|source| source.look_at).min()
     }
 
     /// What is wrong with a source, for status.

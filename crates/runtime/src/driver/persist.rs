@@ -153,13 +153,12 @@ impl Persistence {
             self.seal_at = None;
             effects.push_back(Effect::Journal(JournalWork::Append(frame)));
         } else if stopping || self.seal_at.is_some_and(|at| at <= now.mono) {
+            // With a frame in flight there is none; its answer sets the time anew.
             if let Some(frame) = self.framer.seal() {
                 self.sealing = true;
                 effects.push_back(Effect::Journal(JournalWork::Append(frame)));
             }
-            if !self.framer.in_flight() {
-                self.seal_at = None;
-            }
+            self.seal_at = None;
         }
     }
 
