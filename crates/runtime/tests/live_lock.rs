@@ -107,7 +107,9 @@ fn a_lock_whose_file_was_removed_meanwhile_is_not_taken_for_the_lock() {
         let second = threads.spawn(|| WriterLock::take(&state).unwrap());
         #[expect(clippy::disallowed_methods, reason = "the second is to find the lock taken")]
         std::thread::sleep(Duration::from_millis(5));
-        fs::remove_file(state.lock()).unwrap();
+        let new = state.path().join("new");
+        fs::write(&new, "").unwrap();
+        fs::rename(&new, state.lock()).unwrap();
         drop(first);
         let _second = second.join().unwrap();
         assert_eq!(holder(&state).unwrap(), Some(std::process::id()), "the lock is on a file that nobody finds");

@@ -66,6 +66,10 @@ fn outputs_are_emptied_first_and_a_common_one_keeps_the_order() {
         assert_eq!(world.run(&world.script(1, script)).await, Outcome::Exit(0));
         assert_eq!(world.log(1), "one\ntwo\nthree\n");
 
+        // What is cut while it is written to is written to at its new end.
+        assert_eq!(world.run(&world.script(1, "echo one; : > 1.log; echo two")).await, Outcome::Exit(0));
+        assert_eq!(world.log(1), "two\n");
+
         fs::write(world.path("1.out"), "old").unwrap();
         let spec = SpawnSpec { stdout: world.path("1.out"), ..world.script(1, script) };
         assert_eq!(world.run(&spec).await, Outcome::Exit(0));

@@ -31,14 +31,14 @@ const READ_BYTES: usize = 16 << 10;
 /// How many calls of `arm` can be on their way: each source has one task at a time, and sources are numbered in 16 bits.
 const ARMED_MAX: usize = 1 << 16;
 
-/// What changes the entry of a file, or says that the folder is no longer what it was. Not what merely reads.
+/// What changes the entry of a file, or says that the folder is no longer what it was. Not what merely reads. That the
+/// folder was removed is told unasked.
 const CHANGES: WatchFlags = WatchFlags::MODIFY
     .union(WatchFlags::CLOSE_WRITE)
     .union(WatchFlags::ATTRIB)
     .union(WatchFlags::CREATE)
     .union(WatchFlags::DELETE)
     .union(WatchFlags::MOVE)
-    .union(WatchFlags::DELETE_SELF)
     .union(WatchFlags::MOVE_SELF)
     .union(WatchFlags::ONLYDIR);
 
