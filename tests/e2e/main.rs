@@ -1,0 +1,9 @@
+//! The real binary, from outside.
+
+#![expect(clippy::disallowed_methods, reason = "a test of the real program waits in real time")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests; the lint knows only the tests themselves")]
+
+mod cli;
+mod disk;
+mod run;
+mod support;
