@@ -1,3 +1,22 @@
-//! sim
+//! The deterministic simulator of sprag: every seed a world, every failure a story that can be told again.
+//!
+//! **Invariant.** What is simulated is what ships: the driver, the Machine, the journal and the scanner, unmodified. Simulated
+//! are the world's parts behind the seams: files ([`fs`]), processes, change events, time. One thread, no clock, no chance
+//! but [`chance::Chance`]: a seed is a run, byte by byte. `docs/simulation.md` leads through it.
 
+pub mod chance;
+pub mod describe;
 pub mod fs;
+pub mod oracle;
+pub mod plan;
+pub mod processes;
+pub mod producer;
+pub mod run;
+pub mod shared;
+pub mod threads;
+pub mod trace;
+pub mod watch;
+pub mod world;
+
+pub use run::{Report, run};
+pub use trace::Keep;

@@ -200,6 +200,11 @@ impl SimFs {
         SimFs { state: Rc::clone(&self.state), process }
     }
 
+    /// The number of this process, as in [`Call::process`].
+    pub fn process(&self) -> u32 {
+        self.process
+    }
+
     /// This process dies: its calls fail and change nothing from here on. What it wrote stays in the cache.
     pub fn kill(&self) {
         self.state.borrow_mut().dead.insert(self.process);

@@ -1,0 +1,86 @@
+//! What the world of a seed is like: the pipeline, and how small everything is.
+//!
+//! **Invariant.** The pipeline is one that a user could write. Its times are short and its limits small, so that every
+//! path (rotation, timeout, retry, reservation) is walked within simulated seconds. A job that its script lets succeed
+//! has more attempts than the faults of one run can spoil.
+
+use crate::chance::{Actor, Chance, Site};
+use crate::trace::name_of;
+use crate::world::{End, Fate, World};
+use sprag_core::{Limits, QueueConfig, RetryPolicy};
+use sprag_runtime::pipeline::{Format, Pipeline, QueueSpec, SourceSpec};
+
+/// The folder of the pipeline.
+pub const DIR: &str = "/p";
+/// No seed has more sources.
+pub const SOURCES_MAX: u64 = 2;
+/// After so many lives of sprag nothing goes wrong any more. Fewer than the crashes that make a job poison.
+pub const LIVES_MAX: u32 = 8;
+
+/// Frames, segments and reserves of the journal: a few records rotate.
+pub fn journal_limits(chance: &mut Chance) -> sprag_journal::Limits {
+    sprag_journal::Limits {
+        frame_bytes_max: 1500 + 500 * chance.below(Actor::World, Site::Pipeline, 4),
+        segment_bytes_max: 1000 + 4000 * chance.below(Actor::World, Site::Pipeline, 4),
+        reserve_bytes: 8 * 1024,
+        essential_bytes: 8 * 1024,
+        fill_bytes: 1024,
+    }
+}
+
+/// Draws the pipeline of a seed.
+pub fn pipeline(chance: &mut Chance) -> Pipeline {
+    let mut below = |n| chance.below(Actor::World, Site::Pipeline, n);
+    let sources = 1 + below(SOURCES_MAX);
+    let one_queue = below(2) == 0;
+    let queue_of = |source: u64| if one_queue { "a".to_owned() } else { name_of(source as u8).to_string() };
+    let queues = (0..if one_queue { 1 } else { sources }).map(|index| QueueSpec {
+        policy: QueueConfig {
+            name: queue_of(index).into(),
+            concurrency: 1 + below(3) as u16,
+            timeout_ms: Some(1_500 + 500 * below(4)),
+            grace_ms: 200,
+            reserve_max: if below(2) == 0 { 0 } else { 16 },
+            retry: RetryPolicy {
+                attempts: 12,
+                backoff_ms: 20 << below(4),
+                factor_ppm: 1_500_000,
+                max_ms: 1_000,
+                jitter_ppm: 100_000,
+                permanent_exit_codes: vec![64],
+            },
+        },
+        command: vec!["work".into()],
+        output: (below(4) > 0).then(|| "out/{key}.json".into()),
+    });
+    let queues = queues.collect();
+    let sources = (0..sources).map(|index| SourceSpec {
+        path: format!("{}.json", name_of(index as u8)).into(),
+        format: Format::JsonArray,
+        queue: queue_of(index),
+        key: (below(4) > 0).then(|| "/id".into()),
+    });
+    Pipeline {
+        dir: DIR.into(),
+        sources: sources.collect(),
+        queues,
+        services: Vec::new(),
+        env_allow: Vec::new(),
+        limits: Limits { running_max: 1 + below(4) as u16, again_ms: 300, ..Limits::default() },
+        stop_timeout_ms: 2_000,
+    }
+}
+
+/// How and when a life of sprag ends, if it does: early in its recovery, or late; at any call, or at a sync.
+pub fn fate(world: &mut World) -> Option<Fate> {
+    let end = match world.chance.below(Actor::World, Site::LifeEnd, 5) {
+        _ if world.healed => return None,
+        0 => return None,
+        1 => End::Kill,
+        2 | 3 => End::PowerCut,
+        _ => End::Stop,
+    };
+    let syncs = world.chance.below(Actor::World, Site::LifeSteps, 2) == 1;
+    let left = world.chance.span(Actor::World, Site::LifeSteps, 1, if syncs { 60 } else { 2_000 }) - 1;
+    Some(Fate { left, syncs, end })
+}

@@ -1,0 +1,405 @@
+//! One seed, from the first event to the verdict: lives of sprag, one after the other, on one world.
+//!
+//! **Invariant.** The driver that ships is fed here and nowhere else, and its effects are done in the order in which it hands
+//! them out. First anything may go wrong; then nothing does, and within a bounded time sprag must say that it is idle, stay
+//! so, stop when asked, and have kept every promise. A system that does nothing fails.
+
+use crate::chance::{Actor, Choice, Site};
+use crate::describe;
+use crate::plan;
+use crate::processes::SimProcesses;
+use crate::shared::{Shared, Threads};
+use crate::trace::{Keep, Kind, Line};
+use crate::watch::SimWatch;
+use crate::world::{Due, End};
+use sprag_core::StopLevel;
+use sprag_journal::JournalError;
+use sprag_runtime::driver::{self, Driver, Effect, Event, JournalWork, OpenError};
+use sprag_runtime::seams::Processes as _;
+use sprag_runtime::task::{Context, Task};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// No run has more events; one that would does not come to rest.
+const EVENTS_MAX: u32 = 200_000;
+/// So long after the last change and the last fault sprag must be idle and have stayed so: two looks at every source.
+const SETTLE_US: u64 = 11_000_000;
+/// So long after the last change and the last fault it must be idle at last.
+const IDLE_WITHIN_US: u64 = 300_000_000;
+/// So long after it was asked to it must have stopped.
+const STOP_WITHIN_US: u64 = 30_000_000;
+/// So many ticks in a row that it asked for in the past, and that led to nothing, are a busy loop.
+const SPINS_MAX: u32 = 50;
+
+/// What came of a seed.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// The rolling hash of everything that happened.
+    pub hash: u64,
+    /// How many things happened.
+    pub events: u32,
+    /// How long it took, in simulated microseconds.
+    pub simulated_us: u64,
+    /// How often sprag was started.
+    pub lives: u32,
+    /// How many commands were executed.
+    pub executions: u64,
+    /// What is wrong with sprag, if anything is.
+    pub failure: Option<String>,
+    /// What happened, as far as it was kept.
+    pub lines: Vec<Line>,
+    /// What went wrong in the world, by choice.
+    pub choices: Vec<Choice>,
+}
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Anything may happen.
+    Open,
+    /// It was asked to stop for good, at this time; then it is judged.
+    Stopping {
+        since_us: u64,
+    },
+    /// It was judged, and started once more: nothing may be left to do.
+    Again,
+    Over,
+}
+
+struct Run {
+    shared: Rc<Shared>,
+    driver: Option<Driver>,
+    tick: Option<(u64, u64)>,
+    /// The last tick was asked for when its time had already come.
+    late: bool,
+    spins: u32,
+    lives: u32,
+    /// It said so, and took on nothing since.
+    idle: bool,
+    /// Since when nothing goes wrong and no file changes.
+    settled_us: Option<u64>,
+    phase: Phase,
+    executions: usize,
+}
+
+/// Runs a seed to its end. A panic of the code under test is a failure like any other.
+pub fn run(seed: u64, keep: Keep) -> Report {
+    let shared = Shared::new(seed, keep);
+    let mut run = Run {
+        shared: Rc::clone(&shared),
+        driver: None,
+        tick: None,
+        late: false,
+        spins: 0,
+        lives: 0,
+        idle: false,
+        settled_us: None,
+        phase: Phase::Open,
+        executions: 0,
+    };
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        run.prepare(seed);
+        run.go_to_the_end();
+    }));
+    if let Err(panic) = outcome {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
+        shared.world.borrow_mut().fail(format!("panic: {text}"));
+    }
+    shared.end_life();
+    let mut world = shared.world.borrow_mut();
+    world.fs.set_hook(None);
+    Report {
+        seed,
+        hash: world.trace.hash(),
+        events: world.trace.count(),
+        simulated_us: world.now_us,
+        lives: run.lives,
+        executions: world.oracle.executions.len() as u64,
+        failure: world.failure.take(),
+        lines: world.trace.take_lines(),
+        choices: world.chance.choices().to_vec(),
+    }
+}
+
+impl Run {
+    /// What is due from the beginning.
+    fn prepare(&mut self, seed: u64) {
+        let world = &mut *self.shared.world.borrow_mut();
+        let (pipeline, rates) = (Arc::clone(&world.pipeline), world.chance.rates_ppm().collect::<Vec<_>>());
+        world.note(Actor::World, Kind::World, format_args!("seed {seed}"));
+        for queue in &pipeline.queues {
+            world.note(Actor::World, Kind::World, format_args!("{queue:?}"));
+        }
+        for (index, source) in pipeline.sources.iter().enumerate() {
+            let producer = world.producers[index].summary();
+            world.note(Actor::World, Kind::World, format_args!("{source:?}, {producer}"));
+        }
+        world.note(Actor::World, Kind::World, format_args!("rates per million: {rates:?}"));
+        world.cause = 0;
+        for index in 0..world.producers.len() {
+            let begin_us = world.chance.span(Actor::Producer(index as u8), Site::ProducerRest, 10, 3_000_000);
+            world.schedule(begin_us, Due::Producer(index));
+        }
+        let heal_us = world.chance.span(Actor::World, Site::HealAt, 500_000, 16_000_000);
+        world.schedule(heal_us, Due::Heal);
+        for _ in 0..world.chance.below(Actor::World, Site::WallStep, 4).saturating_sub(1) {
+            let at_us = world.chance.below(Actor::World, Site::WallStep, heal_us);
+            world.schedule(at_us, Due::WallStep);
+        }
+        for _ in 0..world.chance.below(Actor::World, Site::DiskFull, 5).saturating_sub(3) {
+            let at_us = world.chance.below(Actor::World, Site::DiskFull, heal_us);
+            world.schedule(at_us, Due::Disk { full: true });
+        }
+        world.schedule(1, Due::Open);
+    }
+
+    fn go_to_the_end(&mut self) {
+        while self.phase != Phase::Over && self.shared.world.borrow().failure.is_none() {
+            if let Some(due) = self.shared.next() {
+                self.turn(due);
+            }
+            let ending = self.shared.world.borrow().ending;
+            if let Some(end) = ending {
+                self.bury(end);
+            }
+            self.watch_the_end();
+        }
+    }
+
+    fn turn(&mut self, due: Due) {
+        let life = self.shared.world.borrow().life;
+        match due {
+            Due::Open => self.open(),
+            Due::Heard { life: of, event } if of == life => self.hear(event),
+            Due::Marked { life: of, source } if of == life => {
+                self.shared.world.borrow_mut().marked.remove(&source);
+                self.hear(Event::Dirty { source });
+            }
+            Due::Tick { life: of } if of == life => {
+                self.tick = None;
+                self.hear(Event::Tick);
+            }
+            Due::Heard { .. } | Due::Marked { .. } | Due::Tick { .. } => {}
+            Due::Pool { .. }
+            | Due::Keeper { .. }
+            | Due::Journal { .. }
+            | Due::Producer(_)
+            | Due::Process(_)
+            | Due::WallStep
+            | Due::Disk { .. }
+            | Due::Heal => panic!("the world does this"),
+        }
+    }
+
+    /// Sprag is started.
+    fn open(&mut self) {
+        self.lives += 1;
+        let (fate, now, pipeline, limits, chance) = {
+            let mut world = self.shared.world.borrow_mut();
+            if self.lives > plan::LIVES_MAX {
+                world.heal();
+            }
+            world.note(Actor::World, Kind::World, format_args!("sprag starts: life {}", self.lives));
+            let mut half = || world.chance.below(Actor::World, Site::Identity, u64::MAX).to_le_bytes();
+            let chance = [half(), half()].as_flattened().try_into().unwrap_or_default();
+            let fate = plan::fate(&mut world);
+            (fate, world.now(), Arc::clone(&world.pipeline), world.limits, chance)
+        };
+        let fs = self.shared.begin_life(fate);
+        let opened = driver::open(&fs, Arc::clone(&pipeline), limits, now, chance);
+        let mut world = self.shared.world.borrow_mut();
+        match opened {
+            Ok(opened) => {
+                world.note(Actor::Sprag, Kind::Did, format_args!("has opened its journal: epoch {}", opened.epoch));
+                let context = Context {
+                    fs,
+                    processes: SimProcesses(Rc::downgrade(&self.shared)),
+                    watch: SimWatch(Rc::downgrade(&self.shared)),
+                    pipeline,
+                    env: BTreeMap::new(),
+                    queue_id: opened.queue_id,
+                    epoch: opened.epoch,
+                };
+                let writer = RefCell::new(opened.writer);
+                world.threads = Some(Rc::new(Threads { context, writer }));
+                let life = world.life;
+                self.driver = Some(opened.driver);
+                world.schedule(1, Due::Tick { life });
+            }
+            Err(_) if world.ending.is_some() => {}
+            Err(error) => {
+                world.note(Actor::Sprag, Kind::Did, format_args!("cannot open: {error}"));
+                let of_the_system =
+                    matches!(&error, OpenError::Folder { .. } | OpenError::Journal(JournalError::Io { .. }));
+                if !of_the_system || !world.excused {
+                    world.fail(format!("refuses what a crash may leave: {error}"));
+                }
+                world.ending = Some(End::Exit);
+            }
+        }
+    }
+
+    /// The driver hears something, and what it wants is done.
+    fn hear(&mut self, event: Event) {
+        let now = {
+            let mut world = self.shared.world.borrow_mut();
+            world.note(Actor::Sprag, Kind::Heard, format_args!("{}", describe::Heard(&event)));
+            if let Event::Journal(_) = event {
+                world.in_flight = false;
+            }
+            let cost_us = world.chance.span(Actor::Sprag, Site::HandleTime, 2, 200);
+            world.sprag_steps(cost_us, false);
+            world.end_process();
+            if world.ending.is_some() {
+                return;
+            }
+            world.now()
+        };
+        let tick = matches!(event, Event::Tick);
+        let Some(driver) = &mut self.driver else { return };
+        driver.handle(now, event);
+        let effects: Vec<Effect> = std::iter::from_fn(|| driver.poll()).collect();
+        let deadline = driver.deadline(now);
+        let spins = tick && self.late && effects.is_empty();
+        self.spins = if spins { self.spins + 1 } else { 0 };
+        let cause = self.shared.world.borrow().cause;
+        for effect in effects {
+            self.shared.world.borrow_mut().cause = cause;
+            self.effect(effect);
+            if self.shared.world.borrow().ending.is_some() {
+                return;
+            }
+        }
+        let mut world = self.shared.world.borrow_mut();
+        world.cause = cause;
+        if self.spins > SPINS_MAX {
+            world.fail(format!("asks for ticks in the past, again and again: a busy loop; {deadline:?} at {now:?}"));
+        }
+        if let Some(key) = self.tick.take() {
+            world.unschedule(key);
+        }
+        self.late = deadline.is_some_and(|at| at <= now.mono);
+        let late_us = world.chance.span(Actor::Sprag, Site::TickLate, 1, 2_000);
+        let life = world.life;
+        self.tick = deadline.map(|at| {
+            let wait_us = world.at_us(at).saturating_sub(world.now_us);
+            world.schedule(wait_us + late_us, Due::Tick { life })
+        });
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        let mut world = self.shared.world.borrow_mut();
+        world.note(Actor::Sprag, Kind::Wants, format_args!("{}", describe::Wanted(&effect)));
+        match effect {
+            Effect::Journal(work) => {
+                self.idle &= !matches!(&work, JournalWork::Append(frame) if frame.n > 0);
+                world.write(work);
+            }
+            Effect::Run(task) => {
+                self.idle &= !matches!(task, Task::Start { .. });
+                world.run(task);
+            }
+            Effect::Signal { child, kill } => {
+                let threads = world.threads.clone();
+                drop(world);
+                if let Some(threads) = threads {
+                    threads.context.processes.signal(child, kill);
+                }
+            }
+            Effect::Say(notice) => world.oracle.said(&notice),
+            Effect::Idle => self.idle = true,
+            Effect::Stopped => world.ending = Some(End::Exit),
+            Effect::Fatal { what } => {
+                if !world.excused {
+                    world.fail(format!("gives up its journal though nothing went wrong: {what}"));
+                }
+                world.ending = Some(End::Exit);
+            }
+        }
+    }
+
+    /// A life is over.
+    fn bury(&mut self, end: End) {
+        self.driver = None;
+        self.tick = None;
+        self.idle = false;
+        self.shared.end_life();
+        {
+            let mut world = self.shared.world.borrow_mut();
+            world.ending = None;
+            world.note(Actor::World, Kind::World, format_args!("sprag is gone: {end:?}"));
+            if end == End::PowerCut {
+                world.reboot();
+            }
+        }
+        let again = match self.phase {
+            Phase::Open => true,
+            Phase::Stopping { .. } => self.judge(),
+            Phase::Again => {
+                self.phase = Phase::Over;
+                false
+            }
+            Phase::Over => false,
+        };
+        if again {
+            let mut world = self.shared.world.borrow_mut();
+            let delay_us = world.chance.span(Actor::World, Site::RestartDelay, 1_000, 2_000_000);
+            world.schedule(delay_us, Due::Open);
+        }
+    }
+
+    /// The verdict, on what is durable. True when sprag is to be started once more, to find nothing to do.
+    fn judge(&mut self) -> bool {
+        let mut world = self.shared.world.borrow_mut();
+        let durable = world.fs.draw(&mut |_| 1);
+        if let Err(what) = world.oracle.judge(&durable, &world.producers) {
+            world.fail(what);
+        }
+        self.executions = world.oracle.executions.len();
+        let again = world.chance.one_in(Actor::World, Site::LifeEnd, 8);
+        self.phase = if again { Phase::Again } else { Phase::Over };
+        again
+    }
+
+    /// Sees to it that the run ends, one way or the other.
+    fn watch_the_end(&mut self) {
+        let mut world = self.shared.world.borrow_mut();
+        if world.trace.count() > EVENTS_MAX {
+            world.fail(format!("does not come to rest in {EVENTS_MAX} events"));
+        }
+        let settled = world.healed && world.producers.iter().all(|producer| producer.is_done());
+        if !settled {
+            return;
+        }
+        let (now_us, life) = (world.now_us, world.life);
+        let since_us = *self.settled_us.get_or_insert(now_us);
+        match self.phase {
+            Phase::Open if self.idle && now_us >= since_us + SETTLE_US => {
+                self.phase = Phase::Stopping { since_us: now_us };
+                world.schedule(1, Due::Heard { life, event: Event::Stop(StopLevel::Drain) });
+            }
+            Phase::Open if now_us > since_us + IDLE_WITHIN_US => {
+                world.fail(format!("is not idle {} s after the last fault and change", IDLE_WITHIN_US / 1_000_000));
+            }
+            Phase::Stopping { since_us } if now_us > since_us + STOP_WITHIN_US => {
+                world.fail(format!("has not stopped after {} s", STOP_WITHIN_US / 1_000_000));
+            }
+            Phase::Again if self.idle => {
+                self.phase = Phase::Over;
+                if world.oracle.executions.len() != self.executions {
+                    world.fail("executes something when started again, though nothing was left to do".into());
+                }
+            }
+            Phase::Again if now_us > since_us + 2 * IDLE_WITHIN_US => {
+                world.fail("is not idle when started again".into());
+            }
+            Phase::Open | Phase::Stopping { .. } | Phase::Again | Phase::Over => {}
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What happened, as a rolling hash and, for people, as lines.
+//!
+//! **Invariant.** Everything that happens in a run is noted once, in order; two runs are the same exactly when their
+//! hashes are. A line names the line that caused it. Nothing in a line depends on anything but the seed.
+
+use crate::chance::{Actor, mix};
+use serde::Serialize;
+use std::fmt;
+
+/// What kind of thing happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The driver was told something.
+    Heard,
+    /// The driver wants something done.
+    Wants,
+    /// A thread of sprag did something.
+    Did,
+    /// A file system call of sprag.
+    Call,
+    /// An actor outside did something.
+    Act,
+    /// Something went wrong.
+    Fault,
+    /// The world itself: begin, crash, restart, end.
+    World,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Its number, from 1.
+    pub number: u32,
+    /// When, in simulated microseconds.
+    pub at_us: u64,
+    /// By whom.
+    pub actor: Actor,
+    /// What kind of thing.
+    pub kind: Kind,
+    /// What.
+    pub text: String,
+    /// The number of the line that led to it; 0 for none.
+    pub cause: u32,
+}
+
+/// How much of a run is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Keep {
+    /// The hash.
+    Hash,
+    /// Every line but file system calls.
+    Lines,
+    /// Every line.
+    Calls,
+}
+
+/// The trace of a run.
+#[derive(Debug)]
+pub struct Trace {
+    hash: u64,
+    count: u32,
+    keep: Keep,
+    lines: Vec<Line>,
+}
+
+/// Hashes text as it is written, without keeping it.
+struct Hasher(u64);
+
+impl fmt::Write for Hasher {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for chunk in text.as_bytes().chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.0 = mix(self.0 ^ u64::from_le_bytes(word));
+        }
+        Ok(())
+    }
+}
+
+impl Trace {
+    /// A trace that keeps as much as asked for.
+    pub fn new(keep: Keep) -> Trace {
+        Trace { hash: 0, count: 0, keep, lines: Vec::new() }
+    }
+
+    /// Notes that something happened; says which line it is.
+    pub fn note(&mut self, at_us: u64, actor: Actor, kind: Kind, cause: u32, text: fmt::Arguments<'_>) -> u32 {
+        self.count += 1;
+        let mut hasher = Hasher(self.hash ^ mix(at_us) ^ u64::from(cause) << 8 ^ kind as u64);
+        // Writing into a hash cannot fail.
+        let _ = fmt::write(&mut hasher, text);
+        self.hash = hasher.0;
+        let kept = match kind {
+            Kind::Call => self.keep >= Keep::Calls,
+            Kind::Heard | Kind::Wants | Kind::Did | Kind::Act | Kind::Fault | Kind::World => self.keep >= Keep::Lines,
+        };
+        if kept {
+            self.lines.push(Line { number: self.count, at_us, actor, kind, text: text.to_string(), cause });
+        }
+        self.count
+    }
+
+    /// The hash of everything so far.
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// How many things happened.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Takes the lines that were kept.
+    pub fn take_lines(&mut self) -> Vec<Line> {
+        std::mem::take(&mut self.lines)
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Actor::World => f.pad("world"),
+            Actor::Sprag => f.pad("sprag"),
+            Actor::Disk => f.pad("disk"),
+            Actor::Watch => f.pad("watch"),
+            Actor::Producer(source) => f.pad(&format!("producer {}", name_of(*source))),
+            Actor::Item(source, item) => f.pad(&format!("job {}-{item}", name_of(*source))),
+        }
+    }
+}
+
+/// The letter of a source, in its file's name and its items' keys.
+pub fn name_of(source: u8) -> char {
+    char::from(b'a' + source)
+}
+
+impl fmt::Display for Line {
+    /// One line of the timeline: number, simulated seconds, actor, what happened, and the number of the cause.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (s, us) = (self.at_us / 1_000_000, self.at_us % 1_000_000);
+        let mark = match self.kind {
+            Kind::Heard => '>',
+            Kind::Wants => '<',
+            Kind::Did | Kind::Act => ' ',
+            Kind::Call => '.',
+            Kind::Fault => '!',
+            Kind::World => '=',
+        };
+        let Line { number, actor, text, .. } = self;
+        write!(f, "{number:>6} {s:>4}.{us:06}  {actor:<10} {mark} {text}")?;
+        if self.cause > 0 { write!(f, "  [{}]", self.cause) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,89 @@
+//! The kernel's change events, simulated: hints, and nothing more.
+//!
+//! **Invariant.** A change of an entry in a watched folder marks whoever watches that name, whatever process made it. A
+//! mark that is not yet taken swallows the next one, as an unread event does. By draws a mark is late or lost, or the queue
+//! overflows and everything is marked. A process that dies takes its watches along.
+
+use crate::chance::{Actor, Hazard, Site};
+use crate::shared::Shared;
+use crate::world::{Due, World};
+use sprag_journal::fs::{Fs, Kind};
+use sprag_runtime::seams::Watch;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Weak;
+
+/// What is watched, and what changed since anybody asked. Apart from the world, so that a file system call of an actor
+/// can mark while the world is at work on that actor.
+#[derive(Debug, Default)]
+pub struct Watched {
+    armed: BTreeMap<u16, (PathBuf, Option<OsString>)>,
+    touched: Vec<u16>,
+}
+
+impl Watched {
+    /// An entry is about to change.
+    pub fn touch(&mut self, path: &Path) {
+        for (index, (folder, name)) in &self.armed {
+            let named = name.as_deref().is_none_or(|name| path.file_name() == Some(name));
+            if named && path.parent() == Some(folder) {
+                self.touched.push(*index);
+            }
+        }
+    }
+
+    /// The process that watched is gone.
+    pub fn forget(&mut self) {
+        self.armed.clear();
+        self.touched.clear();
+    }
+}
+
+/// Arms paths for one life of sprag.
+#[derive(Clone, Debug)]
+pub struct SimWatch(pub Weak<Shared>);
+
+impl Watch for SimWatch {
+    fn arm(&self, index: u16, path: &Path) -> io::Result<()> {
+        let shared = self.0.upgrade().ok_or_else(gone)?;
+        shared.sprag_call("arms a watch").map_err(|_| gone())?;
+        if shared.world.borrow_mut().strikes(Actor::Watch, Hazard::WatchIsRefused) {
+            return Err(io::Error::from_raw_os_error(crate::fs::errno::ENOSPC));
+        }
+        let folder = path.parent().ok_or_else(gone)?;
+        let fs = shared.world.borrow().sprag_fs();
+        if fs.metadata(folder)?.kind != Kind::Dir {
+            return Err(io::Error::from_raw_os_error(crate::fs::errno::ENOTDIR));
+        }
+        let name = path.file_name().filter(|name| *name != "*").map(OsString::from);
+        shared.watch.borrow_mut().armed.insert(index, (folder.to_owned(), name));
+        Ok(())
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::from_raw_os_error(crate::fs::errno::EIO)
+}
+
+/// Turns what changed into marks on their way to the loop.
+pub fn deliver(world: &mut World, watched: &mut Watched) {
+    if watched.touched.is_empty() {
+        return;
+    }
+    let mut marks: BTreeSet<u16> = std::mem::take(&mut watched.touched).into_iter().collect();
+    if world.strikes(Actor::Watch, Hazard::EventsOverflow) {
+        marks = watched.armed.keys().copied().collect();
+    }
+    for source in marks {
+        if world.marked.contains(&source) || world.strikes(Actor::Watch, Hazard::EventIsLost) {
+            continue;
+        }
+        let late_us = if world.strikes(Actor::Watch, Hazard::EventIsLate) { 2_000_000 } else { 0 };
+        let delay_us = late_us + world.chance.span(Actor::Watch, Site::EventDelay, 5, 5_000);
+        world.marked.insert(source);
+        let life = world.life;
+        world.schedule(delay_us, Due::Marked { life, source });
+    }
+}

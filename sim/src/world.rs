@@ -1,0 +1,381 @@
+//! The simulated world: clocks, the heap of what is due, and everybody who acts.
+//!
+//! **Invariant.** Whatever happens, happens from the heap, in the order of (time, number); [`crate::shared`] takes it from
+//! there. All time and all trouble come from here.
+
+use crate::chance::{Actor, Chance, Hazard, Site};
+use crate::fs::{Call, CallKind, Fault, SimFs, errno};
+use crate::oracle::Oracle;
+use crate::plan;
+use crate::processes::Process;
+use crate::producer::Producer;
+use crate::shared::Threads;
+use crate::trace::{Keep, Kind, Trace};
+use sprag_core::{Mono, Now, Wall};
+use sprag_journal::fs::Open;
+use sprag_runtime::driver::{Event, JournalWork};
+use sprag_runtime::pipeline::Pipeline;
+use sprag_runtime::task::Task;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The calendar at the beginning, in milliseconds.
+const WALL_MS: u64 = 1_700_000_000_000;
+
+/// How a life of sprag ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The process is killed.
+    Kill,
+    /// The machine loses power.
+    PowerCut,
+    /// It is asked to stop. It goes on until it has.
+    Stop,
+    /// It has stopped, or gave up on its journal: the process exits.
+    Exit,
+}
+
+/// When a life of sprag ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fate {
+    /// After so many more steps.
+    pub left: u64,
+    /// Only syncs count as steps.
+    pub syncs: bool,
+    /// How.
+    pub end: End,
+}
+
+/// Something that is to happen.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "the life is the one that it belongs to: what belongs to an ended one never happens")]
+pub enum Due {
+    /// For the loop: it hears something.
+    Heard { life: u32, event: Event },
+    /// For the loop: a mark in the latch.
+    Marked { life: u32, source: u16 },
+    /// For the loop: the deadline that it asked for.
+    Tick { life: u32 },
+    /// Sprag is started.
+    Open,
+    /// A thread of the pool takes up a task.
+    Pool { life: u32, task: Task },
+    /// The keeper takes up the next of its tasks.
+    Keeper { life: u32 },
+    /// The journal thread takes up the next of its work.
+    Journal { life: u32 },
+    /// A producer goes on.
+    Producer(usize),
+    /// A process goes on.
+    Process(u32),
+    /// The calendar jumps.
+    WallStep,
+    /// The disk is full, or has room again.
+    Disk { full: bool },
+    /// From here on nothing goes wrong.
+    Heal,
+}
+
+/// Something on the heap, and the line that led to it.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "the fields are what their names say")]
+pub struct Entry {
+    pub due: Due,
+    pub cause: u32,
+}
+
+/// Everything.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "the fields are what their names say; each is written by the module of its name")]
+pub struct World {
+    pub chance: Chance,
+    pub trace: Trace,
+    pub oracle: Oracle,
+    pub pipeline: Arc<Pipeline>,
+    pub limits: sprag_journal::Limits,
+    pub fs: SimFs,
+    pub now_us: u64,
+    boot_us: u64,
+    wall_ms: u64,
+    pub heap: BTreeMap<(u64, u64), Entry>,
+    numbers: u64,
+    /// The line of what is being done.
+    pub cause: u32,
+    pub producers: Vec<Producer>,
+    pub processes: BTreeMap<u32, Process>,
+    pub pids: u32,
+    /// Inputs that sprag has locked for a command that it is about to execute.
+    pub preparing: BTreeSet<PathBuf>,
+    /// The number of sprag's life.
+    pub life: u32,
+    pub sprag_fs: SimFs,
+    pub threads: Option<Rc<Threads>>,
+    pub keeper: VecDeque<Task>,
+    pub journal: VecDeque<JournalWork>,
+    pub marked: BTreeSet<u16>,
+    pub nested: u32,
+    pub fate: Option<Fate>,
+    /// This life has ended.
+    pub ending: Option<End>,
+    pub healed: bool,
+    pub full: bool,
+    /// Something failed in this life that sprag may rightly stumble over.
+    pub excused: bool,
+    /// A frame was handed to the journal thread, and no answer came back yet.
+    pub in_flight: bool,
+    /// What is wrong with sprag: the run is over.
+    pub failure: Option<String>,
+}
+
+impl World {
+    /// A new world, with nothing in it yet but its producers.
+    pub fn new(seed: u64, keep: Keep) -> World {
+        let mut chance = Chance::new(seed);
+        let fs = SimFs::with_dirs(&[plan::DIR, "/p/.sprag"]);
+        let pipeline = Arc::new(plan::pipeline(&mut chance));
+        let sources = pipeline.sources.len() as u8;
+        let producers: Vec<Producer> =
+            (0..sources).map(|source| Producer::new(&mut chance, fs.new_process(), source)).collect();
+        World {
+            limits: plan::journal_limits(&mut chance),
+            chance,
+            trace: Trace::new(keep),
+            oracle: Oracle::default(),
+            pipeline,
+            sprag_fs: fs.clone(),
+            fs,
+            now_us: 0,
+            boot_us: 0,
+            wall_ms: WALL_MS,
+            heap: BTreeMap::new(),
+            numbers: 0,
+            cause: 0,
+            producers,
+            processes: BTreeMap::new(),
+            pids: 100,
+            preparing: BTreeSet::new(),
+            life: 0,
+            threads: None,
+            keeper: VecDeque::new(),
+            journal: VecDeque::new(),
+            marked: BTreeSet::new(),
+            nested: 0,
+            fate: None,
+            ending: None,
+            healed: false,
+            full: false,
+            excused: false,
+            in_flight: false,
+            failure: None,
+        }
+    }
+
+    /// The time, as the driver is told it.
+    pub fn now(&self) -> Now {
+        let mono = Mono((self.now_us - self.boot_us) / 1000);
+        Now { mono, wall: Wall(self.wall_ms + self.now_us / 1000) }
+    }
+
+    /// A moment of the driver's clock in simulated microseconds.
+    pub fn at_us(&self, mono: Mono) -> u64 {
+        self.boot_us + mono.0.saturating_mul(1000)
+    }
+
+    /// Puts something on the heap; gives back its key.
+    pub fn schedule(&mut self, delay_us: u64, due: Due) -> (u64, u64) {
+        self.numbers += 1;
+        let key = (self.now_us + delay_us.max(1), self.numbers);
+        self.heap.insert(key, Entry { due, cause: self.cause });
+        key
+    }
+
+    /// Takes something off the heap again.
+    pub fn unschedule(&mut self, key: (u64, u64)) {
+        self.heap.remove(&key);
+    }
+
+    /// Notes what happens; it becomes the cause of what it leads to.
+    pub fn note(&mut self, actor: Actor, kind: Kind, text: fmt::Arguments<'_>) {
+        let line = self.trace.note(self.now_us, actor, kind, self.cause, text);
+        if kind != Kind::Call && kind != Kind::Fault {
+            self.cause = line;
+        }
+    }
+
+    /// Whether something goes wrong, and if so, notes it.
+    pub fn strikes(&mut self, actor: Actor, hazard: Hazard) -> bool {
+        let struck = self.chance.strikes(actor, hazard);
+        if struck {
+            self.note(actor, Kind::Fault, format_args!("{hazard:?}"));
+        }
+        struck
+    }
+
+    /// Sprag did what it must not.
+    pub fn fail(&mut self, what: String) {
+        self.note(Actor::World, Kind::World, format_args!("FAILED: {what}"));
+        self.failure.get_or_insert(what);
+    }
+
+    /// Sprag's own handle on the file system.
+    pub fn sprag_fs(&self) -> SimFs {
+        self.sprag_fs.clone()
+    }
+
+    /// What is due by now and is not for the loop; sprag's threads only if asked for.
+    pub fn pop_outside(&mut self, threads: bool) -> Option<Entry> {
+        let now_us = self.now_us;
+        let mut due = self.heap.range(..=(now_us, u64::MAX));
+        let (key, _) = due.find(|(_, entry)| match entry.due {
+            Due::Heard { .. } | Due::Marked { .. } | Due::Tick { .. } | Due::Open => false,
+            Due::Pool { .. } | Due::Keeper { .. } | Due::Journal { .. } => threads,
+            Due::Producer(_) | Due::Process(_) | Due::WallStep | Due::Disk { .. } | Due::Heal => true,
+        })?;
+        let key = *key;
+        self.heap.remove(&key)
+    }
+
+    /// One step of sprag: time passes, and it may be its last.
+    pub fn sprag_steps(&mut self, cost_us: u64, sync: bool) {
+        self.now_us += cost_us;
+        let Some(fate) = self.fate.as_mut().filter(|fate| sync || !fate.syncs) else { return };
+        if fate.left > 0 {
+            fate.left -= 1;
+            return;
+        }
+        let end = fate.end;
+        self.fate = None;
+        self.note(Actor::World, Kind::Fault, format_args!("the end of this life: {end:?}"));
+        match end {
+            End::Stop => {
+                let (life, event) = (self.life, Event::Stop(sprag_core::StopLevel::Drain));
+                self.schedule(1, Due::Heard { life, event });
+            }
+            End::Kill | End::PowerCut | End::Exit => self.ending = Some(end),
+        }
+    }
+
+    /// Makes an end that was decided outside of a file system call take effect.
+    pub fn end_process(&mut self) {
+        match self.ending {
+            Some(End::Kill | End::Exit) => self.sprag_fs.kill(),
+            Some(End::PowerCut) => self.fs.crash(),
+            Some(End::Stop) | None => {}
+        }
+    }
+
+    /// What a file system call of sprag comes to.
+    pub fn before_call(&mut self, call: &Call) -> Option<Fault> {
+        let cost_us = if call.kind.syncs() {
+            self.chance.span(Actor::Sprag, Site::SyncTime, 20, 8_000)
+        } else {
+            self.chance.span(Actor::Sprag, Site::CallTime, 2, 400)
+        };
+        self.note(Actor::Sprag, Kind::Call, format_args!("{:?} {}", call.kind, call.path.display()));
+        self.sprag_steps(cost_us, call.kind.syncs());
+        match self.ending {
+            Some(End::Kill | End::Exit) => {
+                let written = self.chance.below(Actor::Sprag, Site::KillBytes, call.len + 1);
+                return Some(Fault::Kill(written as usize));
+            }
+            Some(End::PowerCut) => return Some(Fault::Crash),
+            Some(End::Stop) | None => {}
+        }
+        self.fault(call)
+    }
+
+    fn fault(&mut self, call: &Call) -> Option<Fault> {
+        if self.strikes(Actor::Sprag, Hazard::CallFails) {
+            self.excused = true;
+            let draw = self.chance.below(Actor::Sprag, Site::CallError, 3);
+            return Some(Fault::Errno(match (call.kind, draw) {
+                (CallKind::Open(_), 1) => errno::EMFILE,
+                (CallKind::Open(Open::Create | Open::Replace) | CallKind::Reserve, 2) => errno::ENOSPC,
+                (_, _) => errno::EIO,
+            }));
+        }
+        if call.kind.syncs() && self.strikes(Actor::Sprag, Hazard::SyncIsLost) {
+            self.excused = true;
+            return Some(Fault::SyncLost);
+        }
+        if call.kind == CallKind::Write && call.len > 1 && self.strikes(Actor::Sprag, Hazard::WriteIsShort) {
+            let taken = 1 + self.chance.below(Actor::Sprag, Site::ShortWrite, call.len - 1);
+            return Some(Fault::Short(taken as usize));
+        }
+        None
+    }
+
+    /// A producer goes on.
+    pub fn producer_step(&mut self, index: usize) {
+        let step = self.producers[index].step(&mut self.chance);
+        let source = self.producers[index].source();
+        self.note(Actor::Producer(source), Kind::Act, format_args!("{}", step.what));
+        if let Some(next_us) = step.next_us {
+            self.schedule(next_us, Due::Producer(index));
+        }
+    }
+
+    /// The calendar jumps.
+    pub fn wall_step(&mut self) {
+        if self.healed {
+            return;
+        }
+        let step_ms = self.chance.span(Actor::World, Site::WallStep, 1, 30_000);
+        let back = self.chance.below(Actor::World, Site::WallStep, 2) == 1;
+        self.wall_ms = if back { self.wall_ms - step_ms } else { self.wall_ms + step_ms };
+        let way = if back { "back" } else { "forward" };
+        self.note(Actor::World, Kind::Fault, format_args!("the calendar steps {step_ms} ms {way}"));
+    }
+
+    /// The disk is full, or has room again.
+    pub fn disk(&mut self, full: bool) {
+        if full && self.healed {
+            return;
+        }
+        self.fs.set_budget(full.then_some(0));
+        self.full = full;
+        self.note(Actor::World, Kind::Fault, format_args!("the disk {}", if full { "is full" } else { "has room" }));
+        if full {
+            self.excused = true;
+            let again_us = self.chance.span(Actor::World, Site::DiskFull, 1_000, 3_000_000);
+            self.schedule(again_us, Due::Disk { full: false });
+        }
+    }
+
+    /// From here on nothing goes wrong.
+    pub fn heal(&mut self) {
+        if self.healed {
+            return;
+        }
+        self.healed = true;
+        self.chance.heal();
+        self.fate = None;
+        self.full = false;
+        self.fs.set_budget(None);
+        self.note(Actor::World, Kind::World, format_args!("from here on nothing goes wrong"));
+    }
+
+    /// Power is back: the medium holds an image that a power cut may leave, and everything that ran is gone.
+    pub fn reboot(&mut self) {
+        let image = {
+            let chance = &mut self.chance;
+            self.fs.draw(&mut |n| chance.below(Actor::Disk, Site::PowerCutImage, u64::from(n)) as u32)
+        };
+        self.lose_all_processes();
+        self.fs = self.fs.reboot(&image);
+        self.fs.set_budget(self.full.then_some(0));
+        self.boot_us = self.now_us;
+        for index in 0..self.producers.len() {
+            let was_done = self.producers[index].is_done();
+            self.producers[index].restart(self.fs.new_process());
+            if was_done {
+                let rest_us = self.chance.span(Actor::Producer(index as u8), Site::ProducerRest, 10, 3_000_000);
+                self.schedule(rest_us, Due::Producer(index));
+            }
+        }
+        self.note(Actor::World, Kind::World, format_args!("the machine is up again: {} files", image.files.len()));
+    }
+}
