@@ -19,6 +19,7 @@ fn pipeline() -> Pipeline {
 }
 
 /// `sprag run --until-idle` under strace with this injection; `None` where there is no strace that may trace.
+#[expect(clippy::print_stdout, reason = "a skip is said aloud")]
 fn run_with(pipeline: &Pipeline, inject: &str) -> Option<Answer> {
     let may_trace =
         Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).status().is_ok_and(|end| end.success());

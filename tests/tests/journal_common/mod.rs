@@ -14,8 +14,13 @@ use sprag_journal::{
 pub const ROOT: &str = "/q";
 
 /// Small, so that a few records rotate.
-pub const LIMITS: Limits =
-    Limits { frame_bytes_max: 2048, segment_bytes_max: 500, reserve_bytes: 4096, essential_bytes: 4096, fill_bytes: 64 };
+pub const LIMITS: Limits = Limits {
+    frame_bytes_max: 2048,
+    segment_bytes_max: 500,
+    reserve_bytes: 4096,
+    essential_bytes: 4096,
+    fill_bytes: 64,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
