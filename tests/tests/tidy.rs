@@ -157,7 +157,7 @@ fn what_must_not_be_named_is_not() {
 fn unbiased_selects(name: &str, text: &str) -> Vec<String> {
     let lines: Vec<&str> = text.lines().collect();
     let opens = |line: &str| line.contains(concat!("select", "! {"));
-    let unbiased = |at: &usize| opens(lines[*at]) && !lines.get(at + 1).is_some_and(|next| next.trim() == "biased;");
+    let unbiased = |at: &usize| opens(lines[*at]) && lines.get(at + 1).is_none_or(|next| next.trim() != "biased;");
     (0..lines.len()).filter(unbiased).map(|at| format!("{name}:{}: a select without `biased;`", at + 1)).collect()
 }
 
