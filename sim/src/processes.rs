@@ -221,11 +221,6 @@ impl World {
         }
     }
 
-    /// The power is gone, and with it every process.
-    pub fn lose_all_processes(&mut self) {
-        self.processes.clear();
-    }
-
     fn ended(&mut self, pid: u32, outcome: Outcome) {
         let Some(process) = self.processes.remove(&pid) else { return };
         self.note(self.actor_of(&process), Kind::Act, format_args!("process {pid} ends: {outcome:?}"));

@@ -4,12 +4,13 @@
 //! complete from the moment at which every reader finds all of it. After a power cut the producer writes its state again.
 
 use crate::chance::{Actor, Chance, Site};
-use crate::fs::{SimFile, SimFs};
+use crate::fs::{Image, SimFile, SimFs};
 use crate::plan::DIR;
 use crate::trace::name_of;
 use sprag_journal::fs::{File, Fs, Open, temporary_name, write_all_at};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// A producer that could not write tries again after so long.
 const AGAIN_US: u64 = 200_000;
@@ -50,6 +51,8 @@ pub struct Producer {
     file: Option<SimFile>,
     /// How many items stood in a complete state so far.
     complete: u16,
+    /// Every text that was written, or begun.
+    texts: Vec<Vec<u8>>,
 }
 
 /// What a step came to.
@@ -91,6 +94,7 @@ impl Producer {
             piece: 0,
             file: None,
             complete: 0,
+            texts: Vec::new(),
         }
     }
 
@@ -112,6 +116,16 @@ impl Producer {
     /// Whether the last state stands.
     pub fn is_done(&self) -> bool {
         self.stage == Stage::Done
+    }
+
+    /// A power cut may tear a file that was not synced into an array that is whole and was never written: a lie that no
+    /// reader can see through. It is emptied instead, which a power cut may do as well.
+    pub fn unlie(&self, image: &mut Image) {
+        let Some(bytes) = image.files.get_mut(&self.path) else { return };
+        let whole = serde_json::from_slice::<Vec<serde_json::Value>>(bytes).is_ok();
+        if whole && self.texts.iter().all(|text| **text != **bytes) {
+            *bytes = Rc::from([]);
+        }
     }
 
     /// Begins its state again after a power cut.
@@ -227,6 +241,7 @@ impl Producer {
         };
         let items: Vec<String> = order.into_iter().map(|item| self::item(self.source, item)).collect();
         self.bytes = format!("{open}{}{close}", items.join(between)).into_bytes();
+        self.texts.push(self.bytes.clone());
         self.written = 0;
         self.piece = self.bytes.len().div_ceil(1 + chance.below(actor, Site::Pieces, 4) as usize);
     }

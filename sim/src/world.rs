@@ -360,11 +360,12 @@ impl World {
 
     /// Power is back: the medium holds an image that a power cut may leave, and everything that ran is gone.
     pub fn reboot(&mut self) {
-        let image = {
+        let mut image = {
             let chance = &mut self.chance;
             self.fs.draw(&mut |n| chance.below(Actor::Disk, Site::PowerCutImage, u64::from(n)) as u32)
         };
-        self.lose_all_processes();
+        self.producers.iter().for_each(|producer| producer.unlie(&mut image));
+        self.processes.clear();
         self.fs = self.fs.reboot(&image);
         self.fs.set_budget(self.full.then_some(0));
         self.boot_us = self.now_us;
