@@ -13,7 +13,6 @@ use std::path::PathBuf;
 #[command(
     name = "sprag",
     version,
-    propagate_version = true,
     arg_required_else_help = true,
     after_help = top_help(),
 )]

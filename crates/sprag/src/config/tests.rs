@@ -1,3 +1,5 @@
+//! Every bad file and its whole message; every good word and what it becomes.
+
 use super::*;
 use sprag_core::{QueueConfig, RetryPolicy};
 use sprag_runtime::pipeline::QueueSpec;
@@ -176,7 +178,8 @@ fn unknown_keys_and_words_name_the_nearest() {
             "queues here: q",
         ),
         (
-            "[queue.implement]\ncommand = [\"true\"]\n[[source]]\npath = \"a\"\nformat = \"json-array\"\nqueue = \"implemnt\"",
+            "[queue.implement]\ncommand = [\"true\"]\n[[source]]\npath = \"a\"\nformat = \"json-array\"\n\
+             queue = \"implemnt\"",
             "sprag.toml:6:9: `queue` in [[source]] is `implemnt`, but there is no [queue.implemnt], \
              did you mean `implement`?",
             "queues here: implement",
