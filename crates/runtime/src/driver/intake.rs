@@ -172,6 +172,8 @@ impl Intake {
         if clean && new_items == 0 {
             source.clean_look = source.looks;
         }
+        // The idle check waits for a look that finds nothing: it need not wait for the next period.
+        source.dirty |= new_items > 0 && source.clean_look < source.wanted_look;
         let mut said = Vec::new();
         if source.complaint != complaint {
             said.push(match &complaint {
