@@ -142,7 +142,7 @@ struct NoticeText<'a>(&'a Notice);
 impl fmt::Display for NoticeText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Notice::Added { job, queue } => write!(f, "job {} added to {queue}", job.0),
+            Notice::Added { job, queue, .. } => write!(f, "job {} added to {queue}", job.0),
             Notice::Started { job, attempt, .. } => write!(f, "job {} attempt {attempt} started", job.0),
             Notice::Finished { job, attempt, next, .. } => {
                 write!(f, "job {} attempt {attempt} finished: {next:?}", job.0)

@@ -205,7 +205,8 @@ fn first_16(hash: &blake3::Hash) -> u128 {
 
 /// Where the result of a job goes: the queue's `output` with `{key}` and `{job}` filled in, under `dir`.
 pub fn destination(dir: &Path, output: &str, job: u64, key: Option<&str>) -> PathBuf {
-    let key = key.map_or_else(|| job.to_string(), file_name_of);
+    // No key's file name begins so: a job without one shares no file with a job whose key is that number.
+    let key = key.map_or_else(|| format!("~{job}"), file_name_of);
     dir.join(output.replace("{key}", &key).replace("{job}", &job.to_string()))
 }
 
@@ -254,6 +255,6 @@ mod tests {
     fn a_destination_is_filled_in() {
         let dir = Path::new("/p");
         assert_eq!(destination(dir, "out/{key}.json", 7, Some("a/b")), Path::new("/p/out/a%2Fb.json"));
-        assert_eq!(destination(dir, "out/{job}-{key}", 7, None), Path::new("/p/out/7-7"));
+        assert_eq!(destination(dir, "out/{job}-{key}", 7, None), Path::new("/p/out/7-~7"));
     }
 }

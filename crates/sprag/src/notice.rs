@@ -52,7 +52,7 @@ fn subject(notice: &Notice) -> Subject<'_> {
     let of_job = |event, job: &JobId, queue, attempt| Subject { event, job: Some(*job), queue, attempt };
     let of = |event| Subject { event, job: None, queue: None, attempt: None };
     match notice {
-        Notice::Added { job, queue } => of_job("added", job, Some(queue), None),
+        Notice::Added { job, queue, .. } => of_job("added", job, Some(queue), None),
         Notice::Started { job, queue, attempt } => of_job("started", job, Some(queue), Some(*attempt)),
         Notice::Finished { job, queue, attempt, .. } => of_job("finished", job, Some(queue), Some(*attempt)),
         Notice::Dead { job, queue, .. } => of_job("dead", job, Some(queue), None),
@@ -73,7 +73,8 @@ fn subject(notice: &Notice) -> Subject<'_> {
 fn text(driver: &Driver, notice: &Notice, at: Wall) -> String {
     let source = |index: u16| driver.source_name(index);
     match notice {
-        Notice::Added { .. } => "added".into(),
+        Notice::Added { key: Some(key), .. } => format!("added, key {key}"),
+        Notice::Added { key: None, .. } => "added".into(),
         Notice::Started { attempt, .. } => format!("attempt {attempt} started"),
         Notice::Finished { attempt, outcome, next, .. } => words::finished(*attempt, *outcome, *next, at),
         Notice::Dead { reason, outcome, .. } => {

@@ -175,7 +175,8 @@ impl Driver {
         match output {
             Output::Persist { seq, record } => {
                 let place = self.persistence.push(now, seq, &record, &self.machine, self.intake.current());
-                self.reporter.decided(seq, &record, &self.machine);
+                let key = self.intake.current().and_then(|texts| texts.key);
+                self.reporter.decided(seq, &record, &self.machine, key);
                 if let (sprag_core::Record::Added { job, .. }, Some(place)) = (record, place) {
                     self.machine.placed(job, place);
                 }

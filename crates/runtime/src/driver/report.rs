@@ -24,7 +24,7 @@ const STATUS_SOON_MS: u64 = 1_000;
 #[expect(missing_docs, reason = "the fields are what their names say; the text is made by the command line")]
 pub enum Notice {
     /// A job came.
-    Added { job: JobId, queue: String },
+    Added { job: JobId, queue: String, key: Option<String> },
     /// An attempt began.
     Started { job: JobId, queue: String, attempt: u32 },
     /// An attempt ended.
@@ -60,6 +60,8 @@ pub(super) struct Reporter {
     /// Said once their record is durable.
     withheld: VecDeque<(Seq, Notice)>,
     verdict: Verdict,
+    /// The reasons that the last heartbeat gave, without their durations.
+    reasons: Vec<Reason>,
     status_at: Mono,
     writing: bool,
     status_error: Option<String>,
@@ -74,6 +76,7 @@ impl Reporter {
         Reporter {
             withheld: VecDeque::new(),
             verdict: Verdict::Well,
+            reasons: Vec::new(),
             status_at: Mono(0),
             writing: false,
             status_error: None,
@@ -83,11 +86,11 @@ impl Reporter {
         }
     }
 
-    pub(super) fn decided(&mut self, seq: Seq, record: &Record, machine: &Machine) {
+    pub(super) fn decided(&mut self, seq: Seq, record: &Record, machine: &Machine, key: Option<&str>) {
         let queue_of =
             |job: JobId| machine.job(job).map(|job| machine.queue_name(job.queue).to_owned()).unwrap_or_default();
         let notice = match *record {
-            Record::Added { job, .. } => Notice::Added { job, queue: queue_of(job) },
+            Record::Added { job, .. } => Notice::Added { job, queue: queue_of(job), key: key.map(str::to_owned) },
             Record::Started { job, attempt, .. } => Notice::Started { job, queue: queue_of(job), attempt },
             Record::Finished { next: Next::Unused, .. } => return,
             Record::Finished { job, outcome, next: Next::Dead(reason), .. } => {
@@ -130,6 +133,18 @@ impl Reporter {
     }
 }
 
+/// The reasons of a verdict without what changes by itself: how long each has lasted.
+fn lasting(verdict: &Verdict) -> Vec<Reason> {
+    let (Verdict::Degraded(reasons) | Verdict::Stalled(reasons)) = verdict else { return Vec::new() };
+    let timeless = |reason: &Reason| match *reason {
+        Reason::JournalStalled { waiting_ms: _ } => Reason::JournalStalled { waiting_ms: 0 },
+        Reason::QueueStalled { queue, waiting_ms: _ } => Reason::QueueStalled { queue, waiting_ms: 0 },
+        Reason::SourceStalled { source, waiting_ms: _ } => Reason::SourceStalled { source, waiting_ms: 0 },
+        Reason::Source { .. } | Reason::Unproved { .. } | Reason::Unpublished { .. } | Reason::NoSpace => *reason,
+    };
+    reasons.iter().map(timeless).collect()
+}
+
 /// `status.json`.
 #[derive(Serialize)]
 struct Status<'a> {
@@ -168,9 +183,13 @@ impl Driver {
     /// Says what changed, and writes the heartbeat when it is due.
     pub(super) fn report(&mut self, now: Now) {
         let verdict = self.machine.verdict(now);
+        let reasons = lasting(&verdict);
+        if reasons != self.reporter.reasons {
+            self.reporter.reasons = reasons;
+            self.reporter.status_at = self.reporter.status_at.min(now.mono.after(STATUS_SOON_MS));
+        }
         if std::mem::discriminant(&verdict) != std::mem::discriminant(&self.reporter.verdict) {
             self.reporter.verdict = verdict.clone();
-            self.reporter.status_at = self.reporter.status_at.min(now.mono.after(STATUS_SOON_MS));
             self.effects.push_back(Effect::Say(Notice::Health { verdict }));
         }
         if let Some(what) = self.reporter.status_error.take() {
