@@ -91,8 +91,10 @@ pub fn dump<F: Fs>(fs: &F, root: &Path, on_record: &mut OnRecord<'_>) -> Result<
         if seq <= seen {
             return Ok(());
         }
+        // Only what was taken counts: an error comes again at the second look, and is reported then.
+        on_record(seq, place, line)?;
         seen = seq;
-        on_record(seq, place, line)
+        Ok(())
     };
     let mut before: Option<(PathBuf, u64)> = None;
     for _ in 0..RESTARTS_MAX {

@@ -109,8 +109,12 @@ pub fn holder(state: &StateDir) -> io::Result<Option<u32>> {
     }
 }
 
-/// Opens the state folder, made if missing, and checks it and its parent.
-fn open_folder(state: &StateDir) -> Result<OwnedFd, LockError> {
+/// Makes the state folder if it is missing, durably, and checks it and its parent: it belongs to us, and nobody else may
+/// write to it or put another in its place.
+///
+/// # Errors
+/// See [`LockError`].
+pub fn open_folder(state: &StateDir) -> Result<OwnedFd, LockError> {
     let path = state.path();
     let parent_path = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or(path.as_os_str());
@@ -131,9 +135,11 @@ fn open_folder(state: &StateDir) -> Result<OwnedFd, LockError> {
         dir => dir.map_err(io_at(path))?,
     };
     if made {
-        // The umask may have taken more than it should; and the folder must survive a power cut.
-        fchmod(&dir, Mode::RWXU).and_then(|()| fsync(&parent)).map_err(io_at(path))?;
+        // The umask may have taken more than it should.
+        fchmod(&dir, Mode::RWXU).map_err(io_at(path))?;
     }
+    // Whoever made it: it must survive a power cut.
+    fsync(&parent).map_err(io_at(path))?;
     let of_dir = fstat(&dir).map_err(io_at(path))?;
     refuse(path, unsafe_state(&of_dir, geteuid().as_raw()))?;
     let magic = fstatfs(&dir).map_err(io_at(path))?.f_type;

@@ -11,7 +11,7 @@ pub mod watch;
 
 pub use children::{Children, Message, Spawned};
 pub use clock::{Timer, now};
-pub use lock::{LockError, WriterLock, holder};
+pub use lock::{LockError, WriterLock, holder, open_folder};
 pub use processes::LiveProcesses;
 pub use run::{Ended, Options, RunError, run};
 pub use watch::{Events, LiveWatch};
