@@ -114,7 +114,7 @@ impl Hazard {
         match self {
             Hazard::CallFails => 10_000,
             Hazard::WriteIsShort => 200_000,
-            Hazard::SyncIsLost => 30_000,
+            Hazard::SyncIsLost => 60_000,
             Hazard::EventIsLost => 900_000,
             Hazard::EventIsLate => 500_000,
             Hazard::EventsOverflow => 100_000,

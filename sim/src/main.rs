@@ -64,6 +64,25 @@ struct How {
     /// JSON, one object a line.
     #[arg(long)]
     json: bool,
+    /// Plant a known bug (`help` lists them), to see that it is found.
+    #[cfg(feature = "planted")]
+    #[arg(long, value_name = "NAME", value_parser = bug_named)]
+    plant: Option<sprag_core::Bug>,
+}
+
+#[cfg(feature = "planted")]
+fn bug_named(name: &str) -> Result<sprag_core::Bug, String> {
+    let names = || sprag_core::Bug::ALL.map(|bug| format!("{bug:?}")).join(", ");
+    let found = sprag_core::Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == name);
+    found.ok_or_else(|| format!("the bugs are: {}", names()))
+}
+
+impl How {
+    /// Makes the bug that was asked for alive in this thread.
+    fn plant(&self) {
+        #[cfg(feature = "planted")]
+        sprag_core::plant(self.plant);
+    }
 }
 
 thread_local! {
@@ -91,7 +110,7 @@ fn say(line: std::fmt::Arguments<'_>) {
 }
 
 fn run_one(seed: u64, keep: Keep, how: &How) -> Report {
-    let _ = how;
+    how.plant();
     PANIC.with(|panic| panic.borrow_mut().clear());
     let mut report = sim::run(seed, keep);
     if let Some(failure) = &mut report.failure {

@@ -24,7 +24,7 @@ pub fn journal_limits(chance: &mut Chance) -> sprag_journal::Limits {
         segment_bytes_max: 1000 + 4000 * chance.below(Actor::World, Site::Pipeline, 4),
         reserve_bytes: 8 * 1024,
         essential_bytes: 8 * 1024,
-        fill_bytes: 1024,
+        fill_bytes: 1024 << chance.below(Actor::World, Site::Pipeline, 4),
     }
 }
 
@@ -73,8 +73,11 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
 
 /// How and when a life of sprag ends, if it does: early in its recovery, or late; at any call, or at a sync.
 pub fn fate(world: &mut World) -> Option<Fate> {
+    // A disk that failed a sync is about to fail altogether: only a power cut shows what it kept.
+    let failing = std::mem::take(&mut world.sync_lost);
     let end = match world.chance.below(Actor::World, Site::LifeEnd, 5) {
         _ if world.healed => return None,
+        _ if failing => End::PowerCut,
         0 => return None,
         1 => End::Kill,
         2 | 3 => End::PowerCut,

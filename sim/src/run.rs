@@ -12,7 +12,7 @@ use crate::shared::{Shared, Threads};
 use crate::trace::{Keep, Kind, Line};
 use crate::watch::SimWatch;
 use crate::world::{Due, End};
-use sprag_core::StopLevel;
+use sprag_core::{StopLevel, Verdict};
 use sprag_journal::JournalError;
 use sprag_runtime::driver::{self, Driver, Effect, Event, JournalWork, OpenError};
 use sprag_runtime::seams::Processes as _;
@@ -289,7 +289,7 @@ impl Run {
         let life = world.life;
         self.tick = deadline.map(|at| {
             let wait_us = world.at_us(at).saturating_sub(world.now_us);
-            world.schedule(wait_us + late_us, Due::Tick { life })
+            world.schedule(wait_us.saturating_add(late_us), Due::Tick { life })
         });
     }
 
@@ -385,7 +385,9 @@ impl Run {
                 world.schedule(1, Due::Heard { life, event: Event::Stop(StopLevel::Drain) });
             }
             Phase::Open if now_us > since_us + IDLE_WITHIN_US => {
-                world.fail(format!("is not idle {} s after the last fault and change", IDLE_WITHIN_US / 1_000_000));
+                let what = self.driver.as_ref().map(|driver| waits_for(driver, world.now())).unwrap_or_default();
+                let within_s = IDLE_WITHIN_US / 1_000_000;
+                world.fail(format!("is not idle {within_s} s after the last fault and change: {what}"));
             }
             Phase::Stopping { since_us } if now_us > since_us + STOP_WITHIN_US => {
                 world.fail(format!("has not stopped after {} s", STOP_WITHIN_US / 1_000_000));
@@ -402,4 +404,14 @@ impl Run {
             Phase::Open | Phase::Stopping { .. } | Phase::Again | Phase::Over => {}
         }
     }
+}
+
+/// What a driver says that it waits for.
+fn waits_for(driver: &Driver, now: sprag_core::Now) -> String {
+    let open: u64 = driver.machine().queues().map(|queue| queue.counts.open()).sum();
+    let verdict = match driver.machine().verdict(now) {
+        Verdict::Well => "all well".to_owned(),
+        Verdict::Degraded(reasons) | Verdict::Stalled(reasons) => driver.reason_texts(&reasons).join("; "),
+    };
+    format!("{open} jobs are open; health: {verdict}")
 }

@@ -122,6 +122,8 @@ pub struct World {
     pub ending: Option<End>,
     pub healed: bool,
     pub full: bool,
+    /// A sync was lost, and no power cut has shown it since.
+    pub sync_lost: bool,
     /// Something failed in this life that sprag may rightly stumble over.
     pub excused: bool,
     /// A frame was handed to the journal thread, and no answer came back yet.
@@ -134,6 +136,11 @@ impl World {
     /// A new world, with nothing in it yet but its producers.
     pub fn new(seed: u64, keep: Keep) -> World {
         let mut chance = Chance::new(seed);
+        if sprag_core::rescan_is_off() {
+            // Then an event that never comes, or a look that fails, is nobody's fault.
+            let hints = [Hazard::EventIsLost, Hazard::WatchIsRefused, Hazard::CallFails];
+            hints.into_iter().for_each(|hazard| chance.rule_out(hazard));
+        }
         let fs = SimFs::with_dirs(&[plan::DIR, "/p/.sprag"]);
         let pipeline = Arc::new(plan::pipeline(&mut chance));
         let sources = pipeline.sources.len() as u8;
@@ -167,6 +174,7 @@ impl World {
             ending: None,
             healed: false,
             full: false,
+            sync_lost: false,
             excused: false,
             in_flight: false,
             failure: None,
@@ -181,13 +189,13 @@ impl World {
 
     /// A moment of the driver's clock in simulated microseconds.
     pub fn at_us(&self, mono: Mono) -> u64 {
-        self.boot_us + mono.0.saturating_mul(1000)
+        self.boot_us.saturating_add(mono.0.saturating_mul(1000))
     }
 
     /// Puts something on the heap; gives back its key.
     pub fn schedule(&mut self, delay_us: u64, due: Due) -> (u64, u64) {
         self.numbers += 1;
-        let key = (self.now_us + delay_us.max(1), self.numbers);
+        let key = (self.now_us.saturating_add(delay_us.max(1)), self.numbers);
         self.heap.insert(key, Entry { due, cause: self.cause });
         key
     }
@@ -298,7 +306,7 @@ impl World {
             }));
         }
         if call.kind.syncs() && self.strikes(Actor::Sprag, Hazard::SyncIsLost) {
-            self.excused = true;
+            (self.excused, self.sync_lost) = (true, true);
             return Some(Fault::SyncLost);
         }
         if call.kind == CallKind::Write && call.len > 1 && self.strikes(Actor::Sprag, Hazard::WriteIsShort) {

@@ -10,6 +10,9 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+#[cfg(feature = "planted")]
+#[macro_use]
+extern crate std;
 
 mod chance;
 mod config;
@@ -17,6 +20,7 @@ mod health;
 mod ids;
 mod job;
 mod machine;
+mod planted;
 mod queue;
 pub mod retry;
 mod table;
@@ -29,6 +33,9 @@ pub use health::{Health, Progress, Reason, SourceFault, SourceReport, Verdict};
 pub use ids::{JobId, KeyHash, QueueId, RequestId, Seq, Slot, SourceId};
 pub use job::{Counts, DeadReason, Job, Outcome, PayloadRef, State, StateName};
 pub use machine::{Inconsistent, Machine, QueueView};
+#[cfg(feature = "planted")]
+pub use planted::plant;
+pub use planted::{Bug, planted, rescan_is_off};
 pub use time::{Mono, Now, Wall};
 pub use vocabulary::{
     Attempt, Input, Kill, NewJob, Next, Output, Record, Refusal, Reply, SpawnFailure, StopLevel, When,

@@ -17,6 +17,7 @@ use crate::names;
 use crate::scan::{Scanned, Start, check_end, scan_segment, torn_tail};
 use crate::snapshot::{self, Snapshot};
 use crate::writer::Writer;
+use sprag_core::{Bug, planted};
 
 /// What a recovery is told to whoever rebuilds the state. An error means that the bytes are right but make no sense.
 ///
@@ -174,7 +175,9 @@ fn make_durable<F: Fs>(
         write_all_at(file, &scanned.last_frame, offset).map_err(JournalError::io("write", path))?;
         // A failed sync may have dropped the filler behind it too, though the cache shows it: zeros would stay behind
         // frames that are written later.
-        file.truncate(at.offset).map_err(JournalError::io("cut", path))?;
+        if !planted(Bug::FillerTrusted) {
+            file.truncate(at.offset).map_err(JournalError::io("cut", path))?;
+        }
     }
     file.sync_all().map_err(JournalError::io("sync", path))?;
     fs.sync_dir(dir).map_err(JournalError::io("sync", dir))?;

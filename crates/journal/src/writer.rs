@@ -11,6 +11,7 @@ use crate::framer::{Frame, Limits};
 use crate::fs::{File, Fs, Open, write_all_at};
 use crate::line::{FILLER, Position};
 use crate::names;
+use sprag_core::{Bug, planted};
 
 /// What became of a frame.
 #[derive(Debug)]
@@ -131,9 +132,14 @@ impl<F: Fs> Writer<F> {
         }
         let Some(segment) = &mut self.segment else { panic!("a segment was just opened") };
         segment.write(frame, &self.limits).map_err(Append::Unknown)?;
+        if planted(Bug::AckBeforeSync) {
+            return Ok(());
+        }
         if segment.new {
             segment.file.sync_all().map_err(Append::Unknown)?;
-            self.fs.sync_dir(&self.dir).map_err(Append::Unknown)?;
+            if !planted(Bug::NameNotSynced) {
+                self.fs.sync_dir(&self.dir).map_err(Append::Unknown)?;
+            }
             segment.new = false;
         } else {
             segment.file.sync_data().map_err(Append::Unknown)?;

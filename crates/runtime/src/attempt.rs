@@ -7,7 +7,7 @@
 use crate::pipeline::{QueueSpec, destination};
 use crate::seams::{ChildId, Nonce, Processes, SpawnSpec, Watch};
 use crate::task::{Context, Done};
-use sprag_core::{Attempt, JobId, Outcome, PayloadRef, Seq, SpawnFailure, Wall};
+use sprag_core::{Attempt, Bug, JobId, Outcome, PayloadRef, Seq, SpawnFailure, Wall, planted};
 use sprag_journal::codec;
 use sprag_journal::fs::{File, Fs, Open, read_all, write_atomic};
 use std::collections::BTreeMap;
@@ -142,7 +142,7 @@ pub(crate) fn settle<F: Fs, P: Processes, W: Watch>(
     };
     // No attempt follows a success, so nothing can overlap and the costly look through all processes is spared.
     let marked_gone = outcome == Outcome::Exit(0) || no_process_bears(context, &[attempt.fence]);
-    let gone = marked_gone && lock_is_free(context, attempt);
+    let gone = (marked_gone && lock_is_free(context, attempt)) || planted(Bug::ProofSkipped);
     Done::Settled { job, attempt, outcome, result, gone }
 }
 
@@ -161,6 +161,9 @@ fn keep_output<F: Fs, P: Processes, W: Watch>(
     }
     if !exists(fs, &result)? {
         return Ok(false);
+    }
+    if planted(Bug::ResultNotSynced) {
+        return Ok(publishes);
     }
     let folder = state.attempts(job.0);
     fs.open(&result, Open::Read)?.sync_all()?;
@@ -182,7 +185,10 @@ pub(crate) fn prove<F: Fs, P: Processes, W: Watch>(
     let bears = |name: &str| sweep.alive.iter().any(|nonce| nonce.name == name);
     let gone = attempts
         .into_iter()
-        .filter(|(_, attempt)| !bears(&attempt.fence.0.to_string()) && lock_is_free(context, *attempt))
+        .filter(|(_, attempt)| {
+            let dead = !bears(&attempt.fence.0.to_string()) && lock_is_free(context, *attempt);
+            dead || planted(Bug::ProofSkipped)
+        })
         .collect();
     let services_free = context.pipeline.services.iter().all(|service| {
         let input = context.state().service_input(&service.name);

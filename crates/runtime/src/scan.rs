@@ -8,7 +8,7 @@
 use crate::pipeline::{Format, Pipeline, SourceSpec, StateDir, item_key, key_hash, payload_digest};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use sprag_core::{KeyHash, SourceFault, Wall, When};
+use sprag_core::{Bug, KeyHash, SourceFault, Wall, When, planted};
 use sprag_journal::fs::{Fs, Kind, read_all};
 use std::collections::BTreeSet;
 use std::io;
@@ -112,6 +112,8 @@ fn parse_array(bytes: &[u8], spec: &SourceSpec, seen: &Seen) -> Result<Look, Com
     let malformed = |text: String| Complaint::new(SourceFault::Malformed, text);
     let text =
         std::str::from_utf8(bytes).map_err(|error| malformed(format!("not UTF-8 at byte {}", error.valid_up_to())))?;
+    let closed = if planted(Bug::TornRead) { close(text) } else { None };
+    let text = closed.as_deref().unwrap_or(text);
     let raw: Vec<&RawValue> =
         serde_json::from_str(text).map_err(|error| malformed(format!("not a whole JSON array: {error}")))?;
     if raw.len() > SOURCE_ITEMS_MAX {
@@ -130,6 +132,12 @@ fn parse_array(bytes: &[u8], spec: &SourceSpec, seen: &Seen) -> Result<Look, Com
         }
     }
     Ok(look)
+}
+
+/// The planted bug: half an array, closed as if that were all of it.
+fn close(text: &str) -> Option<String> {
+    let closed = ["]", "}]", "\"}]"].into_iter().map(|end| format!("{text}{end}"));
+    closed.into_iter().find(|text| serde_json::from_str::<Vec<&RawValue>>(text).is_ok())
 }
 
 fn item_of(raw: &RawValue, spec: &SourceSpec) -> Result<Item, Complaint> {
