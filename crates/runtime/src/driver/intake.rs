@@ -7,7 +7,7 @@
 use super::{Driver, Effect, Notice};
 use crate::scan::{Complaint, Item, Look, Seen};
 use crate::task::{INBOX, Task};
-use sprag_core::{Input, Mono, NewJob, Now, Reply, RequestId, SourceFault, SourceReport};
+use sprag_core::{Bug, Input, Mono, NewJob, Now, Reply, RequestId, SourceFault, SourceReport, planted, rescan_is_off};
 use sprag_journal::codec::Texts;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -70,7 +70,7 @@ impl Source {
     /// Whether a look could begin: nothing is under way that a look would have to wait for.
     fn is_ready(&self) -> bool {
         let at_rest = self.backlog.is_empty() && self.unanswered == 0 && self.seen.is_some();
-        at_rest && self.armed != Armed::Asked
+        at_rest && (self.armed != Armed::Asked || planted(Bug::LookBeforeArm))
     }
 }
 
@@ -112,8 +112,10 @@ impl Intake {
     pub(super) fn armed(&mut self, now: Now, index: u16, result: Result<(), String>) -> Option<Notice> {
         let source = self.sources.get_mut(usize::from(index))?;
         let before = std::mem::replace(&mut source.armed, if result.is_ok() { Armed::Yes } else { Armed::Polled });
-        source.dirty = true;
-        source.look_at = now.mono;
+        if !planted(Bug::LookBeforeArm) {
+            source.dirty = true;
+            source.look_at = now.mono;
+        }
         match result {
             Err(what) if before != Armed::Polled => Some(Notice::Polling { source: index, what }),
             Ok(()) | Err(_) => None,
@@ -124,7 +126,8 @@ impl Intake {
     pub(super) fn due(&mut self, now: Now) -> Vec<Task> {
         let mut tasks = Vec::new();
         for (index, source) in (0..).zip(&mut self.sources) {
-            if source.armed == Armed::No {
+            let looked_first = source.looks > 0 && source.seen.is_some();
+            if source.armed == Armed::No && (!planted(Bug::LookBeforeArm) || looked_first) {
                 source.armed = Armed::Asked;
                 tasks.push(Task::Arm { source: index });
             }
@@ -133,7 +136,7 @@ impl Intake {
                 continue;
             }
             if let Some(seen) = source.seen.take() {
-                source.dirty = false;
+                source.dirty = planted(Bug::LostWakeUp);
                 source.looks += 1;
                 tasks.push(Task::Look { source: index, seen });
             }
@@ -154,9 +157,13 @@ impl Intake {
         let Some(source) = self.sources.get_mut(usize::from(index)) else {
             return (SourceReport::Looking, Vec::new());
         };
-        source.seen = Some(seen);
+        let lost = planted(Bug::ParseErrorEndsSource)
+            && result.as_ref().is_err_and(|complaint| complaint.fault == SourceFault::Malformed);
+        source.seen = (!lost).then_some(seen);
+        source.dirty &= !planted(Bug::LostWakeUp);
         let polled = source.armed == Armed::Polled;
-        source.look_at = now.mono.after(if polled { POLL_MS } else { LOOK_AGAIN_MS });
+        let again_ms = if rescan_is_off() { u64::MAX } else { LOOK_AGAIN_MS };
+        source.look_at = now.mono.after(if polled { POLL_MS } else { again_ms });
         if polled {
             // Perhaps it can be watched by now.
             source.armed = Armed::No;
@@ -216,7 +223,8 @@ impl Intake {
     }
 
     pub(super) fn deadline(&self) -> Option<Mono> {
-        self.sources.iter().filter(|source| source.is_ready()).map(|source| source.look_at).min()
+        let looked_at = |source: &&Source| source.is_ready() || planted(Bug::BusyLoop);
+        self.sources.iter().filter(looked_at).map(|source| source.look_at).min()
     }
 
     /// What is wrong with a source, for status.
