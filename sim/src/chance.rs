@@ -89,7 +89,7 @@ pub enum Hazard {
     SweepFails,
     /// A process that was killed does not die for a while.
     DyingTakesLong,
-    /// A call, a task or the journal takes a thousand times longer.
+    /// A task, an answer or the journal thread waits a thousand times longer.
     Stall,
 }
 

@@ -94,15 +94,15 @@ fn item_of_value(value: &Value) -> Option<(u8, u16)> {
     Some((name.bytes().next()?.checked_sub(b'a')?, item.parse().ok()?))
 }
 
-/// The lines of the journal that are records, in order.
-fn records(image: &Image) -> Result<Vec<Record>, String> {
+/// The records of the journal that begin so, in order.
+fn records(image: &Image, begin: &str) -> Result<Vec<Record>, String> {
     let journal = Path::new(DIR).join(".sprag/journal");
     let segments = image.files.iter().filter(|(path, _)| {
         path.parent() == Some(&journal) && path.extension().is_some_and(|extension| extension == "jsonl")
     });
     let mut records = Vec::new();
     for (path, bytes) in segments {
-        for line in bytes.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"{\"seq\"")) {
+        for line in bytes.split(|byte| *byte == b'\n').filter(|line| line.starts_with(begin.as_bytes())) {
             let record = serde_json::from_slice(line).map_err(|error| format!("{}: {error}", path.display()))?;
             records.push(record);
         }
@@ -132,7 +132,7 @@ impl Oracle {
             return Err(format!("job {job} is executed twice under fence {fence}"));
         }
         let nothing_kept = &mut |_| 1;
-        let durable = records(&fs.draw(nothing_kept))?;
+        let durable = records(&fs.draw(nothing_kept), &format!("{{\"seq\":{fence},"))?;
         let allowed = durable.iter().any(|record| record.allows(job, attempt, fence));
         if allowed { Ok(()) } else { Err(format!("job {job} is executed before its record {fence} is durable")) }
     }
@@ -161,7 +161,7 @@ impl Oracle {
 
     /// Judges the end of a run: everything is at rest, and nothing went wrong for a while.
     pub fn judge(&self, image: &Image, producers: &[Producer]) -> Result<(), String> {
-        let records = records(image)?;
+        let records = records(image, "{\"seq\":")?;
         let jobs = fold(&records)?;
         self.judge_records(&records)?;
         for producer in producers {
