@@ -85,6 +85,7 @@ impl fmt::Display for Heard<'_> {
             Event::Dirty { source } => write!(f, "source {source} may have changed"),
             Event::Done(done) => write!(f, "{}", DoneText(done)),
             Event::Exited(exit) => write!(f, "{} exited: {:?}", Child(exit.child), exit.outcome),
+            Event::Request { ticket, request } => write!(f, "request {}: {request:?}", ticket.0),
             Event::Stop(level) => write!(f, "stop: {level:?}"),
             Event::Tick => write!(f, "tick"),
         }
@@ -129,6 +130,7 @@ impl fmt::Display for Wanted<'_> {
             Effect::Journal(work) => write!(f, "journal: {}", Work(work)),
             Effect::Run(task) => write!(f, "{}", Task(task)),
             Effect::Signal { child, kill } => write!(f, "{kill:?} to {}", Child(*child)),
+            Effect::Answer { ticket, answer } => write!(f, "answers request {}: {answer:?}", ticket.0),
             Effect::Say(notice) => write!(f, "says: {}", NoticeText(notice)),
             Effect::Idle => write!(f, "idle"),
             Effect::Stopped => write!(f, "stopped"),

@@ -312,6 +312,8 @@ impl Run {
                     threads.context.processes.signal(child, kill);
                 }
             }
+            // Nobody asks here yet.
+            Effect::Answer { .. } => {}
             Effect::Say(notice) => world.oracle.said(&notice),
             Effect::Idle => self.idle = true,
             Effect::Stopped => world.ending = Some(End::Exit),

@@ -7,6 +7,7 @@ mod attempt;
 pub mod driver;
 pub mod live;
 pub mod pipeline;
+pub mod request;
 pub mod scan;
 pub mod seams;
 pub mod task;

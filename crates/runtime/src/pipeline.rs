@@ -170,6 +170,11 @@ impl StateDir {
         self.0.join("status.json")
     }
 
+    /// Where the running sprag answers.
+    pub fn socket(&self) -> PathBuf {
+        self.0.join("sprag.sock")
+    }
+
     /// Held by the one writer.
     pub fn lock(&self) -> PathBuf {
         self.0.join("lock")

@@ -4,12 +4,13 @@
 //! period. At most one look per source is under way. What the Machine refused is offered again. A drop-box file is
 //! removed only after its job is durable.
 
+use super::asked::{Origin, Words};
 use super::{Driver, Effect, Notice};
 use crate::scan::{Complaint, Item, Look, Seen};
 use crate::task::{INBOX, Task};
-use sprag_core::{Bug, Input, Mono, NewJob, Now, Reply, RequestId, SourceFault, SourceReport, planted, rescan_is_off};
-use sprag_journal::codec::Texts;
-use std::collections::{BTreeMap, VecDeque};
+use sprag_core::{Bug, planted, rescan_is_off};
+use sprag_core::{Mono, NewJob, Now, Reply, SourceFault, SourceReport};
+use std::collections::VecDeque;
 
 /// A watched source is looked at again after so long, whatever was heard of it.
 const LOOK_AGAIN_MS: u64 = 5_000;
@@ -23,19 +24,8 @@ const PENDING_BYTES_MAX: u64 = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Intake {
     sources: Vec<Source>,
-    /// Whose answer is withheld until durable.
-    asked: BTreeMap<RequestId, Origin>,
-    last_request: RequestId,
-    /// The item whose record is being decided.
-    current: Option<Item>,
     /// Drop-box files whose jobs are durable.
     to_drop: Vec<String>,
-}
-
-#[derive(Clone, Debug)]
-struct Origin {
-    source: u16,
-    file: Option<String>,
 }
 
 #[derive(Debug)]
@@ -89,24 +79,13 @@ impl Intake {
             clean_look: 0,
             complaint: None,
         };
-        Intake {
-            sources: (0..=sources).map(|_| source()).collect(),
-            asked: BTreeMap::new(),
-            last_request: RequestId(0),
-            current: None,
-            to_drop: Vec::new(),
-        }
+        Intake { sources: (0..=sources).map(|_| source()).collect(), to_drop: Vec::new() }
     }
 
     pub(super) fn mark(&mut self, source: u16) {
         if let Some(source) = self.sources.get_mut(usize::from(source)) {
             source.dirty = true;
         }
-    }
-
-    /// The texts of the item whose record is being decided.
-    pub(super) fn current(&self) -> Option<Texts<'_>> {
-        self.current.as_ref().map(|item| Texts { key: item.key.as_deref(), payload: &item.payload })
     }
 
     pub(super) fn armed(&mut self, now: Now, index: u16, result: Result<(), String>) -> Option<Notice> {
@@ -246,9 +225,6 @@ impl Driver {
     pub(super) fn submit_backlog(&mut self, now: Now) {
         while self.persistence.pending() < PENDING_BYTES_MAX {
             let Some((source, item)) = self.intake.next_item() else { return };
-            let request = RequestId(self.intake.last_request.0 + 1);
-            self.intake.last_request = request;
-            self.intake.asked.insert(request, Origin { source, file: item.file.clone() });
             let job = NewJob {
                 queue: self.machine.queue_named(&item.queue),
                 key: Some(item.hash),
@@ -256,22 +232,20 @@ impl Driver {
                 priority: item.priority,
                 when: item.when,
             };
-            self.intake.current = Some(item);
-            self.input(now, Input::Submit { request, job });
-            self.intake.current = None;
+            let words = Words { key: item.key, payload: item.payload };
+            self.submit(now, Origin::Source { source, file: item.file }, job, words);
         }
     }
 
-    /// An answer is durable.
-    pub(super) fn replied(&mut self, now: Now, request: RequestId, reply: Reply) {
-        let Some(origin) = self.intake.asked.remove(&request) else { return };
-        let Some(source) = self.intake.sources.get_mut(usize::from(origin.source)) else { return };
+    /// An item's answer is durable.
+    pub(super) fn source_answered(&mut self, now: Now, index: u16, file: Option<String>, reply: Reply) {
+        let Some(source) = self.intake.sources.get_mut(usize::from(index)) else { return };
         source.unanswered -= 1;
         match reply {
             Reply::Added(_) | Reply::Known(_) | Reply::Conflict(_) | Reply::Done => {
-                self.reporter.answered(origin.source, reply);
-                if origin.source == INBOX {
-                    self.intake.to_drop.extend(origin.file);
+                self.reporter.answered(index, reply);
+                if index == INBOX {
+                    self.intake.to_drop.extend(file);
                 }
             }
             Reply::Refused(refusal) => {
@@ -280,7 +254,7 @@ impl Driver {
                     *seen = Seen::default();
                 }
                 source.look_at = now.mono.after(REFUSED_MS);
-                self.effects.push_back(Effect::Say(Notice::Refused { source: origin.source, refusal }));
+                self.effects.push_back(Effect::Say(Notice::Refused { source: index, refusal }));
             }
         }
     }

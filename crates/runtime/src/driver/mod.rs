@@ -5,7 +5,9 @@
 //! tokio adapter or the simulator) does what each [`Effect`] says and reports back; the order of effects is decided
 //! here and nowhere else.
 
+mod asked;
 mod children;
+mod control;
 mod intake;
 mod persist;
 mod recovery;
@@ -16,10 +18,13 @@ pub use recovery::{OpenError, Recovered, machine_config, open, replay_line};
 pub use report::Notice;
 
 use crate::pipeline::Pipeline;
+use crate::request::{Answer, Request, Ticket};
 use crate::scan::{Complaint, Look, Seen};
 use crate::seams::{ChildId, Exit};
 use crate::task::{Done, Task};
+use asked::Asked;
 use children::Services;
+use control::Control;
 use intake::Intake;
 use persist::Persistence;
 use report::Reporter;
@@ -41,6 +46,13 @@ pub enum Event {
     Done(Done),
     /// A child ended.
     Exited(Exit),
+    /// A client asks. Answered by [`Effect::Answer`], once.
+    Request {
+        /// Which request this is: a number that was not used before.
+        ticket: Ticket,
+        /// What for.
+        request: Request,
+    },
     /// The program is to end.
     Stop(StopLevel),
     /// A deadline has come, or nothing.
@@ -60,6 +72,13 @@ pub enum Effect {
         child: ChildId,
         /// How hard.
         kill: Kill,
+    },
+    /// For a client.
+    Answer {
+        /// Which request it answers.
+        ticket: Ticket,
+        /// The answer.
+        answer: Answer,
     },
     /// For people.
     Say(Notice),
@@ -81,6 +100,8 @@ pub struct Driver {
     machine: Machine,
     persistence: Persistence,
     intake: Intake,
+    control: Control,
+    asked: Asked,
     services: Services,
     reporter: Reporter,
     /// Attempts that wait for a proof of death.
@@ -124,6 +145,7 @@ impl Driver {
             Event::Dirty { source } => self.intake.mark(source),
             Event::Done(done) => self.done(now, done),
             Event::Exited(exit) => self.exited(now, exit),
+            Event::Request { ticket, request } => self.request(now, ticket, request),
             Event::Stop(level) => self.stop(now, level),
             Event::Tick => self.input(now, Input::Tick),
         }
@@ -174,8 +196,8 @@ impl Driver {
     fn output(&mut self, now: Now, output: Output) {
         match output {
             Output::Persist { seq, record } => {
-                let place = self.persistence.push(now, seq, &record, &self.machine, self.intake.current());
-                let key = self.intake.current().and_then(|texts| texts.key);
+                let place = self.persistence.push(now, seq, &record, &self.machine, self.asked.current());
+                let key = self.asked.current().and_then(|texts| texts.key);
                 self.reporter.decided(seq, &record, &self.machine, key);
                 if let (sprag_core::Record::Added { job, .. }, Some(place)) = (record, place) {
                     self.machine.placed(job, place);
@@ -228,6 +250,7 @@ impl Driver {
     /// Everything that follows by itself: new items, looks, services, proofs, frames, status, the end.
     fn advance(&mut self, now: Now) {
         self.machine_time(now);
+        self.do_requests(now);
         self.submit_backlog(now);
         self.look_at_sources(now);
         self.prove_leftovers();
@@ -289,7 +312,8 @@ impl Driver {
 
     /// At rest, then every source read once more without anything new: idle.
     fn check_idle(&mut self, now: Now) {
-        let at_rest = self.machine.is_idle() && self.intake.is_quiet() && self.services.oneshots_ended() && self.clear;
+        let taken = self.intake.is_quiet() && self.control.is_quiet();
+        let at_rest = self.machine.is_idle() && taken && self.services.oneshots_ended() && self.clear;
         self.idle = match self.idle {
             _ if !at_rest => IdleCheck::Busy,
             IdleCheck::Busy => {

@@ -3,7 +3,9 @@
 //! **Invariant.** Nothing is decided before the whole journal was read and made durable again; a damaged journal makes no
 //! driver.
 
+use super::asked::Asked;
 use super::children::Services;
+use super::control::Control;
 use super::intake::Intake;
 use super::persist::Persistence;
 use super::report::Reporter;
@@ -117,6 +119,8 @@ pub fn open<F: Fs>(
     machine.resume(now);
     let mut driver = Driver {
         intake: Intake::new(u16::try_from(pipeline.sources.len()).unwrap_or(u16::MAX)),
+        control: Control::default(),
+        asked: Asked::default(),
         services: Services::new(&pipeline),
         reporter: Reporter::new(&machine),
         persistence: Persistence::new(opened.framer, opened.sealed),

@@ -207,7 +207,7 @@ impl Driver {
         }
     }
 
-    fn status_json(&self, now: Now) -> Vec<u8> {
+    pub(super) fn status_json(&self, now: Now) -> Vec<u8> {
         let verdict = self.machine.verdict(now);
         let (health, reasons) = match &verdict {
             Verdict::Well => ("well", Vec::new()),

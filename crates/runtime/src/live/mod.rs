@@ -1,5 +1,6 @@
 //! The real world: Linux.
 
+pub mod api;
 pub mod children;
 pub mod clock;
 pub mod lock;

@@ -4,6 +4,7 @@
 //! [`Mailbox`] and comes back through one: frames to the journal thread, starts to the keeper thread (the only one that
 //! makes processes), all else to the pool. Nothing here decides an order: effects are done as the driver hands them out.
 
+use super::api::{Api, Asked, Client, LocalListener};
 use super::children::{Children, Message};
 use super::clock::{Timer, now};
 use super::processes::LiveProcesses;
@@ -11,6 +12,7 @@ use super::watch::LiveWatch;
 use super::{lock, sys};
 use crate::driver::{self, Driver, Effect, Event, JournalWork, Notice, OpenError};
 use crate::pipeline::Pipeline;
+use crate::request::Ticket;
 use crate::seams::{Exit, Processes as _};
 use crate::task::{Context, Task};
 use sprag_core::{Mono, StopLevel};
@@ -121,6 +123,11 @@ struct Live {
     dirty: Arc<Dirty>,
     children: Children,
     timer: Timer,
+    /// `None` where no socket can be had.
+    api: Option<Api>,
+    /// Who waits for an answer.
+    clients: BTreeMap<Ticket, Client>,
+    last_ticket: u64,
     options: Options,
     threads: Vec<thread::JoinHandle<()>>,
 }
@@ -129,6 +136,7 @@ struct Live {
 enum Answer {
     Event(Event),
     Child(Message),
+    Client(Asked),
 }
 
 /// What the loop woke up for.
@@ -167,8 +175,24 @@ impl Live {
         ];
         let children = Children::new().map_err(system("wait for children"))?;
         let timer = Timer::new().map_err(system("set a timer"))?;
-        let driver = recovered.driver;
-        Ok(Live { driver, context, answers, journal, keeper, dirty, children, timer, options, threads })
+        let api = listen(&context.pipeline, Arc::clone(&answers));
+        let (driver, clients) = (recovered.driver, BTreeMap::new());
+        let live = Live {
+            driver,
+            context,
+            answers,
+            journal,
+            keeper,
+            dirty,
+            children,
+            timer,
+            api,
+            clients,
+            last_ticket: 0,
+            options,
+            threads,
+        };
+        Ok(live)
     }
 
     async fn turn(mut self, stop: &Stop, say: &mut dyn FnMut(&Driver, &Notice)) -> Result<Ended, RunError> {
@@ -180,13 +204,18 @@ impl Live {
                     Effect::Journal(work) => post(&self.journal, work),
                     Effect::Run(task) => self.run_task(task),
                     Effect::Signal { child, kill } => self.context.processes.signal(child, kill),
+                    Effect::Answer { ticket, answer } => {
+                        if let Some(client) = self.clients.remove(&ticket) {
+                            client.answer(answer);
+                        }
+                    }
                     Effect::Say(notice) => say(&self.driver, &notice),
                     Effect::Idle if self.options.until_idle => {
                         idle = true;
                         self.driver.handle(now(), Event::Stop(StopLevel::Drain));
                     }
                     Effect::Idle => {}
-                    Effect::Stopped => return Ok(self.end(idle)),
+                    Effect::Stopped => return Ok(self.end(idle).await),
                     Effect::Fatal { what } => return Err(RunError::Journal(what)),
                 }
             }
@@ -223,6 +252,12 @@ impl Live {
         for answer in answers {
             match answer {
                 Answer::Event(event) => self.driver.handle(now(), event),
+                Answer::Client(Asked { request, client }) => {
+                    self.last_ticket += 1;
+                    let ticket = Ticket(self.last_ticket);
+                    self.clients.insert(ticket, client);
+                    self.driver.handle(now(), Event::Request { ticket, request });
+                }
                 Answer::Child(message) => self.children.take(message).map_err(system("supervise a child"))?,
             }
         }
@@ -248,7 +283,14 @@ impl Live {
     }
 
     /// The journal thread ends by itself once its mailbox is closed; it is waited for, so that the lock outlives it.
-    fn end(self, idle: bool) -> Ended {
+    async fn end(self, idle: bool) -> Ended {
+        // Whoever asks from now on, or has asked and was not heard, is told that we have ended.
+        self.answers.close();
+        drop(self.answers.take().await);
+        drop(self.clients);
+        if let Some(api) = self.api {
+            api.close().await;
+        }
         self.journal.close();
         self.keeper.close();
         for thread in self.threads {
@@ -258,6 +300,18 @@ impl Live {
         }
         let (added, known) = self.driver.intake_counts();
         if idle { Ended::Idle { added, known } } else { Ended::Stopped }
+    }
+}
+
+/// Without a socket (a file system that has none) there is still the drop-box.
+fn listen(pipeline: &Pipeline, answers: Arc<Mailbox<Answer>>) -> Option<Api> {
+    let path = pipeline.state().socket();
+    match LocalListener::bind(&path) {
+        Ok(listener) => Some(Api::serve(listener, move |asked| post(&answers, Answer::Client(asked)))),
+        Err(error) => {
+            tracing::warn!(%error, path = %path.display(), "cannot listen: only the drop-box takes jobs");
+            None
+        }
     }
 }
 

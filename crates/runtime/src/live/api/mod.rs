@@ -1,0 +1,310 @@
+//! The control API: HTTP/1.1 and JSON over any listener. `docs/api.md` says what it can be asked.
+//!
+//! **Invariant.** Nothing here decides: a request is checked, handed to the loop, and its answer passed on. What one client
+//! can take of us is bounded: the bytes of a header and a body, the time for both, its requests under way; and so is what
+//! all can take together: connections, and bytes on their way to the journal.
+
+mod answer;
+mod idle;
+mod lines;
+mod unix;
+
+pub use unix::{LocalListener, connect};
+
+use crate::request::{ADD_BYTES_MAX, Add, Answer, Request};
+use answer::Said;
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use idle::Idle;
+use sprag_core::{JobId, StopLevel};
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::time::{sleep, timeout};
+
+/// No header is longer, in bytes; and no more of a body is read ahead.
+const HEADER_BYTES_MAX: usize = 64 << 10;
+/// No header has more fields.
+const HEADERS_MAX: usize = 64;
+/// A header is here in so much time.
+const HEADER_MS_MAX: u64 = 10_000;
+/// A connection on which nothing moves for so long is closed.
+const IDLE_MS_MAX: u64 = 60_000;
+/// So many connections at once; one more is answered 503 and closed.
+const CONNECTIONS_MAX: usize = 128;
+/// So many bytes of requests are on their way to the journal, all clients together.
+const UNDER_WAY_BYTES_MAX: usize = 64 << 20;
+/// No request counts for less of them, in bytes.
+const REQUEST_BYTES_MIN: usize = 512;
+/// A longer body is read as JSON and hashed on the pool, not on the loop's thread, in bytes.
+const INLINE_BYTES_MAX: usize = 8 << 10;
+/// After a failure to accept (no descriptor, say), a pause.
+const ACCEPT_AGAIN_MS: u64 = 100;
+/// At the end, answers get so long to reach their clients.
+const CLOSE_MS_MAX: u64 = 500;
+
+/// Where clients come from: a Unix socket, or whatever a test has instead.
+pub trait Listener: Send + 'static {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// The next client.
+    fn accept(&mut self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+/// A request on its way to the loop, and where its answer is awaited.
+#[derive(Debug)]
+pub struct Asked {
+    /// What is asked.
+    pub request: Request,
+    /// Who waits.
+    pub client: Client,
+}
+
+/// Whoever waits for an answer, and the room that the request takes until it has one. Dropped without an answer, the
+/// client is told that sprag has ended.
+#[derive(Debug)]
+pub struct Client {
+    reply: oneshot::Sender<Answer>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Client {
+    /// Passes the answer on. A client that has gone does not hear it.
+    pub fn answer(self, answer: Answer) {
+        let _ = self.reply.send(answer);
+    }
+}
+
+/// The API while it serves.
+#[derive(Debug)]
+pub struct Api {
+    /// True: finish what is under way, take nothing new.
+    closing: watch::Sender<bool>,
+    connections: Arc<Semaphore>,
+}
+
+/// What every connection needs.
+struct Shared {
+    to_loop: Box<dyn Fn(Asked) + Send + Sync>,
+    /// Bytes that may still get under way.
+    room: Arc<Semaphore>,
+}
+
+type Reply = Response<UnsyncBoxBody<Bytes, Infallible>>;
+
+impl Api {
+    /// Serves `listener` from now on; `to_loop` hands requests over and never blocks. Must be called inside a tokio runtime.
+    pub fn serve(listener: impl Listener, to_loop: impl Fn(Asked) + Send + Sync + 'static) -> Api {
+        let room = Arc::new(Semaphore::new(UNDER_WAY_BYTES_MAX));
+        let shared = Arc::new(Shared { to_loop: Box::new(to_loop), room });
+        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let closing = watch::Sender::new(false);
+        tokio::spawn(accept_all(listener, shared, Arc::clone(&connections), closing.subscribe()));
+        Api { closing, connections }
+    }
+
+    /// Takes nothing new, and waits a moment for what is under way to reach its clients.
+    pub async fn close(self) {
+        self.closing.send_replace(true);
+        let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
+        // A client that does not take its answer in time asks again: requests with a key are done once.
+        let _ = timeout(Duration::from_millis(CLOSE_MS_MAX), self.connections.acquire_many(all)).await;
+    }
+}
+
+async fn accept_all<L: Listener>(
+    mut listener: L,
+    shared: Arc<Shared>,
+    connections: Arc<Semaphore>,
+    mut closing: watch::Receiver<bool>,
+) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = closing.wait_for(|closing| *closing) => return,
+            accepted = listener.accept() => accepted,
+        };
+        match (accepted, Arc::clone(&connections).try_acquire_owned()) {
+            (Ok(stream), Ok(place)) => {
+                tokio::spawn(converse(stream, Arc::clone(&shared), closing.clone(), place));
+            }
+            (Ok(stream), Err(_)) => turn_away(stream).await,
+            (Err(error), _) => {
+                tracing::warn!(%error, "a client could not be let in");
+                sleep(Duration::from_millis(ACCEPT_AGAIN_MS)).await;
+            }
+        }
+    }
+}
+
+/// Says that there is no place, as far as that takes no waiting.
+async fn turn_away<S: AsyncWrite + Unpin>(mut stream: S) {
+    let text = "{\"error\":\"too many connections\"}\n";
+    let head = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nconnection: close\r\n";
+    let whole = format!("{head}content-length: {}\r\n\r\n{text}", text.len());
+    let _ = timeout(Duration::ZERO, stream.write_all(whole.as_bytes())).await;
+}
+
+/// One connection, to its end.
+async fn converse<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    stream: S,
+    shared: Arc<Shared>,
+    mut closing: watch::Receiver<bool>,
+    _place: OwnedSemaphorePermit,
+) {
+    let io = TokioIo::new(Idle::new(stream, Duration::from_millis(IDLE_MS_MAX)));
+    let service = service_fn(move |request| {
+        let shared = Arc::clone(&shared);
+        async move { Ok::<_, Infallible>(route(&shared, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(HEADER_MS_MAX))
+        .max_buf_size(HEADER_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(io, service);
+    let mut connection = std::pin::pin!(connection);
+    // How a client ends its connection is its own affair: what it was told is what it knows.
+    let ended = tokio::select! {
+        biased;
+        ended = &mut connection => Some(ended),
+        _ = closing.wait_for(|closing| *closing) => None,
+    };
+    if ended.is_none() {
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
+    }
+}
+
+async fn route(shared: &Arc<Shared>, request: hyper::Request<Incoming>) -> Reply {
+    let path = request.uri().path().to_owned();
+    let parts: Vec<&str> = path.split('/').skip(1).collect();
+    let method = request.method().clone();
+    let asked = match (parts.as_slice(), &method) {
+        (["v1", "queues", queue, "jobs"], &Method::POST) => match name(queue) {
+            Ok(queue) => return reply(add(shared, queue, request.into_body()).await),
+            Err(said) => Err(said),
+        },
+        (["v1", "queues", queue, "jobs", "stream"], &Method::POST) => match name(queue) {
+            Ok(queue) => return lines::answer(shared, queue, request.into_body()),
+            Err(said) => Err(said),
+        },
+        (["v1", "queues", queue, "pause"], &Method::POST) => name(queue).map(|queue| Request::Pause { queue }),
+        (["v1", "queues", queue, "resume"], &Method::POST) => name(queue).map(|queue| Request::Resume { queue }),
+        (["v1", "queues", queue, "retry-dead"], &Method::POST) => name(queue).map(|queue| Request::RetryDead { queue }),
+        (["v1", "jobs", job, "cancel"], &Method::POST) => number(job).map(Request::Cancel),
+        (["v1", "jobs", job, "retry"], &Method::POST) => number(job).map(Request::Retry),
+        (["v1", "jobs", job], &Method::GET) => number(job).map(Request::Job),
+        (["v1", "drain"], &Method::POST) => Ok(Request::Stop(StopLevel::Drain)),
+        (["v1", "status"], &Method::GET) => Ok(Request::Status),
+        (
+            ["v1", "queues", _, "jobs" | "pause" | "resume" | "retry-dead"] | ["v1", "queues", _, "jobs", "stream"],
+            _,
+        )
+        | (["v1", "jobs", _] | ["v1", "jobs", _, "cancel" | "retry"] | ["v1", "drain" | "status"], _) => {
+            Err(Said::error(405, format!("{method} is not for {path}")))
+        }
+        _ => Err(Said::error(404, format!("there is nothing at {path}; docs/api.md lists what there is"))),
+    };
+    reply(match asked {
+        Ok(asked) => ask(shared, asked, 0).await,
+        Err(said) => said,
+    })
+}
+
+fn number(text: &str) -> Result<JobId, Said> {
+    text.parse().map(JobId).map_err(|_| Said::error(400, format!("{text:?} is no job number")))
+}
+
+/// A queue's name, which may be percent-encoded.
+fn name(text: &str) -> Result<String, Said> {
+    let bad = || Said::error(400, format!("{text:?} is no name of a queue"));
+    let (mut name, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte == b'%' {
+            let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok()).ok_or_else(bad)?;
+            name.push(u8::from_str_radix(digits, 16).map_err(|_| bad())?);
+            rest = &after[2..];
+        } else {
+            name.push(byte);
+        }
+    }
+    String::from_utf8(name).map_err(|_| bad())
+}
+
+/// One job.
+async fn add(shared: &Arc<Shared>, queue: String, body: Incoming) -> Said {
+    let too_large = || Said::error(413, format!("the body is longer than {ADD_BYTES_MAX} bytes"));
+    if body.size_hint().lower() > ADD_BYTES_MAX as u64 {
+        return too_large();
+    }
+    let bytes = match Limited::new(body, ADD_BYTES_MAX).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => return too_large(),
+        Err(error) => return Said::error(400, format!("the body did not come whole: {error}")),
+    };
+    let len = bytes.len();
+    match parse(queue, bytes).await {
+        Ok(add) => ask(shared, Request::Add(Box::new(add)), len).await,
+        Err(what) => Said::error(400, what),
+    }
+}
+
+/// Reads and hashes a job; a large one off the loop's thread.
+async fn parse(queue: String, bytes: Bytes) -> Result<Add, String> {
+    if bytes.len() <= INLINE_BYTES_MAX {
+        return Add::parse(&queue, &bytes);
+    }
+    let parsed = tokio::task::spawn_blocking(move || Add::parse(&queue, &bytes)).await;
+    parsed.unwrap_or_else(|_| Err("sprag is about to end".into()))
+}
+
+/// Puts one request to the loop and awaits its answer.
+async fn ask(shared: &Arc<Shared>, request: Request, len: usize) -> Said {
+    match Arc::clone(&shared.room).try_acquire_many_owned(weight(len)) {
+        Ok(room) => shared.send(request, room).await.map_or_else(|_| ending(), Said::from),
+        Err(_) => Answer::Busy.into(),
+    }
+}
+
+/// The loop has ended without an answer.
+fn ending() -> Said {
+    Said::error(503, "sprag has ended before the answer was known; ask again when it runs")
+}
+
+/// How much room a request of so many bytes takes.
+fn weight(len: usize) -> u32 {
+    u32::try_from(len.max(REQUEST_BYTES_MIN)).unwrap_or(u32::MAX)
+}
+
+impl Shared {
+    fn send(&self, request: Request, room: OwnedSemaphorePermit) -> oneshot::Receiver<Answer> {
+        let (reply, answer) = oneshot::channel();
+        (self.to_loop)(Asked { request, client: Client { reply, _room: room } });
+        answer
+    }
+}
+
+fn reply(said: Said) -> Reply {
+    let code = said.code;
+    respond(code, "application/json", Full::new(said.bytes()).boxed_unsync())
+}
+
+fn respond(code: u16, kind: &'static str, body: UnsyncBoxBody<Bytes, Infallible>) -> Reply {
+    let mut reply = Response::new(body);
+    *reply.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    reply
+}

@@ -1,0 +1,237 @@
+//! What clients ask of the driver, with the real Machine and a real journal, and the disk's answers held back at will.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where anything fails")]
+
+use sprag_core::{JobId, Limits, Mono, Now, Outcome, QueueConfig, Refusal, Reply, RetryPolicy, StopLevel, Wall};
+use sprag_journal::{RealFs, Writer};
+use sprag_runtime::driver::{self, Driver, Effect, Event, JournalWork};
+use sprag_runtime::pipeline::{Pipeline, QueueSpec};
+use sprag_runtime::request::{Add, Answer, JobView, Request, Ticket};
+use sprag_runtime::seams::{ChildId, Exit};
+use sprag_runtime::task::{Done, Task};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A driver whose frames are written when the test says so, and whose commands all do as the test says.
+struct World {
+    driver: Driver,
+    writer: Writer<RealFs>,
+    frames: Vec<JournalWork>,
+    starts: Vec<Task>,
+    answers: BTreeMap<u64, Answer>,
+    last_ticket: u64,
+    stopped: bool,
+    _dir: tempfile::TempDir,
+}
+
+const NOW: Now = Now { mono: Mono(1_000), wall: Wall(1_000_000) };
+
+fn pipeline(dir: &Path) -> Pipeline {
+    let retry = RetryPolicy { attempts: 1, ..RetryPolicy::default() };
+    let policy = QueueConfig { name: "q".into(), concurrency: 100, retry, ..QueueConfig::default() };
+    Pipeline {
+        dir: dir.into(),
+        queues: vec![QueueSpec { policy, command: vec!["true".into()], output: None }],
+        sources: Vec::new(),
+        services: Vec::new(),
+        env_allow: Vec::new(),
+        limits: Limits::default(),
+        stop_timeout_ms: 1_000,
+    }
+}
+
+impl World {
+    fn new() -> World {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join(".sprag")).unwrap();
+        let pipeline = Arc::new(pipeline(dir.path()));
+        let opened = driver::open(&RealFs, pipeline, sprag_journal::Limits::default(), NOW, [7; 16]).unwrap();
+        let mut world = World {
+            driver: opened.driver,
+            writer: opened.writer,
+            frames: Vec::new(),
+            starts: Vec::new(),
+            answers: BTreeMap::new(),
+            last_ticket: 0,
+            stopped: false,
+            _dir: dir,
+        };
+        world.handle(Event::Tick);
+        world.commit();
+        world
+    }
+
+    fn handle(&mut self, event: Event) {
+        self.driver.handle(NOW, event);
+        while let Some(effect) = self.driver.poll() {
+            match effect {
+                Effect::Journal(work) => self.frames.push(work),
+                Effect::Run(task @ Task::Start { .. }) => self.starts.push(task),
+                Effect::Run(_) | Effect::Signal { .. } | Effect::Say(_) | Effect::Idle => {}
+                Effect::Answer { ticket, answer } => {
+                    let before = self.answers.insert(ticket.0, answer);
+                    assert_eq!(before, None, "request {} was answered twice", ticket.0);
+                }
+                Effect::Stopped => self.stopped = true,
+                Effect::Fatal { what } => panic!("{what}"),
+            }
+        }
+    }
+
+    fn ask(&mut self, request: Request) -> u64 {
+        self.last_ticket += 1;
+        self.handle(Event::Request { ticket: Ticket(self.last_ticket), request });
+        self.last_ticket
+    }
+
+    fn add(&mut self, json: &str) -> u64 {
+        self.ask(Request::Add(Box::new(Add::parse("q", json.as_bytes()).unwrap())))
+    }
+
+    /// The disk catches up with everything.
+    fn commit(&mut self) {
+        while !self.frames.is_empty() {
+            let work = self.frames.remove(0);
+            let committed = driver::journal_step(&mut self.writer, work);
+            self.handle(Event::Journal(committed));
+        }
+    }
+
+    /// Every command that was started ends so.
+    fn end_all(&mut self, outcome: Outcome) {
+        for task in std::mem::take(&mut self.starts) {
+            let Task::Start { job, attempt, .. } = task else { continue };
+            let child = ChildId::Attempt { job, number: attempt.number };
+            self.handle(Event::Done(Done::Spawned { child }));
+            self.handle(Event::Exited(Exit { child, outcome }));
+            self.handle(Event::Done(Done::Settled { job, attempt, outcome, result: false, gone: true }));
+        }
+        self.commit();
+    }
+
+    fn reply(&self, ticket: u64) -> Option<Reply> {
+        match self.answers.get(&ticket)? {
+            Answer::Reply(reply) => Some(*reply),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn state(&mut self, job: u64) -> &'static str {
+        let ticket = self.ask(Request::Job(JobId(job)));
+        match self.answers.get(&ticket) {
+            Some(Answer::Job(view)) => view.state,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_add_is_answered_when_it_is_durable_and_once() {
+    let mut world = World::new();
+    let first = world.add(r#"{"payload":1,"key":"k"}"#);
+    let same = world.add(r#"{"payload": 1, "key":"k"}"#);
+    let other = world.add(r#"{"payload":2,"key":"k"}"#);
+    let keyless = [world.add(r#"{"payload":1}"#), world.add(r#"{"payload":1}"#)];
+    let view = world.ask(Request::Job(JobId(1)));
+    assert!(world.answers.is_empty(), "before the disk has answered: {:?}", world.answers);
+    world.commit();
+    let replies = [first, same, other].map(|ticket| world.reply(ticket).unwrap());
+    assert_eq!(replies, [Reply::Added(JobId(1)), Reply::Known(JobId(1)), Reply::Conflict(JobId(1))]);
+    assert_eq!(keyless.map(|ticket| world.reply(ticket)), [2, 3].map(|job| Some(Reply::Added(JobId(job)))));
+    let expected = JobView { job: 1, queue: "q".into(), state: "running", attempt: 1, slot: Some(0) };
+    assert_eq!(world.answers[&view], Answer::Job(expected));
+}
+
+#[test]
+fn status_is_told_though_the_disk_sleeps_and_a_flood_is_told_to_wait() {
+    let mut world = World::new();
+    let pause = world.ask(Request::Pause { queue: "q".into() });
+    let mut busy = 0;
+    let tickets: Vec<u64> = (0..70_000).map(|_| world.add(r#"{"payload":0}"#)).collect();
+    let status = world.ask(Request::Status);
+    let Answer::Status(json) = &world.answers[&status] else { panic!("no status") };
+    let json: serde_json::Value = serde_json::from_slice(json).unwrap();
+    assert_eq!((&json["queues"][0]["name"], &json["queues"][0]["paused"]), (&"q".into(), &true.into()), "{json}");
+    for ticket in &tickets {
+        busy += u64::from(world.answers.get(ticket) == Some(&Answer::Busy));
+    }
+    assert_eq!(busy, 70_000 - 65_535);
+    world.commit();
+    let added = tickets.iter().filter(|ticket| matches!(world.answers[ticket], Answer::Reply(Reply::Added(_)))).count();
+    assert_eq!((world.reply(pause), added), (Some(Reply::Done), 65_535));
+    let again = world.add(r#"{"payload":0}"#);
+    world.commit();
+    assert!(matches!(world.reply(again), Some(Reply::Added(_))), "the flood is over");
+}
+
+#[test]
+fn cancel_and_retry_say_what_the_state_allows() {
+    let mut world = World::new();
+    let (ready, running) = (2, 1);
+    world.add(r#"{"payload":1}"#);
+    world.add(r#"{"payload":2,"delay_ms":1000000}"#);
+    world.commit();
+    for (request, expected) in [
+        (Request::Cancel(JobId(9)), Reply::Refused(Refusal::NoSuchJob)),
+        (Request::Retry(JobId(running)), Reply::Refused(Refusal::WrongState)),
+        (Request::Cancel(JobId(ready)), Reply::Done),
+        (Request::Cancel(JobId(ready)), Reply::Refused(Refusal::WrongState)),
+        (Request::Cancel(JobId(running)), Reply::Done),
+        (Request::Pause { queue: "nobody".into() }, Reply::Refused(Refusal::NoSuchQueue)),
+        (Request::RetryDead { queue: "nobody".into() }, Reply::Refused(Refusal::NoSuchQueue)),
+    ] {
+        let ticket = world.ask(request.clone());
+        world.commit();
+        assert_eq!(world.reply(ticket), Some(expected), "{request:?}");
+    }
+    assert_eq!(world.state(ready), "cancelled");
+    world.end_all(Outcome::Signal(15));
+    assert_eq!(world.state(running), "cancelled");
+    let retry = world.ask(Request::Retry(JobId(ready)));
+    world.commit();
+    assert_eq!((world.reply(retry), world.state(ready)), (Some(Reply::Done), "running"));
+}
+
+#[test]
+fn all_dead_jobs_of_a_queue_are_retried_and_counted() {
+    let mut world = World::new();
+    let none = world.ask(Request::RetryDead { queue: "q".into() });
+    assert_eq!(world.answers[&none], Answer::Retried { jobs: 0 });
+    for _ in 0..20 {
+        world.add(r#"{"payload":1}"#);
+    }
+    world.commit();
+    world.end_all(Outcome::Exit(1));
+    assert_eq!(world.state(20), "dead");
+    let retry = world.ask(Request::RetryDead { queue: "q".into() });
+    assert!(!world.answers.contains_key(&retry), "before it is durable");
+    world.commit();
+    assert_eq!(world.answers[&retry], Answer::Retried { jobs: 20 });
+    world.end_all(Outcome::Exit(0));
+    assert_eq!((world.state(1), world.state(20)), ("succeeded", "succeeded"));
+}
+
+#[test]
+fn a_drain_lets_run_what_runs_and_takes_nothing_new() {
+    let mut world = World::new();
+    world.add(r#"{"payload":1}"#);
+    world.commit();
+    let drain = world.ask(Request::Stop(StopLevel::Drain));
+    assert_eq!(world.reply(drain), Some(Reply::Done));
+    let late = world.add(r#"{"payload":2}"#);
+    world.commit();
+    assert_eq!(world.reply(late), Some(Reply::Refused(Refusal::Stopping)));
+    assert!(!world.stopped);
+    world.end_all(Outcome::Exit(0));
+    assert!(world.stopped);
+}
+
+#[test]
+fn a_queue_that_nobody_configured_takes_no_job() {
+    let mut world = World::new();
+    let add = Add::parse("nobody", br#"{"payload":1}"#).unwrap();
+    let ticket = world.ask(Request::Add(Box::new(add)));
+    assert_eq!(world.reply(ticket), Some(Reply::Refused(Refusal::NoSuchQueue)));
+    assert!(world.driver.machine().queues().all(|queue| queue.name != "nobody"));
+}
