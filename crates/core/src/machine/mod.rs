@@ -219,6 +219,11 @@ impl Machine {
             && self.withheld.is_empty()
     }
 
+    /// Whether a reply, a start or a publication is withheld until its record is durable.
+    pub fn waits_for_records(&self) -> bool {
+        !self.withheld.is_empty()
+    }
+
     /// The last record decided.
     pub fn last_seq(&self) -> Seq {
         self.last_seq

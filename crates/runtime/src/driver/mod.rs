@@ -256,9 +256,14 @@ impl Driver {
         self.prove_leftovers();
         self.run_services(now);
         self.check_idle(now);
-        self.persistence.next_work(now, &mut self.effects, self.stopped);
+        self.next_journal_work(now);
         self.report(now);
         self.check_stopped(now);
+    }
+
+    fn next_journal_work(&mut self, now: Now) {
+        let waited = self.machine.waits_for_records() || self.stopping > StopLevel::Run;
+        self.persistence.next_work(now, &mut self.effects, waited, self.stopped);
     }
 
     fn machine_time(&mut self, now: Now) {
@@ -287,7 +292,7 @@ impl Driver {
     fn check_stopped(&mut self, now: Now) {
         if self.kill_at.is_some_and(|at| at <= now.mono) {
             self.stop(now, StopLevel::Kill);
-            self.persistence.next_work(now, &mut self.effects, self.stopped);
+            self.next_journal_work(now);
         }
         let at_rest = self.stopped && self.persistence.is_sealed() && self.services_down();
         let abandoned = self.abandon_at.is_some_and(|at| at <= now.mono);

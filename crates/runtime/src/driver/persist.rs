@@ -15,6 +15,11 @@ const SEAL_AFTER_MS: u64 = 1_000;
 /// Without room, look again after so many milliseconds.
 const ROOM_AGAIN_MS: u64 = 1_000;
 
+/// Records that nothing waits for may gather for so long before one sync covers them all, in milliseconds.
+const LINGER_MS: u64 = 2;
+/// Or until there are so many bytes of them.
+const LINGER_BYTES_MAX: u64 = 64 << 10;
+
 /// What the journal thread is to do.
 #[derive(Debug)]
 pub enum JournalWork {
@@ -72,6 +77,8 @@ pub(super) struct Persistence {
     /// When to ask for room again.
     room_at: Option<Mono>,
     room: bool,
+    /// When the records that nothing waits for are synced at the latest.
+    linger_until: Option<Mono>,
     /// When to seal, if nothing comes.
     seal_at: Option<Mono>,
     /// The frame in flight is a seal.
@@ -90,6 +97,7 @@ impl Persistence {
             refused: None,
             room_at: None,
             room: true,
+            linger_until: None,
             seal_at: None,
             sealing: false,
             sealed,
@@ -138,17 +146,21 @@ impl Persistence {
     }
 
     pub(super) fn deadline(&self) -> Option<Mono> {
-        [self.room_at, self.seal_at].into_iter().flatten().min()
+        [self.room_at, self.linger_until, self.seal_at].into_iter().flatten().min()
     }
 
-    /// Hands the next work to the journal thread, if it has none.
-    pub(super) fn next_work(&mut self, now: Now, effects: &mut VecDeque<Effect>, stopping: bool) {
+    /// Hands the next work to the journal thread, if it has none. `waited` says that something waits for a record.
+    pub(super) fn next_work(&mut self, now: Now, effects: &mut VecDeque<Effect>, waited: bool, stopping: bool) {
         if self.room_at.is_some_and(|at| at <= now.mono) {
             self.room_at = None;
             let work = self.refused.take().map_or(JournalWork::CheckRoom, JournalWork::Append);
             effects.push_back(Effect::Journal(work));
         }
+        if self.lingers(now, waited || stopping) {
+            return;
+        }
         if let Some(mut frame) = self.framer.frame() {
+            self.linger_until = None;
             frame.essential = Seq(frame.seq) >= self.essential_after && self.essential_after > Seq(0);
             self.seal_at = None;
             effects.push_back(Effect::Journal(JournalWork::Append(frame)));
@@ -160,6 +172,15 @@ impl Persistence {
             }
             self.seal_at = None;
         }
+    }
+
+    /// Whether what is pending may wait for more to share its sync.
+    fn lingers(&mut self, now: Now, waited: bool) -> bool {
+        let pending = self.framer.pending();
+        if waited || pending == 0 || pending >= LINGER_BYTES_MAX || self.framer.in_flight() {
+            return false;
+        }
+        *self.linger_until.get_or_insert(now.mono.after(LINGER_MS)) > now.mono
     }
 
     fn committed(&mut self, now: Now, end: Position, room: bool) {
