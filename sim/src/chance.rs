@@ -1,6 +1,6 @@
 //! Chance as a function of (seed, actor, site, index).
 //!
-//! **Invariant.** Every choice in the simulator passes through [`Chance::draw`]. A choice depends on nothing but the seed,
+//! **Invariant.** Every choice in the simulator passes through `Chance::draw`. A choice depends on nothing but the seed,
 //! who makes it, where, and how often they made one there before, so a new choice elsewhere moves no other. A draw of 0
 //! always means that nothing goes wrong and nothing takes longer than it must; choices that say otherwise are kept.
 
