@@ -11,8 +11,11 @@ const ONE_QUEUE: &str = "[queue.implement]\ncommand = [\"true\"]\n";
 #[test]
 fn every_help_has_an_example_and_the_first_one_all_exit_codes() {
     let pipeline = Pipeline::new(ONE_QUEUE);
-    let commands = ["", "run", "add", "list", "status", "show", "journal", "journal verify", "journal dump"]
-        .map(str::split_whitespace);
+    let commands = [
+        ["", "run", "add", "list", "status", "show", "journal", "journal verify", "journal dump", "init"],
+        ["log", "wait", "cancel", "retry", "pause", "resume", "drain", "health", "export", "completions"],
+    ];
+    let commands = commands.concat().into_iter().map(str::split_whitespace);
     for command in commands {
         let args: Vec<&str> = command.chain(["--help"]).collect();
         let help = pipeline.sprag(&args);
@@ -43,6 +46,13 @@ fn a_wrong_command_line_ends_with_2() {
         &["add", "implement", "1", "--at", "tomorrow"],
         &["add", "implement", "1", "--priority", "40000"],
         &["add", "implement", "1", "--key", ""],
+        &["add", "implement", "1", "--lines", "-"],
+        &["add", "implement", "--key-at", "/id"],
+        &["wait"],
+        &["cancel", "one"],
+        &["retry"],
+        &["retry", "1", "--dead", "implement"],
+        &["completions", "dos"],
     ] {
         let answer = pipeline.sprag(args);
         assert_eq!((answer.code, answer.out.as_str()), (Some(2), ""), "{args:?}: {answer:?}");

@@ -125,7 +125,7 @@ pub enum StateName {
 }
 
 /// Jobs of one queue by state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counts {
     /// Wait for their time.
     pub scheduled: u64,

@@ -39,8 +39,19 @@ pub(crate) enum Command {
     List(List),
     Status(Status),
     Show(Show),
+    Log(Log),
+    Wait(Wait),
+    Cancel(Jobs),
+    Retry(Retry),
+    Pause(Queue),
+    Resume(Queue),
+    Drain(Drain),
+    Health(Health),
+    Export(Export),
     #[command(subcommand)]
     Journal(Journal),
+    Init(Init),
+    Completions(Completions),
 }
 
 /// Run the pipeline: watch its sources, do its jobs, keep its services.
@@ -62,16 +73,21 @@ pub(crate) struct Run {
     pub(crate) fail_on_dead: bool,
 }
 
-/// Add a job, whether sprag runs or not.
+/// Add a job, whether sprag runs or not; or many at once, when it does.
 ///
-/// The job is written to the drop-box, .sprag/inbox, and synced. The sprag that runs takes it at once; otherwise the next
-/// one does.
+/// When a sprag runs here, it takes the job at once, and the answer has the job's number. Otherwise the job is written to
+/// the drop-box, .sprag/inbox, and synced, and the next sprag takes it.
 #[derive(Debug, Args)]
 #[command(after_help = r#"Examples:
   sprag add implement '{"id": "idea-9", "title": "a clock"}' --key idea-9
   sprag add implement --text 'a clock that runs backwards' --delay 10m
   jq -c .[0] ideas_log.json | sprag add implement - --priority 5
-  sprag add report --at '2030-01-31 09:00'"#)]
+  sprag add report --at '2030-01-31 09:00'
+  sprag add implement '{"id": "idea-9"}' --wait && echo done
+  jq -c .[] ideas_log.json | sprag add implement --lines - --key-at /id
+
+With --lines each line of FILE is a payload of its own, and becomes a job; a line that is refused is named by its number
+and the others go on. With --json: an answer a line, {"line":1,"status":201,"result":"added","job":7}."#)]
 pub(crate) struct Add {
     /// The queue, as sprag.toml names it.
     pub(crate) queue: String,
@@ -92,6 +108,15 @@ pub(crate) struct Add {
     /// Not before this moment: '2030-01-31 09:00' here, or 2030-01-31T09:00:00Z.
     #[arg(long, value_name = "TIME")]
     pub(crate) at: Option<String>,
+    /// Wait until the job is at an end, and end as `sprag wait` does; needs a sprag that runs.
+    #[arg(long, conflicts_with = "lines")]
+    pub(crate) wait: bool,
+    /// A job for each line of this file, or of standard input (`-`); needs a sprag that runs.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["payload", "text", "key"])]
+    pub(crate) lines: Option<PathBuf>,
+    /// Where each line has its key: a JSON pointer such as /id. Without it the jobs have no keys.
+    #[arg(long, value_name = "POINTER", requires = "lines")]
+    pub(crate) key_at: Option<String>,
 }
 
 /// List jobs and their states, in order of arrival.
@@ -164,6 +189,107 @@ pub(crate) struct Show {
     /// The job's number, as `sprag list` has it.
     #[arg(value_name = "JOB")]
     pub(crate) job: u64,
+}
+
+/// Show what a job's command has written.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  sprag log 3
+  sprag log 3 -f                 until the job is at an end
+  sprag log 3 --attempt 1
+
+With --json each line has: job, attempt, text.")]
+pub(crate) struct Log {
+    /// The job's number.
+    #[arg(value_name = "JOB")]
+    pub(crate) job: u64,
+    /// Go on until the job is at an end, over all its attempts.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// This attempt only; without it, the last one.
+    #[arg(long, value_name = "N")]
+    pub(crate) attempt: Option<u32>,
+}
+
+/// Wait until jobs are at an end: exit code 0 when all succeeded, 1 when one is dead or cancelled, 11 when time is up.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  sprag wait 3
+  sprag wait 3 4 5 --timeout 10m || echo not all done")]
+pub(crate) struct Wait {
+    /// The jobs' numbers.
+    #[arg(value_name = "JOB", required = true)]
+    pub(crate) jobs: Vec<u64>,
+    /// No longer than this: 500ms, 5s, 10m, 1h30m.
+    #[arg(long, value_name = "TIME", value_parser = crate::config::duration_ms)]
+    pub(crate) timeout: Option<u64>,
+}
+
+/// End jobs: those that wait at once, those that run with TERM and, after the grace of their queue, KILL.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  sprag cancel 3 4")]
+pub(crate) struct Jobs {
+    /// The jobs' numbers.
+    #[arg(value_name = "JOB", required = true)]
+    pub(crate) jobs: Vec<u64>,
+}
+
+/// Let dead or cancelled jobs begin anew, with all their attempts.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  sprag retry 3
+  sprag retry --dead implement   every dead job of the queue")]
+pub(crate) struct Retry {
+    /// The jobs' numbers.
+    #[arg(value_name = "JOB", required_unless_present = "dead")]
+    pub(crate) jobs: Vec<u64>,
+    /// Every dead job of this queue.
+    #[arg(long, value_name = "QUEUE", conflicts_with = "jobs")]
+    pub(crate) dead: Option<String>,
+}
+
+/// Start nothing more in a queue (`pause`), or go on (`resume`). It lasts across restarts; what runs is left alone.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  sprag pause implement\n  sprag resume implement")]
+pub(crate) struct Queue {
+    /// The queue, as sprag.toml names it.
+    pub(crate) queue: String,
+}
+
+/// End the sprag that runs here: nothing new is taken or started, what runs may finish.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  sprag drain")]
+pub(crate) struct Drain {}
+
+/// Say whether all is well: exit code 0 well, 1 degraded, 2 stalled or not running.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  sprag health || mail -s 'sprag is unwell' me < /dev/null
+  sprag health --json | jq .reasons")]
+pub(crate) struct Health {}
+
+/// Write out every job with its payload, one JSON object a line.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  sprag export | jq -c 'select(.state == \"dead\") | .payload'
+
+Each line has: id, queue, key, payload, priority, state, attempts, failures, added_at_ms, changed_at_ms, outcome (of the
+last attempt that ended).")]
+pub(crate) struct Export {}
+
+/// Write a sprag.toml to begin with.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  sprag -C pipeline init")]
+pub(crate) struct Init {}
+
+/// Write out what a shell needs to complete command lines of sprag.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  sprag completions bash > ~/.local/share/bash-completion/completions/sprag
+  sprag completions zsh > ~/.zfunc/_sprag")]
+pub(crate) struct Completions {
+    /// The shell.
+    pub(crate) shell: clap_complete::Shell,
 }
 
 /// Look into the journal; nothing is changed, and sprag may run meanwhile.

@@ -23,11 +23,14 @@ pub(crate) enum Exit {
     StateIo = 6,
     UnsafeFolder = 7,
     Interrupted = 8,
+    NotRunning = 9,
+    Refused = 10,
+    TimedOut = 11,
     Bug = 70,
 }
 
 impl Exit {
-    pub(crate) const ALL: [Exit; 10] = [
+    pub(crate) const ALL: [Exit; 13] = [
         Exit::Ok,
         Exit::No,
         Exit::Usage,
@@ -37,6 +40,9 @@ impl Exit {
         Exit::StateIo,
         Exit::UnsafeFolder,
         Exit::Interrupted,
+        Exit::NotRunning,
+        Exit::Refused,
+        Exit::TimedOut,
         Exit::Bug,
     ];
 
@@ -49,14 +55,17 @@ impl Exit {
     pub(crate) fn meaning(self) -> &'static str {
         match self {
             Exit::Ok => "all went well",
-            Exit::No => "the answer is no: dead jobs with --fail-on-dead, no such job",
-            Exit::Usage => "the command line is wrong",
+            Exit::No => "the answer is no: no such job, dead jobs with --fail-on-dead or `wait`; `health`: degraded",
+            Exit::Usage => "the command line is wrong; `health`: stalled, or no sprag runs here",
             Exit::Configuration => "sprag.toml is missing or wrong",
             Exit::Running => "another sprag runs this pipeline",
             Exit::Corrupt => "the journal is damaged; file, offset and sequence are named",
             Exit::StateIo => "the journal or another file of .sprag cannot be read or written, or the system refused",
             Exit::UnsafeFolder => "the folder .sprag is not safe: others may write to it or own it",
             Exit::Interrupted => "stopped by a signal before everything was done",
+            Exit::NotRunning => "no sprag runs here, and this needs one",
+            Exit::Refused => "refused: the key is known with another payload, the job's state, no room, bad lines",
+            Exit::TimedOut => "not at an end in time",
             Exit::Bug => "a bug in sprag",
         }
     }
@@ -139,7 +148,7 @@ mod tests {
     #[test]
     fn the_codes_are_the_documented_ones() {
         let codes: Vec<u8> = Exit::ALL.iter().map(|exit| exit.code()).collect();
-        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 70]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 70]);
         assert!(Exit::table().lines().skip(1).all(|line| line.len() > 8), "{}", Exit::table());
     }
 

@@ -4,6 +4,7 @@
 //! happened and what to do, answers to standard output.
 
 mod cli;
+mod client;
 mod commands;
 mod config;
 mod exit;

@@ -98,8 +98,8 @@ pub(crate) fn sentence(record: &Record, at: Wall) -> String {
 pub(crate) fn finished(attempt: u32, how: Option<Outcome>, next: Next, at: Wall) -> String {
     let ended = outcome(how);
     match next {
-        Next::Succeeded { publish: false } => format!("attempt {attempt} succeeded"),
-        Next::Succeeded { publish: true } => format!("attempt {attempt} succeeded; its result is to be published"),
+        Next::Succeeded { result: None } => format!("attempt {attempt} succeeded"),
+        Next::Succeeded { result: Some(_) } => format!("attempt {attempt} succeeded; its result is to be published"),
         Next::Retry { due } => format!("attempt {attempt} failed ({ended}); another one comes {}", when(due, at)),
         Next::Dead(reason) => format!("attempt {attempt} failed ({ended}); the job is dead: {}", dead_reason(reason)),
         Next::Cancelled => format!("attempt {attempt} ended ({ended}); the job is cancelled"),
@@ -157,7 +157,7 @@ mod tests {
                 sentence(&Record::Started { job: JobId(1), attempt: 1, slot: Slot(3) }, Wall(0)),
                 "attempt 1 started in place 3",
             ),
-            (finished(exit(0), Next::Succeeded { publish: false }), "attempt 2 succeeded"),
+            (finished(exit(0), Next::Succeeded { result: None }), "attempt 2 succeeded"),
             (
                 finished(exit(1), Next::Retry { due: Wall(3_100) }),
                 "attempt 2 failed (exit code 1); another one comes in 2.1s",

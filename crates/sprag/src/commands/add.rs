@@ -1,13 +1,16 @@
-//! `sprag add`: a job into the drop-box.
+//! `sprag add`: a job to the sprag that runs, or into the drop-box.
 //!
-//! **Invariant.** When this says that the job lies there, it does, whole and durably: written and synced under a name that
-//! nobody reads, renamed, and both folders synced. A name is never used twice, so a job without a key is taken once.
+//! **Invariant.** When this says that the job is taken, it is durable. When this says that the job lies in the drop-box, it
+//! does, whole and durably: written and synced under a name that nobody reads, renamed, and both folders synced. A name is
+//! never used twice, so a job without a key is taken once. A job that was sent is never dropped too.
 
-use super::no_such_queue;
+use super::{bulk, no_such_queue, wait};
 use crate::cli::{Add, Cli};
+use crate::client::{self, Client, encoded};
 use crate::exit::{Exit, Failure};
 use crate::out::{Out, plain};
 use crate::{config, folder, past, words};
+use hyper::Method;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -27,15 +30,22 @@ const STDIN_BYTES_MAX: u64 = 4 * scan::PAYLOAD_BYTES_MAX as u64;
 #[derive(Serialize)]
 struct Drop<'a> {
     queue: &'a str,
-    payload: &'a RawValue,
+    #[serde(flatten)]
+    job: Job<'a>,
+}
+
+/// A job as the drop-box and the control API have it.
+#[derive(Serialize)]
+pub(super) struct Job<'a> {
+    pub(super) payload: &'a RawValue,
     #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<&'a str>,
+    pub(super) key: Option<&'a str>,
     #[serde(skip_serializing_if = "is_zero")]
-    priority: i16,
+    pub(super) priority: i16,
     #[serde(skip_serializing_if = "Option::is_none")]
-    delay_ms: Option<u64>,
+    pub(super) delay_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    at_ms: Option<u64>,
+    pub(super) at_ms: Option<u64>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's shape")]
@@ -43,12 +53,17 @@ fn is_zero(n: &i16) -> bool {
     *n == 0
 }
 
-/// What `--json` prints.
+/// What `--json` prints: the job's number, or the file in the drop-box.
 #[derive(Serialize)]
 struct Added<'a> {
     queue: &'a str,
     key: Option<&'a str>,
-    file: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<PathBuf>,
     running_pid: Option<u32>,
 }
 
@@ -60,41 +75,76 @@ pub(super) fn run(cli: &Cli, args: &Add, out: &mut Out) -> Result<Exit, Failure>
     if args.key.as_deref() == Some("") {
         return Err(Failure::new(Exit::Usage, "the key is empty").mend("leave --key out for a job without one"));
     }
-    let payload = payload(args)?;
-    let drop = Drop {
-        queue: &args.queue,
-        payload: &payload,
-        key: args.key.as_deref(),
-        priority: args.priority,
-        delay_ms: args.delay,
-        at_ms: args.at.as_deref().map(moment).transpose()?.map(|at| at.0),
-    };
+    let at_ms = args.at.as_deref().map(moment).transpose()?.map(|at| at.0);
     let state = StateDir::of(&cli.dir);
-    folder::make(&state)?;
-    let file = put(&state, &drop).map_err(|(path, error)| {
+    if let Some(file) = &args.lines {
+        return bulk::run(cli, args, file, at_ms, &mut need(&state)?, out);
+    }
+    let payload = payload(args)?;
+    let (key, priority, delay_ms) = (args.key.as_deref(), args.priority, args.delay);
+    let job = Job { payload: &payload, key, priority, delay_ms, at_ms };
+    // One that runs and cannot be reached reads its journal, or has no socket: it looks into its drop-box.
+    let client = if args.wait { Some(need(&state)?) } else { Client::connect_now(&state).unwrap_or_default() };
+    match client {
+        Some(mut client) => {
+            let id = send(cli, &mut client, args, &job, out)?;
+            drop(client);
+            if args.wait { wait::until_ended(cli, &state, &[id], None, out) } else { Ok(Exit::Ok) }
+        }
+        None => put_aside(cli, &state, &Drop { queue: &args.queue, job }, out),
+    }
+}
+
+fn need(state: &StateDir) -> Result<Client, Failure> {
+    Client::connect(state)?.ok_or_else(|| client::not_running("no sprag runs here, and --lines and --wait need one"))
+}
+
+/// To the sprag that runs; the job's number.
+fn send(cli: &Cli, client: &mut Client, args: &Add, job: &Job<'_>, out: &mut Out) -> Result<u64, Failure> {
+    let body = serde_json::to_vec(job)
+        .map_err(|error| Failure::new(Exit::Usage, format!("the job cannot be written as JSON: {error}")))?;
+    let told = client.ask(Method::POST, &format!("/v1/queues/{}/jobs", encoded(&args.queue)), body)?;
+    let (Some(id), true) = (told.json["job"].as_u64(), told.code < 300) else { return Err(client::refused(&told)) };
+    let result = told.json["result"].as_str().unwrap_or_default();
+    if cli.json {
+        let (queue, running_pid) = (&args.queue, Some(client.pid()));
+        out.json(&Added { queue, key: job.key, job: Some(id), result: Some(result), file: None, running_pid })?;
+    } else {
+        let known = if result == "known" { ", known before" } else { "" };
+        out.line(format_args!("job {id} in queue {}{}{known}", plain(&args.queue), asked(job)))?;
+    }
+    out.flush()?;
+    Ok(id)
+}
+
+fn put_aside(cli: &Cli, state: &StateDir, drop: &Drop<'_>, out: &mut Out) -> Result<Exit, Failure> {
+    folder::make(state)?;
+    let file = put(state, drop).map_err(|(path, error)| {
         Failure::new(Exit::StateIo, format!("cannot write to the drop-box: {}: {error}", path.display()))
     })?;
-    let running = past::running(&state)?;
+    let running_pid = past::running(state)?;
     if cli.json {
-        out.json(&Added { queue: &args.queue, key: drop.key, file, running_pid: running })?;
+        let Drop { queue, job: Job { key, .. } } = *drop;
+        out.json(&Added { queue, key, job: None, result: None, file: Some(file), running_pid })?;
     } else {
-        out.line(said(&drop, &file, running))?;
+        let (queue, asked, file) = (drop.queue, asked(&drop.job), file.display());
+        out.line(format_args!("in the drop-box of queue {queue}{asked}: {file}"))?;
+        match running_pid {
+            Some(pid) => out.line(format_args!("sprag runs here (process {pid}) and takes it from there"))?,
+            None => out.line("no sprag runs here: the next `sprag run` takes it")?,
+        }
     }
     Ok(Exit::Ok)
 }
 
-fn said(drop: &Drop<'_>, file: &Path, running: Option<u32>) -> String {
-    let key = drop.key.map_or_else(String::new, |key| format!(" with key {}", plain(key)));
-    let due = match (drop.delay_ms, drop.at_ms) {
+fn asked(job: &Job<'_>) -> String {
+    let key = job.key.map_or_else(String::new, |key| format!(" with key {}", plain(key)));
+    let due = match (job.delay_ms, job.at_ms) {
         (Some(delay_ms), _) => format!(", not before {} have passed", words::length(delay_ms)),
         (None, Some(at_ms)) => format!(", not before {}", words::moment(Wall(at_ms))),
         (None, None) => String::new(),
     };
-    let taken = match running {
-        Some(pid) => format!("sprag runs here (process {pid}) and takes it now"),
-        None => "no sprag runs here: the next `sprag run` takes it".into(),
-    };
-    format!("in the drop-box of queue {}{key}{due}: {}\n{taken}", drop.queue, file.display())
+    key + &due
 }
 
 fn payload(args: &Add) -> Result<Box<RawValue>, Failure> {

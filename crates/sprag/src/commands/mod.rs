@@ -4,16 +4,24 @@
 //! writes to standard error by itself.
 
 mod add;
+mod bulk;
+mod control;
+mod export;
+mod health;
+mod init;
 mod journal;
 mod list;
+mod log;
 mod run;
 mod show;
 mod status;
+mod wait;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Completions};
 use crate::config;
 use crate::exit::{Exit, Failure};
 use crate::out::Out;
+use clap::CommandFactory as _;
 use sprag_runtime::pipeline::StateDir;
 use std::path::Path;
 
@@ -25,6 +33,17 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit, Failure> {
         Command::List(args) => answer(|out| list::run(cli, args, out)),
         Command::Status(_) => answer(|out| status::run(cli, out)),
         Command::Show(args) => answer(|out| show::run(cli, args, out)),
+        Command::Log(args) => answer(|out| log::run(cli, args, out)),
+        Command::Wait(args) => answer(|out| wait::run(cli, args, out)),
+        Command::Cancel(args) => answer(|out| control::cancel(cli, args, out)),
+        Command::Retry(args) => answer(|out| control::retry(cli, args, out)),
+        Command::Pause(args) => answer(|out| control::pause(cli, args, out)),
+        Command::Resume(args) => answer(|out| control::resume(cli, args, out)),
+        Command::Drain(_) => answer(|out| control::drain(cli, out)),
+        Command::Health(_) => answer(|out| health::run(cli, out)),
+        Command::Export(_) => answer(|out| export::run(cli, out)),
+        Command::Init(_) => answer(|out| init::run(cli, out)),
+        Command::Completions(args) => answer(|out| completions(args, out)),
         Command::Journal(what) => answer(|out| journal::run(cli, what, out)),
     }
 }
@@ -35,6 +54,13 @@ fn answer(command: impl FnOnce(&mut Out) -> Result<Exit, Failure>) -> Result<Exi
     let exit = command(&mut out)?;
     out.flush()?;
     Ok(exit)
+}
+
+fn completions(args: &Completions, out: &mut Out) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "sprag", &mut script);
+    out.line(String::from_utf8_lossy(&script).trim_end())?;
+    Ok(Exit::Ok)
 }
 
 /// The state folder of the pipeline in `dir`. Reading it needs no valid configuration, but there must be a pipeline.

@@ -1,19 +1,22 @@
 //! `sprag status`: the pipeline at a glance.
 //!
-//! **Invariant.** What is said of jobs comes from the journal, what is said of health from the running sprag's own
-//! heartbeat; a heartbeat that is late, or of a sprag that is gone, is never passed on as health.
+//! **Invariant.** What is said comes from the running sprag, however many jobs there are; when none answers, what is said of
+//! jobs comes from the journal and what is said of health from the heartbeat. A heartbeat that is late, or of a sprag that
+//! is gone, is never passed on as health.
 
 use super::state_of;
 use crate::cli::Cli;
+use crate::client::Client;
 use crate::exit::{Exit, Failure};
 use crate::out::{Cell, Out, plain, style_of, table};
 use crate::past::Past;
 use crate::{config, words};
 use anstyle::Style;
+use hyper::Method;
 use serde::{Deserialize, Serialize};
 use sprag_core::{Counts, StateName};
 use sprag_runtime::live;
-use sprag_runtime::pipeline::StateDir;
+use sprag_runtime::pipeline::{Pipeline, StateDir};
 
 /// A heartbeat comes every five seconds; one that is older than this is late.
 const HEARTBEAT_LATE_MS: u64 = 15_000;
@@ -24,6 +27,15 @@ struct Heartbeat {
     at_ms: u64,
     health: String,
     reasons: Vec<String>,
+    queues: Vec<Beat>,
+}
+
+/// A queue as the heartbeat has it.
+#[derive(Deserialize)]
+struct Beat {
+    name: String,
+    paused: bool,
+    jobs: Counts,
 }
 
 /// What `--json` prints.
@@ -48,12 +60,46 @@ struct Queue {
 
 pub(super) fn run(cli: &Cli, out: &mut Out) -> Result<Exit, Failure> {
     let state = state_of(&cli.dir)?;
-    let mut past = Past::read(&state)?;
     let pipeline = config::load(&cli.dir)?;
+    let status = match ask(&state) {
+        Some((pid, heartbeat)) => of_running(&state, &pipeline, pid, heartbeat),
+        None => of_journal(&state, &pipeline)?,
+    };
+    match cli.json {
+        true => out.json(&status)?,
+        false => tell(&status, out)?,
+    }
+    Ok(Exit::Ok)
+}
+
+/// The sprag that runs, if it answers.
+fn ask(state: &StateDir) -> Option<(u32, Heartbeat)> {
+    let mut client = Client::connect_now(state).ok()??;
+    let told = client.ask(Method::GET, "/v1/status", Vec::new()).ok()?;
+    Some((client.pid(), serde_json::from_value(told.json).ok()?))
+}
+
+fn of_running(state: &StateDir, pipeline: &Pipeline, pid: u32, heartbeat: Heartbeat) -> Status {
+    let queues = heartbeat.queues.into_iter().map(|Beat { name, paused, jobs }| {
+        let configured = pipeline.queue(&name).is_some();
+        Queue { name, configured, paused, jobs }
+    });
+    Status {
+        running_pid: Some(pid),
+        health: heartbeat.health,
+        reasons: heartbeat.reasons,
+        heartbeat_at_ms: Some(heartbeat.at_ms),
+        inbox_files: inbox_files(state),
+        queues: queues.collect(),
+    }
+}
+
+fn of_journal(state: &StateDir, pipeline: &Pipeline) -> Result<Status, Failure> {
+    let mut past = Past::read(state)?;
     for queue in &pipeline.queues {
         past.machine.queue_named(&queue.policy.name);
     }
-    let heartbeat = past.running.and_then(|_| heartbeat(&state));
+    let heartbeat = past.running.and_then(|_| heartbeat(state));
     let (health, reasons) = health(heartbeat.as_ref(), live::now().wall.0);
     let queues = past.machine.queues().map(|queue| Queue {
         name: queue.name.into(),
@@ -61,19 +107,18 @@ pub(super) fn run(cli: &Cli, out: &mut Out) -> Result<Exit, Failure> {
         paused: queue.paused,
         jobs: queue.counts,
     });
-    let status = Status {
+    Ok(Status {
         running_pid: past.running,
         health,
         reasons,
         heartbeat_at_ms: heartbeat.map(|heartbeat| heartbeat.at_ms),
-        inbox_files: std::fs::read_dir(state.inbox("new")).map_or(0, Iterator::count),
+        inbox_files: inbox_files(state),
         queues: queues.collect(),
-    };
-    match cli.json {
-        true => out.json(&status)?,
-        false => tell(&status, out)?,
-    }
-    Ok(Exit::Ok)
+    })
+}
+
+fn inbox_files(state: &StateDir) -> usize {
+    std::fs::read_dir(state.inbox("new")).map_or(0, Iterator::count)
 }
 
 /// Written whole or not at all; whatever cannot be read says nothing.
@@ -144,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_late_heartbeat_is_no_health() {
-        let heartbeat = Heartbeat { at_ms: 1_000, health: "well".into(), reasons: Vec::new() };
+        let heartbeat = Heartbeat { at_ms: 1_000, health: "well".into(), reasons: Vec::new(), queues: Vec::new() };
         assert_eq!(health(Some(&heartbeat), 1_000 + HEARTBEAT_LATE_MS), ("well".into(), vec![]));
         let late = health(Some(&heartbeat), 1_001 + HEARTBEAT_LATE_MS);
         assert_eq!(late, ("stalled".into(), vec!["the last heartbeat came 15s ago".into()]));

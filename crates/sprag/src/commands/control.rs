@@ -1,0 +1,75 @@
+//! `cancel`, `retry`, `pause`, `resume`, `drain`: what a running sprag is told to do.
+//!
+//! **Invariant.** What is said to be done is durable.
+
+use super::state_of;
+use crate::cli::{Cli, Jobs, Queue, Retry};
+use crate::client::{Client, encoded};
+use crate::exit::{Exit, Failure};
+use crate::out::{Out, plain};
+use serde_json::json;
+
+pub(super) fn cancel(cli: &Cli, args: &Jobs, out: &mut Out) -> Result<Exit, Failure> {
+    each(cli, &args.jobs, "cancel", "is cancelled, or will be as soon as its attempt has ended", out)
+}
+
+pub(super) fn retry(cli: &Cli, args: &Retry, out: &mut Out) -> Result<Exit, Failure> {
+    let Some(queue) = &args.dead else {
+        return each(cli, &args.jobs, "retry", "begins anew", out);
+    };
+    let told = Client::need(&state_of(&cli.dir)?)?.order(&format!("/v1/queues/{}/retry-dead", encoded(queue)))?;
+    let jobs = told.json["jobs"].as_u64().unwrap_or(0);
+    if cli.json {
+        out.json(&json!({ "queue": queue, "jobs": jobs }))?;
+    } else {
+        out.line(format_args!("{jobs} dead jobs of queue {} begin anew", plain(queue)))?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// One after the other; the first that is refused is the end.
+fn each(cli: &Cli, jobs: &[u64], verb: &str, done: &str, out: &mut Out) -> Result<Exit, Failure> {
+    let mut client = Client::need(&state_of(&cli.dir)?)?;
+    for job in jobs {
+        let told = client.order(&format!("/v1/jobs/{job}/{verb}"));
+        told.map_err(|failure| Failure { what: format!("job {job}: {}", failure.what), ..failure })?;
+        if cli.json {
+            out.json(&json!({ "job": job, "result": "done" }))?;
+        } else {
+            out.line(format_args!("job {job} {done}"))?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+pub(super) fn pause(cli: &Cli, args: &Queue, out: &mut Out) -> Result<Exit, Failure> {
+    queue(cli, args, "pause", "is paused: nothing starts there until `sprag resume`", out)
+}
+
+pub(super) fn resume(cli: &Cli, args: &Queue, out: &mut Out) -> Result<Exit, Failure> {
+    queue(cli, args, "resume", "goes on", out)
+}
+
+fn queue(cli: &Cli, args: &Queue, verb: &str, done: &str, out: &mut Out) -> Result<Exit, Failure> {
+    let name = &args.queue;
+    let told = Client::need(&state_of(&cli.dir)?)?.order(&format!("/v1/queues/{}/{verb}", encoded(name)));
+    told.map_err(|failure| Failure { what: format!("queue {}: {}", plain(name), failure.what), ..failure })?;
+    if cli.json {
+        out.json(&json!({ "queue": name, "result": "done" }))?;
+    } else {
+        out.line(format_args!("queue {} {done}", plain(name)))?;
+    }
+    Ok(Exit::Ok)
+}
+
+pub(super) fn drain(cli: &Cli, out: &mut Out) -> Result<Exit, Failure> {
+    let mut client = Client::need(&state_of(&cli.dir)?)?;
+    client.order("/v1/drain")?;
+    let pid = client.pid();
+    if cli.json {
+        out.json(&json!({ "result": "done", "running_pid": pid }))?;
+    } else {
+        out.line("draining: nothing new is taken or started; sprag ends when what runs has finished")?;
+    }
+    Ok(Exit::Ok)
+}

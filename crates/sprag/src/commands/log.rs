@@ -1,0 +1,191 @@
+//! `sprag log`: what a job's command has written.
+//!
+//! **Invariant.** Only the job's own output is shown: the file of a place is another job's as soon as the attempt is over, so
+//! what was read from it counts only if the attempt was still alive after the reading.
+
+use super::state_of;
+use crate::cli::{Cli, Log};
+use crate::client::{Client, refused};
+use crate::exit::{Exit, Failure};
+use crate::out::{Out, plain};
+use crate::past::Past;
+use hyper::Method;
+use serde_json::json;
+use sprag_core::{JobId, Slot, State};
+use sprag_runtime::pipeline::StateDir;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+/// Between two looks at a log that is followed.
+const LOOK_MS: u64 = 200;
+/// Read at once, in bytes.
+const PIECE_BYTES: u64 = 1 << 20;
+
+/// How a job stands.
+struct View {
+    attempt: u32,
+    /// Its place, while an attempt is alive.
+    slot: Option<Slot>,
+    /// Nothing more comes.
+    ended: bool,
+}
+
+/// Lines of one attempt, as they become whole.
+struct Lines<'a> {
+    out: &'a mut Out,
+    json: bool,
+    job: u64,
+    attempt: u32,
+    read: u64,
+    begun: Vec<u8>,
+}
+
+impl View {
+    fn is_alive(&self, attempt: u32) -> Option<Slot> {
+        self.slot.filter(|_| self.attempt == attempt)
+    }
+}
+
+pub(super) fn run(cli: &Cli, args: &Log, out: &mut Out) -> Result<Exit, Failure> {
+    let state = state_of(&cli.dir)?;
+    let mut client = Client::connect(&state)?;
+    let mut view = look(&state, &mut client, args.job)?;
+    let attempt = args.attempt.unwrap_or(view.attempt);
+    if attempt > view.attempt {
+        let what = format!("job {} has had {} attempts", args.job, view.attempt);
+        return Err(Failure::new(Exit::No, what).mend("`sprag show` tells its story"));
+    }
+    let mut lines = Lines { out, json: cli.json, job: args.job, attempt, read: 0, begun: Vec::new() };
+    loop {
+        while let Some(slot) = view.is_alive(lines.attempt) {
+            let piece = read(&state.slot_log(slot), lines.read)?;
+            view = look(&state, &mut client, args.job)?;
+            if view.is_alive(lines.attempt) != Some(slot) {
+                break;
+            }
+            lines.push(&piece)?;
+            if (piece.len() as u64) < PIECE_BYTES {
+                match client.as_ref().filter(|_| args.follow) {
+                    Some(client) => lines.pause(client)?,
+                    None => return lines.end().map(|()| Exit::Ok),
+                }
+            }
+        }
+        lines.rest(&state.attempt_log(args.job, lines.attempt))?;
+        let was_last = view.ended && view.attempt == lines.attempt;
+        if !args.follow || args.attempt.is_some() || was_last || client.is_none() {
+            return lines.end().map(|()| Exit::Ok);
+        }
+        // An attempt may be counted before it is alive.
+        while view.slot.is_none() && view.attempt == lines.attempt && !view.ended {
+            client.as_ref().map_or(Ok(()), |client| lines.pause(client))?;
+            view = look(&state, &mut client, args.job)?;
+        }
+        if view.attempt > lines.attempt {
+            lines.end()?;
+            (lines.attempt, lines.read) = (lines.attempt + 1, 0);
+        }
+    }
+}
+
+fn look(state: &StateDir, client: &mut Option<Client>, job: u64) -> Result<View, Failure> {
+    if let Some(client) = client {
+        let told = client.ask(Method::GET, &format!("/v1/jobs/{job}"), Vec::new())?;
+        if told.code != 200 {
+            return Err(refused(&told));
+        }
+        let number = |name: &str| told.json[name].as_u64();
+        let word = told.json["state"].as_str().unwrap_or_default();
+        return Ok(View {
+            attempt: number("attempt").and_then(|attempt| u32::try_from(attempt).ok()).unwrap_or(0),
+            slot: number("slot").and_then(|slot| u16::try_from(slot).ok()).map(Slot),
+            ended: ["succeeded", "dead", "cancelled"].contains(&word),
+        });
+    }
+    let past = Past::read(state)?;
+    let Some(job) = past.machine.job(JobId(job)) else {
+        return Err(Failure::new(Exit::No, "there is no such job").mend("`sprag list` shows the jobs there are"));
+    };
+    let slot = match job.state {
+        State::Running { slot } => Some(slot),
+        State::Scheduled { .. }
+        | State::Ready
+        | State::Reserved { .. }
+        | State::Succeeded
+        | State::Dead(_)
+        | State::Cancelled => None,
+    };
+    Ok(View { attempt: job.attempt, slot, ended: job.state.is_terminal() })
+}
+
+/// A piece of a file from an offset on; nothing of a file that is not there.
+fn read(path: &Path, from: u64) -> Result<Vec<u8>, Failure> {
+    let failed = |error: io::Error| Failure::new(Exit::StateIo, format!("cannot read {}: {error}", path.display()));
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut piece = Vec::new();
+    At { file, from }.take(PIECE_BYTES).read_to_end(&mut piece).map_err(failed)?;
+    Ok(piece)
+}
+
+/// A file read from an offset on.
+struct At {
+    file: File,
+    from: u64,
+}
+
+impl io::Read for At {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let len = self.file.read_at(buf, self.from)?;
+        self.from += len as u64;
+        Ok(len)
+    }
+}
+
+impl Lines<'_> {
+    fn push(&mut self, piece: &[u8]) -> Result<(), Failure> {
+        self.read += piece.len() as u64;
+        self.begun.extend_from_slice(piece);
+        let Some(end) = self.begun.iter().rposition(|byte| *byte == b'\n') else { return Ok(()) };
+        let rest = self.begun.split_off(end + 1);
+        let whole = std::mem::replace(&mut self.begun, rest);
+        whole[..end].split(|byte| *byte == b'\n').try_for_each(|line| self.line(line))
+    }
+
+    /// What the kept log has beyond what was shown.
+    fn rest(&mut self, log: &Path) -> Result<(), Failure> {
+        loop {
+            let piece = read(log, self.read)?;
+            self.push(&piece)?;
+            if piece.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn pause(&mut self, client: &Client) -> Result<(), Failure> {
+        self.out.flush()?;
+        client.pause(LOOK_MS);
+        Ok(())
+    }
+
+    /// The last line may lack its end.
+    fn end(&mut self) -> Result<(), Failure> {
+        let last = std::mem::take(&mut self.begun);
+        if last.is_empty() { Ok(()) } else { self.line(&last) }
+    }
+
+    fn line(&mut self, line: &[u8]) -> Result<(), Failure> {
+        let text = String::from_utf8_lossy(line);
+        if self.json {
+            return self.out.json(&json!({ "job": self.job, "attempt": self.attempt, "text": text }));
+        }
+        let fields: Vec<String> = text.split('\t').map(plain).collect();
+        self.out.line(fields.join("\t"))
+    }
+}
