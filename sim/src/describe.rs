@@ -108,7 +108,7 @@ impl fmt::Display for DoneText<'_> {
             Done::Spawned { child } => write!(f, "{} runs", Child(*child)),
             Done::SpawnFailed { child, failure } => write!(f, "{} was not started: {failure:?}", Child(*child)),
             Done::Settled { job, attempt, outcome, result, gone } => {
-                let result = if *result { "with a result" } else { "without a result" };
+                let result = if result.is_some() { "with a result" } else { "without a result" };
                 let gone = if *gone { "dead" } else { "not proved dead" };
                 write!(f, "job {} attempt {} is settled: {outcome:?} {result}, {gone}", job.0, attempt.number)
             }

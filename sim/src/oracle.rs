@@ -65,8 +65,8 @@ struct Record {
     outcome: Option<Value>,
     next: Option<String>,
     reason: Option<String>,
-    #[serde(default)]
-    publish: bool,
+    /// The digest of a result to publish.
+    result: Option<String>,
     payload: Option<Value>,
 }
 
@@ -78,8 +78,8 @@ struct Job {
     /// Attempt to fence.
     grants: BTreeMap<u32, u64>,
     outcomes: usize,
-    /// The records that ended it: (next, reason, attempt, publish).
-    ends: Vec<(String, Option<String>, u32, bool)>,
+    /// The records that ended it: (next, reason, attempt, digest of the result).
+    ends: Vec<(String, Option<String>, u32, Option<String>)>,
     published: usize,
 }
 
@@ -209,7 +209,7 @@ impl Oracle {
             (None, _) => return Err(format!("{name} stood in the last file and made no job")),
             (Some(_), Some(_)) => return Err(format!("{name} made more than one job")),
         };
-        let [(next, reason, attempt, publish)] = &job.ends[..] else {
+        let [(next, reason, attempt, digest)] = &job.ends[..] else {
             return Err(format!("{name}, job {number}, has {} ends: {:?}", job.ends.len(), job.ends));
         };
         let expected = match self.characters.get(&(source, item)) {
@@ -221,10 +221,14 @@ impl Oracle {
         if (next.as_str(), reason.as_deref()) != expected {
             return Err(format!("{name}, job {number}, ended as {next} {reason:?}, not as {expected:?}"));
         }
-        if *publish {
+        if let Some(digest) = digest {
             let path = Path::new(DIR).join(format!("out/{}.json", job.key));
             let wanted = result_text(source, item, job.grants.get(attempt).copied().unwrap_or(0));
             let found = image.files.get(&path).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+            let on_record = blake3::hash(wanted.as_bytes()).to_hex();
+            if digest.as_str() != &on_record[..32] {
+                return Err(format!("{name}, job {number}: the record names result {digest}, not {on_record}"));
+            }
             if job.published != 1 || found.as_deref() != Some(&wanted) {
                 return Err(format!("{name}, job {number}: {} holds {found:?}, not {wanted:?}", path.display()));
             }
@@ -279,7 +283,7 @@ fn fold(records: &[Record]) -> Result<BTreeMap<u64, Job>, String> {
                 job.outcomes += usize::from(record.outcome.is_some());
                 let next = record.next.clone().unwrap_or_default();
                 if next == "succeeded" || next == "dead" || next == "cancelled" {
-                    job.ends.push((next, record.reason.clone(), attempt, record.publish));
+                    job.ends.push((next, record.reason.clone(), attempt, record.result.clone()));
                 }
             }
             "published" => job.published += 1,

@@ -30,6 +30,10 @@ pub struct Seq(pub u64);
 #[serde(transparent)]
 pub struct Slot(pub u16);
 
+/// The first 128 bits of the BLAKE3 hash of a result: what was recorded can be told from what lies on disk later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Digest(pub u128);
+
 /// What makes a job the same job: a hash over queue name and key text, wide enough that nobody finds two alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyHash(pub u128);

@@ -30,7 +30,7 @@ mod worker;
 
 pub use config::{Config, Limits, QueueConfig, RetryPolicy};
 pub use health::{Health, Progress, Reason, SourceFault, SourceReport, Verdict};
-pub use ids::{JobId, KeyHash, QueueId, RequestId, Seq, Slot, SourceId};
+pub use ids::{Digest, JobId, KeyHash, QueueId, RequestId, Seq, Slot, SourceId};
 pub use job::{Counts, DeadReason, Job, Outcome, PayloadRef, State, StateName};
 pub use machine::{Inconsistent, Machine, QueueView};
 #[cfg(feature = "planted")]

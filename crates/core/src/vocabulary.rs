@@ -4,7 +4,7 @@
 //! [`Record`] holds everything that replaying it needs, chance and time included.
 
 use crate::health::SourceReport;
-use crate::ids::{JobId, KeyHash, QueueId, RequestId, Seq, Slot, SourceId};
+use crate::ids::{Digest, JobId, KeyHash, QueueId, RequestId, Seq, Slot, SourceId};
 use crate::job::{DeadReason, Outcome};
 use crate::time::Wall;
 
@@ -80,8 +80,8 @@ pub enum Input {
         attempt: u32,
         /// How.
         outcome: Outcome,
-        /// A synced result waits to be published.
-        result: bool,
+        /// The synced result that waits to be published, if there is one.
+        result: Option<Digest>,
         /// Every process of the attempt is proved dead.
         gone: bool,
     },
@@ -342,8 +342,8 @@ pub enum Record {
 pub enum Next {
     /// The job is done.
     Succeeded {
-        /// A result waits to be published.
-        publish: bool,
+        /// The result that waits to be published, if there is one.
+        result: Option<Digest>,
     },
     /// The attempt failed; another one comes.
     Retry {

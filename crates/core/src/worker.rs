@@ -3,7 +3,7 @@
 //! **Invariant.** A job has at most one attempt, an attempt one slot, and both are held until every process of the
 //! attempt is proved dead. So two attempts of one job never overlap, and a slot's files have one user.
 
-use crate::ids::{JobId, QueueId, Slot};
+use crate::ids::{Digest, JobId, QueueId, Slot};
 use crate::job::Outcome;
 use crate::time::Mono;
 use crate::vocabulary::Attempt;
@@ -44,7 +44,7 @@ pub(crate) enum Phase {
     /// Forced to end.
     Killing(Ending),
     /// Its command exited, but some process of it may be alive.
-    Lingering { outcome: Outcome, result: bool, ending: Ending },
+    Lingering { outcome: Outcome, result: Option<Digest>, ending: Ending },
     /// From an earlier life of sprag, not proved dead; whether it is known to have been executed.
     Leftover { executed: bool },
 }

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use sprag_core::{DeadReason, JobId, KeyHash, NewJob, Next, Outcome, QueueId, Record, Seq, Slot, Wall, When};
+use sprag_core::{DeadReason, Digest, JobId, KeyHash, NewJob, Next, Outcome, QueueId, Record, Seq, Slot, Wall, When};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -74,8 +74,8 @@ struct Line<'a> {
     due: Option<Wall>,
     #[serde(default, skip_serializing_if = "is_false")]
     appointed: bool,
-    #[serde(default, skip_serializing_if = "is_false")]
-    publish: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<Hex<u128>>,
     #[serde(default, skip_serializing_if = "is_false")]
     crash: bool,
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -150,7 +150,10 @@ fn line_of<'a>(seq: Seq, at: Wall, record: &Record, queue_name: &'a str, texts: 
         Record::Finished { job, attempt, outcome, next } => {
             let line = Line { job: Some(job), attempt: Some(attempt), outcome, ..Line::new(seq, at, Kind::Finished) };
             match next {
-                Next::Succeeded { publish } => Line { next: Some(NextWord::Succeeded), publish, ..line },
+                Next::Succeeded { result } => {
+                    let result = result.map(|digest| Hex(digest.0));
+                    Line { next: Some(NextWord::Succeeded), result, ..line }
+                }
                 Next::Retry { due } => Line { next: Some(NextWord::Retry), due: Some(due), ..line },
                 Next::Dead(reason) => Line { next: Some(NextWord::Dead), reason: Some(reason), ..line },
                 Next::Cancelled => Line { next: Some(NextWord::Cancelled), ..line },
@@ -195,7 +198,7 @@ fn record_of(line: &Line<'_>, queue_named: &mut dyn FnMut(&str) -> QueueId) -> O
             attempt: line.attempt?,
             outcome: line.outcome,
             next: match line.next? {
-                NextWord::Succeeded => Next::Succeeded { publish: line.publish },
+                NextWord::Succeeded => Next::Succeeded { result: line.result.map(|Hex(digest)| Digest(digest)) },
                 NextWord::Retry => Next::Retry { due: line.due? },
                 NextWord::Dead => Next::Dead(line.reason?),
                 NextWord::Cancelled => Next::Cancelled,
@@ -237,7 +240,7 @@ impl Line<'_> {
             outcome: None,
             next: None,
             reason: None,
-            publish: false,
+            result: None,
             crash: false,
             keyhash: None,
             digest: None,
@@ -300,7 +303,8 @@ mod tests {
             Record::Added { job, new: new(Some(KeyHash(0)), When::At(due)), due: Some(due) },
             Record::Reserved { job, attempt, slot },
             Record::Started { job, attempt, slot },
-            finished(Some(Outcome::Exit(0)), Next::Succeeded { publish: true }),
+            finished(Some(Outcome::Exit(0)), Next::Succeeded { result: Some(Digest(u128::MAX / 3)) }),
+            finished(Some(Outcome::Exit(0)), Next::Succeeded { result: None }),
             finished(Some(Outcome::Signal(9)), Next::Retry { due }),
             finished(Some(Outcome::NotFound), Next::Dead(DeadReason::Permanent)),
             finished(Some(Outcome::NotExecutable), Next::Dead(DeadReason::Exhausted)),

@@ -4,10 +4,10 @@
 //! destination wholly or not at all. An attempt that may be followed by another is called dead only when its lock is
 //! free and no process bears its mark.
 
-use crate::pipeline::{QueueSpec, destination};
+use crate::pipeline::{QueueSpec, destination, result_digest};
 use crate::seams::{ChildId, Nonce, Processes, SpawnSpec, Watch};
 use crate::task::{Context, Done};
-use sprag_core::{Attempt, Bug, JobId, Outcome, PayloadRef, Seq, SpawnFailure, Wall, planted};
+use sprag_core::{Attempt, Bug, Digest, JobId, Outcome, PayloadRef, Seq, SpawnFailure, Wall, planted};
 use sprag_journal::codec;
 use sprag_journal::fs::{File, Fs, Open, read_all, write_atomic};
 use std::collections::BTreeMap;
@@ -136,9 +136,9 @@ pub(crate) fn settle<F: Fs, P: Processes, W: Watch>(
 ) -> Done {
     let kept = keep_output(context, job, attempt);
     let (outcome, result) = match kept {
-        Ok(result) => (outcome, result && outcome == Outcome::Exit(0)),
-        Err(_) if outcome == Outcome::Exit(0) => (Outcome::ResultLost, false),
-        Err(_) => (outcome, false),
+        Ok(result) => (outcome, result.filter(|_| outcome == Outcome::Exit(0))),
+        Err(_) if outcome == Outcome::Exit(0) => (Outcome::ResultLost, None),
+        Err(_) => (outcome, None),
     };
     // No attempt follows a success, so nothing can overlap and the costly look through all processes is spared.
     let marked_gone = outcome == Outcome::Exit(0) || no_process_bears(context, &[attempt.fence]);
@@ -146,12 +146,12 @@ pub(crate) fn settle<F: Fs, P: Processes, W: Watch>(
     Done::Settled { job, attempt, outcome, result, gone }
 }
 
-/// Whether there is a result to publish.
+/// The result to publish, if there is one: durable, and by its digest.
 fn keep_output<F: Fs, P: Processes, W: Watch>(
     context: &Context<F, P, W>,
     job: JobId,
     attempt: Attempt,
-) -> io::Result<bool> {
+) -> io::Result<Option<Digest>> {
     let (fs, state) = (&context.fs, context.state());
     let (log, result) = (state.attempt_log(job.0, attempt.number), state.attempt_result(job.0, attempt.number));
     rename_unless_empty(fs, &state.slot_log(attempt.slot), &log)?;
@@ -160,16 +160,18 @@ fn keep_output<F: Fs, P: Processes, W: Watch>(
         rename_unless_empty(fs, &state.slot_output(attempt.slot), &result)?;
     }
     if !exists(fs, &result)? {
-        return Ok(false);
+        return Ok(None);
     }
-    if planted(Bug::ResultNotSynced) {
-        return Ok(publishes);
+    if !planted(Bug::ResultNotSynced) {
+        let folder = state.attempts(job.0);
+        fs.open(&result, Open::Read)?.sync_all()?;
+        fs.sync_dir(&folder)?;
+        make_dirs(fs, folder.parent().unwrap_or(state.path()), &folder)?;
     }
-    let folder = state.attempts(job.0);
-    fs.open(&result, Open::Read)?.sync_all()?;
-    fs.sync_dir(&folder)?;
-    make_dirs(fs, folder.parent().unwrap_or(state.path()), &folder)?;
-    Ok(publishes)
+    if !publishes {
+        return Ok(None);
+    }
+    Ok(Some(result_digest(&read_all(fs, &result, RESULT_BYTES_MAX)?)))
 }
 
 /// Kills what is left of the attempts and of earlier lives, and tells which attempts are dead.

@@ -4,7 +4,7 @@
 //! empty, paths stand under or beside [`Pipeline::dir`]. The parser of `sprag.toml` makes them, nothing else changes
 //! them.
 
-use sprag_core::{KeyHash, Limits, QueueConfig, Slot};
+use sprag_core::{Digest, KeyHash, Limits, QueueConfig, Slot};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -195,6 +195,11 @@ pub fn payload_digest(payload: &[u8]) -> u64 {
     #[expect(clippy::cast_possible_truncation, reason = "half of the hash is taken on purpose")]
     let low = first_16(&blake3::hash(payload)) as u64;
     low
+}
+
+/// The digest by which a result stands on record.
+pub fn result_digest(result: &[u8]) -> Digest {
+    Digest(first_16(&blake3::hash(result)))
 }
 
 /// The key of an item that has none of its own: a hash of its bytes, in hexadecimal.

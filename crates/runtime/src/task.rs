@@ -7,7 +7,7 @@ use crate::attempt;
 use crate::pipeline::{Pipeline, StateDir};
 use crate::scan::{self, Complaint, Look, Seen};
 use crate::seams::{ChildId, Nonce, Processes, Watch};
-use sprag_core::{Attempt, JobId, Outcome, PayloadRef, SpawnFailure, Wall};
+use sprag_core::{Attempt, Digest, JobId, Outcome, PayloadRef, SpawnFailure, Wall};
 use sprag_journal::fs::{Fs, write_atomic};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -148,8 +148,8 @@ pub enum Done {
         attempt: Attempt,
         /// How it ended.
         outcome: Outcome,
-        /// A synced result waits to be published.
-        result: bool,
+        /// The synced result that waits to be published, if there is one.
+        result: Option<Digest>,
         /// Everything of it is proved dead.
         gone: bool,
     },

@@ -105,7 +105,7 @@ impl World {
             let child = ChildId::Attempt { job, number: attempt.number };
             self.handle(Event::Done(Done::Spawned { child }));
             self.handle(Event::Exited(Exit { child, outcome }));
-            self.handle(Event::Done(Done::Settled { job, attempt, outcome, result: false, gone: true }));
+            self.handle(Event::Done(Done::Settled { job, attempt, outcome, result: None, gone: true }));
         }
         self.commit();
     }

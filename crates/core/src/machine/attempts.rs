@@ -4,7 +4,7 @@
 //! answer about any attempt but the current one changes nothing (the number is the fence).
 
 use super::Machine;
-use crate::ids::JobId;
+use crate::ids::{Digest, JobId};
 use crate::job::{DeadReason, Outcome, State};
 use crate::retry::{self, Decision};
 use crate::time::{Mono, Now};
@@ -74,10 +74,18 @@ impl Machine {
 
     fn not_executed(&mut self, now: Now, id: JobId, attempt: Attempt, outcome: Outcome) {
         self.health.queue_moved(attempt.queue, now.mono);
-        self.finish(now, id, attempt, outcome, false, Ending::Itself);
+        self.finish(now, id, attempt, outcome, None, Ending::Itself);
     }
 
-    pub(super) fn ended(&mut self, now: Now, id: JobId, number: u32, outcome: Outcome, result: bool, gone: bool) {
+    pub(super) fn ended(
+        &mut self,
+        now: Now,
+        id: JobId,
+        number: u32,
+        outcome: Outcome,
+        result: Option<Digest>,
+        gone: bool,
+    ) {
         let Some(run) = self.workers.current(id, number) else { return };
         let ending = match run.phase {
             Phase::Starting | Phase::Running => Ending::Itself,
@@ -132,7 +140,15 @@ impl Machine {
     }
 
     /// Records the end of an attempt that is proved dead, and what follows.
-    fn finish(&mut self, now: Now, id: JobId, attempt: Attempt, outcome: Outcome, result: bool, ending: Ending) {
+    fn finish(
+        &mut self,
+        now: Now,
+        id: JobId,
+        attempt: Attempt,
+        outcome: Outcome,
+        result: Option<Digest>,
+        ending: Ending,
+    ) {
         let Some(job) = self.jobs.get(id).copied() else { return };
         let outcome = if ending == Ending::Timeout { Outcome::TimedOut } else { outcome };
         let next = if job.cancelling {
@@ -141,12 +157,12 @@ impl Machine {
             // Even with exit code 0: a command that was asked to end may have left its work undone.
             Next::Again { due: now.wall, crash: false }
         } else if outcome == Outcome::Exit(0) {
-            Next::Succeeded { publish: result }
+            Next::Succeeded { result }
         } else {
             self.after_failure(now, id, job.failures + 1, attempt, outcome)
         };
         let seq = self.record(now, Record::Finished { job: id, attempt: attempt.number, outcome: Some(outcome), next });
-        if next == (Next::Succeeded { publish: true }) {
+        if matches!(next, Next::Succeeded { result: Some(_) }) {
             self.after(seq, Output::Publish { job: id, attempt: attempt.number });
         }
     }

@@ -159,8 +159,8 @@ impl Machine {
             return Err("it ends an attempt that was not under way");
         }
         let state = match next {
-            Next::Succeeded { publish } => {
-                job.unpublished = publish;
+            Next::Succeeded { result } => {
+                job.unpublished = result.is_some();
                 State::Succeeded
             }
             Next::Retry { due } => {

@@ -5,8 +5,8 @@
 
 use crate::model::Model;
 use sprag_core::{
-    Attempt, Config, Input, JobId, KeyHash, Kill, Limits, Machine, Mono, NewJob, Now, Outcome, Output, QueueConfig,
-    QueueId, Reply, RequestId, RetryPolicy, Seq, SpawnFailure, StateName, StopLevel, Wall, When,
+    Attempt, Config, Digest, Input, JobId, KeyHash, Kill, Limits, Machine, Mono, NewJob, Now, Outcome, Output,
+    QueueConfig, QueueId, Reply, RequestId, RetryPolicy, Seq, SpawnFailure, StateName, StopLevel, Wall, When,
 };
 use std::collections::BTreeMap;
 
@@ -230,7 +230,13 @@ impl Bench {
         let process = self.process(job).unwrap();
         assert_ne!(process.life, Life::Left);
         self.set_life(job, Some(Life::Left).filter(|_| !gone));
-        self.say(Input::Ended { job, attempt: process.attempt.number, outcome, result, gone });
+        self.say(Input::Ended {
+            job,
+            attempt: process.attempt.number,
+            outcome,
+            result: result.then_some(Digest(7)),
+            gone,
+        });
     }
 
     pub(crate) fn end(&mut self, job: JobId, outcome: Outcome) {

@@ -6,8 +6,8 @@
 use crate::bench::config;
 use proptest::prelude::*;
 use sprag_core::{
-    Input, JobId, KeyHash, Machine, Mono, NewJob, Now, Outcome, Output, QueueId, Record, RequestId, Seq, SourceId,
-    SourceReport, SpawnFailure, StopLevel, Wall, When,
+    Digest, Input, JobId, KeyHash, Machine, Mono, NewJob, Now, Outcome, Output, QueueId, Record, RequestId, Seq,
+    SourceId, SourceReport, SpawnFailure, StopLevel, Wall, When,
 };
 use std::collections::BTreeSet;
 
@@ -36,7 +36,7 @@ fn input() -> impl Strategy<Value = Input> {
         2 => (place.clone(), failure)
             .prop_map(|((job, attempt), failure)| Input::SpawnFailed { job: JobId(job), attempt, failure }),
         6 => ended.prop_map(|((job, attempt), code, result, gone)| {
-            Input::Ended { job: JobId(job), attempt, outcome: Outcome::Exit(code), result, gone }
+            Input::Ended { job: JobId(job), attempt, outcome: Outcome::Exit(code), result: result.then_some(Digest(3)), gone }
         }),
         3 => place.prop_map(|(job, attempt)| Input::Gone { job: JobId(job), attempt }),
         2 => (0_u64..5).prop_map(|job| Input::Published { job: JobId(job) }),

@@ -4,8 +4,8 @@
 //! what the Machine wrote down ([`Model::fold`]). It decides nothing; `rules.rs` judges the Machine by it.
 
 use sprag_core::{
-    Config, DeadReason, Input, JobId, KeyHash, Mono, NewJob, Next, Now, Outcome, QueueId, Record, Reply, RequestId,
-    Seq, Slot, SpawnFailure, StopLevel, Wall, When,
+    Config, DeadReason, Digest, Input, JobId, KeyHash, Mono, NewJob, Next, Now, Outcome, QueueId, Record, Reply,
+    RequestId, Seq, Slot, SpawnFailure, StopLevel, Wall, When,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -94,7 +94,7 @@ pub(crate) enum Why {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
     Failed(SpawnFailure),
-    Ended { outcome: Outcome, result: bool },
+    Ended { outcome: Outcome, result: Option<Digest> },
 }
 
 impl Model {
@@ -276,7 +276,7 @@ impl Model {
         let job = self.job_mut(id);
         (job.attempt, job.cancelling, job.ripe) = (None, false, due);
         match next {
-            Next::Succeeded { publish } => (job.end, job.unpublished) = (Some(End::Succeeded), publish),
+            Next::Succeeded { result } => (job.end, job.unpublished) = (Some(End::Succeeded), result.is_some()),
             Next::Retry { .. } => (job.failures, job.crashes) = (job.failures + 1, 0),
             Next::Dead(reason) => {
                 job.end = Some(End::Dead(reason));

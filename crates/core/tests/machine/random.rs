@@ -6,7 +6,7 @@
 use crate::bench::{Bench, Life, config};
 use proptest::prelude::*;
 use sprag_core::{
-    Config, Input, JobId, KeyHash, Limits, NewJob, Outcome, QueueId, Seq, SourceFault, SourceId, SourceReport,
+    Config, Digest, Input, JobId, KeyHash, Limits, NewJob, Outcome, QueueId, Seq, SourceFault, SourceId, SourceReport,
     SpawnFailure, StopLevel, Wall, When,
 };
 
@@ -200,7 +200,7 @@ fn misaddressed(bench: &mut Bench, job: JobId, attempt_off: u32, kind: u8) {
         0 => Input::Spawned { job, attempt },
         1 => Input::SpawnFailed { job, attempt, failure: SpawnFailure::Resources },
         2 => Input::SpawnFailed { job, attempt, failure: SpawnFailure::NotFound },
-        3 => Input::Ended { job, attempt, outcome: Outcome::Exit(0), result: true, gone: true },
+        3 => Input::Ended { job, attempt, outcome: Outcome::Exit(0), result: Some(Digest(2)), gone: true },
         4 => Input::Gone { job, attempt },
         _ => Input::PublishFailed { job },
     });

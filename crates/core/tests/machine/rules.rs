@@ -222,7 +222,7 @@ impl Model {
             Some(Told::Ended { outcome, result }) => match (open.term, outcome) {
                 (Some((_, Why::Timeout)), _) => (Some(Outcome::TimedOut), None),
                 (Some((_, Why::Stop)), _) => (Some(outcome), Some(Next::Again { due: self.now.wall, crash: false })),
-                (_, Outcome::Exit(0)) => (Some(outcome), Some(Next::Succeeded { publish: result })),
+                (_, Outcome::Exit(0)) => (Some(outcome), Some(Next::Succeeded { result })),
                 (_, _) => (Some(outcome), None),
             },
             None if !open.left => (None, Some(Next::Unused)),

@@ -244,7 +244,7 @@ fn an_attempt_that_lingers_keeps_slot_and_place_until_it_is_gone() {
     let (first, second) = (bench.add(job(A)), bench.add(job(A)));
     bench.go();
     bench.end_with(first, OK, true, false);
-    bench.send(Input::Ended { job: first, attempt: 1, outcome: FAIL, result: false, gone: false });
+    bench.send(Input::Ended { job: first, attempt: 1, outcome: FAIL, result: None, gone: false });
     bench.go();
     assert_eq!((bench.state(first), bench.starts()), (StateName::Unknown, vec![first]));
     bench.pass(1_000);

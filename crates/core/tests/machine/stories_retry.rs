@@ -2,8 +2,8 @@
 
 use crate::bench::{A, B, Bench, FAIL, OK, config, config_with, job};
 use sprag_core::{
-    Config, DeadReason, Input, JobId, NewJob, Outcome, Reply, RetryPolicy, SpawnFailure, State, StateName, Wall, When,
-    retry,
+    Config, DeadReason, Digest, Input, JobId, NewJob, Outcome, Reply, RetryPolicy, SpawnFailure, State, StateName,
+    Wall, When, retry,
 };
 
 fn policy(change: impl FnOnce(&mut RetryPolicy)) -> Config {
@@ -140,7 +140,7 @@ fn late_and_repeated_answers_about_old_attempts_change_nothing() {
         bench.send(late);
     }
     for attempt in [0, 1, 3, u32::MAX] {
-        bench.send(Input::Ended { job: id, attempt, outcome: OK, result: true, gone: true });
+        bench.send(Input::Ended { job: id, attempt, outcome: OK, result: Some(Digest(1)), gone: true });
         bench.send(Input::Gone { job: id, attempt });
         bench.send(Input::SpawnFailed { job: id, attempt, failure: SpawnFailure::NotFound });
     }
