@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test of the real program waits in real time")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests; the lint knows only the tests themselves")]
 
+mod api;
 mod cli;
 mod disk;
 mod run;

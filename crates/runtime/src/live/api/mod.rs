@@ -32,7 +32,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
-/// No header is longer, in bytes; and no more of a body is read ahead.
+/// A header that is not whole after so many bytes is refused, so none has twice as many; and no more of a body is read
+/// ahead.
 const HEADER_BYTES_MAX: usize = 64 << 10;
 /// No header has more fields.
 const HEADERS_MAX: usize = 64;
