@@ -232,6 +232,28 @@ fn a_sealed_journal_is_not_sealed_twice() {
     assert!(o.framer.seal().is_some());
 }
 
+#[test]
+fn a_record_that_its_reader_cannot_use_is_reported_and_not_passed_over() {
+    let fs = SimFs::boot(&empty_disk());
+    let (mut o, _) = open_lines(&fs).unwrap();
+    for n in 1..=3 {
+        o.framer.push(format!("{{\"n\":{n}}}").as_bytes());
+    }
+    let frame = o.framer.frame().unwrap();
+    assert!(matches!(o.writer.append(&frame), Append::Committed(_)));
+    let mut taken = Vec::new();
+    let report = dump(&fs, Path::new(ROOT), &mut |seq, _, _| {
+        if seq == 2 {
+            return Err("no sense".into());
+        }
+        taken.push(seq);
+        Ok(())
+    });
+    let errors = report.unwrap().errors;
+    assert!(errors.len() == 1 && errors[0].to_string().contains("no sense"), "{errors:?}");
+    assert_eq!(taken, [1], "what follows it was handed out as if it were in order");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
