@@ -7,4 +7,5 @@ mod api;
 mod cli;
 mod disk;
 mod run;
+mod sources;
 mod support;

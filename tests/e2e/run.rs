@@ -161,7 +161,7 @@ fn a_bad_source_degrades_health_names_the_place_and_heals() {
     let status = || pipeline.json(&["status"]).remove(0);
     for (bad, place) in [
         ("[{\"id\": \"a\"}, {\"id\":", "line 1 column 20"),
-        ("", "line 1 column 0"),
+        ("", "empty: not even `[]`"),
         ("[{\"id\": \"b\"}, {}]", "item 1"),
     ] {
         pipeline.write("items.json", bad);

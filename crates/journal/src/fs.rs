@@ -73,6 +73,17 @@ pub trait Fs: Clone {
 
     /// What a name stands for; a symbolic link is not followed.
     fn metadata(&self, path: &Path) -> io::Result<Metadata>;
+
+    /// What a symbolic link says; an error for anything else. So answers a file system that has no such links.
+    fn read_link(&self, _path: &Path) -> io::Result<PathBuf> {
+        Err(io::ErrorKind::InvalidInput.into())
+    }
+
+    /// When the content or the name of a file last changed, by the file system's own clock, in nanoseconds: to be compared
+    /// with itself and with nothing else. 0 where no such time is kept. A symbolic link is not followed.
+    fn changed_ns(&self, _path: &Path) -> io::Result<u64> {
+        Ok(0)
+    }
 }
 
 /// An open file. All offsets and lengths are bytes.

@@ -7,8 +7,8 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Dir, FallocateFlags, FileType, Mode, OFlags};
 
@@ -83,6 +83,19 @@ impl Fs for RealFs {
         };
         Ok(Metadata { kind, len: u64::try_from(stat.st_size).unwrap_or(0) })
     }
+
+    fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
+        std::fs::read_link(path)
+    }
+
+    fn changed_ns(&self, path: &Path) -> io::Result<u64> {
+        let metadata = std::fs::symlink_metadata(path)?;
+        Ok(metadata
+            .ctime()
+            .cast_unsigned()
+            .wrapping_mul(1_000_000_000)
+            .wrapping_add(metadata.ctime_nsec().cast_unsigned()))
+    }
 }
 
 fn open_dir(dir: &Path) -> io::Result<rustix::fd::OwnedFd> {
@@ -134,7 +147,7 @@ impl File for RealFile {
 mod tests {
     use super::*;
     use crate::fs::{read_all, write_all_at, write_atomic};
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::fs::PermissionsExt;
 
     fn code(result: io::Result<impl Sized>) -> i32 {
         result.err().and_then(|e| e.raw_os_error()).unwrap_or(0)

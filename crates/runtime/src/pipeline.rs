@@ -56,6 +56,10 @@ pub struct SourceSpec {
 pub enum Format {
     /// One JSON array; each element is an item.
     JsonArray,
+    /// One JSON value on each line.
+    JsonLines,
+    /// A folder; each file in it is an item, and its path below the folder is its key.
+    Files,
 }
 
 /// A process that sprag keeps beside the jobs.

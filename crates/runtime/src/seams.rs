@@ -92,7 +92,9 @@ pub trait Processes: Clone {
 /// Watching a path for changes. Hints only: correctness must hold if every one is lost.
 pub trait Watch: Clone {
     /// From now on a change of the file at `path` (written, replaced, made or removed) sets flag `index` of the world's
-    /// dirty latch. Called again, it renews the watch.
+    /// dirty latch. The last component `*` stands for every name in the folder. An index may have many paths: called
+    /// again with one that it has, it renews the watch; with another, it adds it. After an error changes may still be heard
+    /// of, but are not to be relied on.
     fn arm(&self, index: u16, path: &Path) -> io::Result<()>;
 }
 

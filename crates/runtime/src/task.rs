@@ -4,12 +4,13 @@
 //! always ends in a [`Done`]. The tokio adapter runs it on a pool thread, the simulator on its event heap.
 
 use crate::attempt;
-use crate::pipeline::{Pipeline, StateDir};
+use crate::pipeline::{Format, Pipeline, StateDir};
 use crate::scan::{self, Complaint, Look, Seen};
 use crate::seams::{ChildId, Nonce, Processes, Watch};
 use sprag_core::{Attempt, Digest, JobId, Outcome, PayloadRef, SpawnFailure, Wall};
 use sprag_journal::fs::{Fs, write_atomic};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 /// The world as tasks see it.
@@ -204,17 +205,30 @@ impl<F: Fs, P: Processes, W: Watch> Context<F, P, W> {
     }
 
     fn arm(&self, source: u16) -> Done {
-        let path = match self.pipeline.source(source) {
-            Some(spec) => self.pipeline.dir.join(&spec.path),
-            // A name that will never be: any change in the folder counts.
-            None => self.state().inbox("new").join("*"),
+        // A name that will never be: any change in the folder counts.
+        let any = Path::new("*");
+        let paths = match self.pipeline.source(source) {
+            None => vec![self.state().inbox("new").join(any)],
+            Some(spec) => {
+                let path = self.pipeline.dir.join(&spec.path);
+                match spec.format {
+                    Format::Files => vec![path.join(any)],
+                    Format::JsonArray | Format::JsonLines => {
+                        // Where it is a link, what it leads to can change as well.
+                        let end = scan::resolve(&self.fs, &path).ok().map(|(end, _)| end).filter(|end| *end != path);
+                        [path].into_iter().chain(end).collect()
+                    }
+                }
+            }
         };
-        Done::Armed { source, result: self.watch.arm(source, &path).map_err(|error| error.to_string()) }
+        let result = paths.iter().try_for_each(|path| self.watch.arm(source, path));
+        Done::Armed { source, result: result.map_err(|error| error.to_string()) }
     }
 
     fn look(&self, source: u16, mut seen: Seen) -> Done {
+        let watch = |folder: &Path| self.watch.arm(source, &folder.join("*")).map_err(|error| error.to_string());
         let result = match self.pipeline.source(source) {
-            Some(spec) => scan::look(&self.fs, &self.pipeline.dir, spec, &mut seen),
+            Some(spec) => scan::look(&self.fs, &watch, &self.pipeline.dir, spec, &mut seen),
             None => scan::look_into_inbox(&self.fs, &self.state(), &self.pipeline, &mut seen),
         };
         Done::Looked { source, seen, result }

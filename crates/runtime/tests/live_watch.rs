@@ -103,10 +103,13 @@ fn each_hears_of_its_own_and_a_star_of_all() {
         }
         fs::write(world.path("c"), "c").unwrap();
         world.expect_nothing("a name that nobody armed").await;
-        // Armed anew elsewhere, it leaves its old place.
-        world.watch.arm(1, &world.path("new/z")).unwrap();
-        fs::write(world.path("a"), "again").unwrap();
-        world.expect_nothing("the old place").await;
+        // Armed elsewhere too, it hears of both places.
+        fs::create_dir(world.path("other")).unwrap();
+        world.watch.arm(1, &world.path("other/z")).unwrap();
+        for name in ["a", "other/z"] {
+            fs::write(world.path(name), "again").unwrap();
+            world.expect(1, name).await;
+        }
     });
 }
 

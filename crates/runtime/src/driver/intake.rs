@@ -31,6 +31,10 @@ pub(super) struct Intake {
 #[derive(Debug)]
 struct Source {
     armed: Armed,
+    /// Why it is polled: said once.
+    polled: Option<String>,
+    /// What stood there is gone, and perhaps the watch with it.
+    doubtful: bool,
     /// Something may have changed.
     dirty: bool,
     /// What was offered; away while a look is under way.
@@ -57,6 +61,14 @@ enum Armed {
 }
 
 impl Source {
+    /// Watching is not to be had, or not for all of it.
+    fn poll(&mut self, index: u16, what: String) -> Option<Notice> {
+        self.armed = Armed::Polled;
+        let said = self.polled.as_ref() == Some(&what);
+        self.polled = Some(what.clone());
+        (!said).then_some(Notice::Polling { source: index, what })
+    }
+
     /// Whether a look could begin: nothing is under way that a look would have to wait for.
     fn is_ready(&self) -> bool {
         let at_rest = self.backlog.is_empty() && self.unanswered == 0 && self.seen.is_some();
@@ -69,6 +81,8 @@ impl Intake {
     pub(super) fn new(sources: u16) -> Intake {
         let source = || Source {
             armed: Armed::No,
+            polled: None,
+            doubtful: false,
             dirty: true,
             seen: Some(Seen::default()),
             backlog: VecDeque::new(),
@@ -90,14 +104,17 @@ impl Intake {
 
     pub(super) fn armed(&mut self, now: Now, index: u16, result: Result<(), String>) -> Option<Notice> {
         let source = self.sources.get_mut(usize::from(index))?;
-        let before = std::mem::replace(&mut source.armed, if result.is_ok() { Armed::Yes } else { Armed::Polled });
         if !planted(Bug::LookBeforeArm) {
             source.dirty = true;
             source.look_at = now.mono;
         }
+        source.doubtful = false;
         match result {
-            Err(what) if before != Armed::Polled => Some(Notice::Polling { source: index, what }),
-            Ok(()) | Err(_) => None,
+            Ok(()) => {
+                source.armed = Armed::Yes;
+                None
+            }
+            Err(what) => source.poll(index, what),
         }
     }
 
@@ -105,6 +122,11 @@ impl Intake {
     pub(super) fn due(&mut self, now: Now) -> Vec<Task> {
         let mut tasks = Vec::new();
         for (index, source) in (0..).zip(&mut self.sources) {
+            let unsure = source.armed == Armed::Polled || source.doubtful;
+            if unsure && !source.dirty && source.look_at <= now.mono && source.is_ready() {
+                // Perhaps it can be watched by now.
+                source.armed = Armed::No;
+            }
             let looked_first = source.looks > 0 && source.seen.is_some();
             if source.armed == Armed::No && (!planted(Bug::LookBeforeArm) || looked_first) {
                 source.armed = Armed::Asked;
@@ -114,7 +136,8 @@ impl Intake {
             if !wanted || !source.is_ready() {
                 continue;
             }
-            if let Some(seen) = source.seen.take() {
+            if let Some(mut seen) = source.seen.take() {
+                seen.begin(now.mono);
                 source.dirty = planted(Bug::LostWakeUp);
                 source.looks += 1;
                 tasks.push(Task::Look { source: index, seen });
@@ -130,37 +153,46 @@ impl Intake {
         &mut self,
         now: Now,
         index: u16,
-        seen: Seen,
+        mut seen: Seen,
         result: Result<Look, Complaint>,
     ) -> (SourceReport, Vec<Notice>) {
         let Some(source) = self.sources.get_mut(usize::from(index)) else {
             return (SourceReport::Looking, Vec::new());
         };
+        seen.end(now.mono);
         let lost = planted(Bug::ParseErrorEndsSource)
             && result.as_ref().is_err_and(|complaint| complaint.fault == SourceFault::Malformed);
         source.seen = (!lost).then_some(seen);
         source.dirty &= !planted(Bug::LostWakeUp);
-        let polled = source.armed == Armed::Polled;
-        let again_ms = if rescan_is_off() { u64::MAX } else { LOOK_AGAIN_MS };
-        source.look_at = now.mono.after(if polled { POLL_MS } else { again_ms });
-        if polled {
-            // Perhaps it can be watched by now.
-            source.armed = Armed::No;
-        }
-        let (look, complaint) = match result {
-            Ok(look) => (look.items, look.complaint),
-            Err(complaint) => (Vec::new(), Some(complaint)),
-        };
-        let new_items = look.len() as u64;
-        source.backlog.extend(look);
+        let mut said = Vec::new();
         // A source that is not there (yet) holds nothing to wait for.
-        let clean = complaint.as_ref().is_none_or(|complaint| complaint.fault == SourceFault::Missing);
-        if clean && new_items == 0 {
+        let read = result.as_ref().map_or_else(|complaint| complaint.fault == SourceFault::Missing, |_| true);
+        let (look, complaint) = match result {
+            Ok(mut look) => {
+                let complaint = look.complaint.take();
+                (look, complaint)
+            }
+            Err(complaint) => (Look::default(), Some(complaint)),
+        };
+        match look.unwatched {
+            Some(what) => said.extend(source.poll(index, what)),
+            None if source.armed == Armed::Yes && source.polled.take().is_some() => {
+                said.push(Notice::Mended { source: index });
+            }
+            None => {}
+        }
+        let gone = |complaint: &Complaint| matches!(complaint.fault, SourceFault::Missing | SourceFault::Unreadable);
+        source.doubtful = complaint.as_ref().is_some_and(gone);
+        let rescan_ms = if rescan_is_off() { u64::MAX } else { LOOK_AGAIN_MS };
+        let again_ms = if source.armed == Armed::Polled { POLL_MS } else { rescan_ms };
+        source.look_at = now.mono.after(look.again_ms.map_or(again_ms, |ms| ms.min(again_ms)));
+        let new_items = look.items.len() as u64;
+        source.backlog.extend(look.items);
+        if read && new_items == 0 && look.again_ms.is_none() {
             source.clean_look = source.looks;
         }
         // The idle check waits for a look that finds nothing: it need not wait for the next period.
         source.dirty |= new_items > 0 && source.clean_look < source.wanted_look;
-        let mut said = Vec::new();
         if source.complaint != complaint {
             said.push(match &complaint {
                 Some(complaint) => Notice::Complaint { source: index, complaint: complaint.clone() },
@@ -204,6 +236,11 @@ impl Intake {
     pub(super) fn deadline(&self) -> Option<Mono> {
         let looked_at = |source: &&Source| source.is_ready() || planted(Bug::BusyLoop);
         self.sources.iter().filter(looked_at).map(|source| source.look_at).min()
+    }
+
+    /// Why a source is polled, for status.
+    pub(super) fn polled(&self, index: u16) -> Option<&str> {
+        self.sources.get(usize::from(index))?.polled.as_deref()
     }
 
     /// What is wrong with a source, for status.

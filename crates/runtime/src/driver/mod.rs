@@ -306,7 +306,8 @@ impl Driver {
 
     fn look_at_sources(&mut self, now: Now) {
         for task in self.intake.due(now) {
-            if let Task::Look { source, .. } = &task {
+            // To watch a dead mount hangs like reading from it. What is armed is looked at next.
+            if let Task::Look { source, .. } | Task::Arm { source } = &task {
                 let report = SourceReport::Looking;
                 self.machine.handle(now, Input::Source { source: sprag_core::SourceId(*source), report });
             }

@@ -172,6 +172,9 @@ struct SourceStatus {
     progress: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     fault: Option<String>,
+    /// Why it is polled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    polled: Option<String>,
 }
 
 impl Driver {
@@ -224,6 +227,7 @@ impl Driver {
             path: self.source_name(index),
             progress: self.machine.health().source_progress(SourceId(index)).0.count,
             fault: self.intake.complaint(index).map(|complaint| complaint.text.clone()),
+            polled: self.intake.polled(index).map(str::to_owned),
         });
         let status = Status {
             format: 1,

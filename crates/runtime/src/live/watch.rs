@@ -2,12 +2,13 @@
 //!
 //! **Invariant.** A change of an armed path's entry in its folder, made after `arm` returned, sets its mark, unless the
 //! folder was moved away or replaced, and that sets it too. What is not seen is left to the rescan: a change behind a
-//! symbolic link, on a network file system, or through a memory map.
+//! symbolic link, or through a memory map. On a network file system arming fails, though what this machine changes is still
+//! heard of.
 //!
 //! The folder is watched, not the file, because a file that is replaced takes its watch with it. inotify is used as it is:
 //! one descriptor serves all paths, may be added to from any thread without a lock of ours, and is read on the loop, which
 //! takes microseconds and saves a thread and its wake. Watches are not removed; the kernel drops them with their folder,
-//! and gives the same one for the same folder.
+//! says so, and gives the same one for the same folder.
 
 use super::sys::watched;
 use crate::seams::Watch;
@@ -21,15 +22,28 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::Poll;
 use tokio::io::unix::AsyncFd;
 
 /// Bytes of events taken at once; a longer burst lets the loop turn between.
 const READ_BYTES: usize = 16 << 10;
-/// How many calls of `arm` can be on their way: each source has one task at a time, and sources are numbered in 16 bits.
-const ARMED_MAX: usize = 1 << 16;
+/// How many calls of `arm` can be on their way: each source has one task at a time, which arms each of its folders once.
+const ARMED_MAX: usize = 1 << 21;
+/// File systems that other machines may change, of which inotify does not tell: what they are, by their magic. FUSE stands
+/// for sshfs and its like, and is believed to be one of them.
+const NETWORK: [(u32, &str); 9] = [
+    (0x6969, "NFS"),
+    (0x517b, "SMB"),
+    (0xff53_4d42, "CIFS"),
+    (0xfe53_4d42, "SMB2"),
+    (0x6573_5546, "FUSE"),
+    (0x0102_1997, "9P"),
+    (0x00c3_6400, "Ceph"),
+    (0x5346_414f, "AFS"),
+    (0x0bd0_0bd0, "Lustre"),
+];
 
 /// What changes the entry of a file, or says that the folder is no longer what it was. Not what merely reads. That the
 /// folder was removed is told unasked.
@@ -46,18 +60,21 @@ const CHANGES: WatchFlags = WatchFlags::MODIFY
 #[derive(Clone, Debug)]
 pub struct LiveWatch {
     inotify: Arc<OwnedFd>,
-    armed: Arc<Mailbox<(u16, Armed)>>,
+    armed: Arc<Mailbox<(Place, Armed)>>,
 }
 
 /// Reads the events, on the loop.
 #[derive(Debug)]
 pub struct Events {
     inotify: AsyncFd<OwnedFd>,
-    incoming: Arc<Mailbox<(u16, Armed)>>,
-    armed: BTreeMap<u16, Armed>,
+    incoming: Arc<Mailbox<(Place, Armed)>>,
+    armed: BTreeMap<Place, Armed>,
 }
 
-/// What an index waits for.
+/// An index, and one of its paths.
+type Place = (u16, PathBuf);
+
+/// What it waits for.
 #[derive(Debug)]
 struct Armed {
     /// The kernel's number for the folder. It never uses one twice.
@@ -89,7 +106,15 @@ impl Watch for LiveWatch {
         let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let watched = inotify::add_watch(&*self.inotify, folder, CHANGES).map_err(|error| explain(error, folder))?;
         let armed = Armed { folder: watched, name: (name != "*").then(|| name.to_owned()) };
-        self.armed.push((index, armed)).map_err(|_| io::Error::other("the reader of change events has ended"))
+        let place = (index, path.to_owned());
+        self.armed.push((place, armed)).map_err(|_| io::Error::other("the reader of change events has ended"))?;
+        match network(rustix::fs::statfs(folder)?.f_type) {
+            Some(kind) => {
+                let what = format!("{} is on a network file system ({kind})", folder.display());
+                Err(io::Error::new(io::ErrorKind::Unsupported, format!("{what}: other machines' changes are not told")))
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -114,6 +139,7 @@ impl Events {
                     }
                     self.take_arrived().await;
                     changes.iter().for_each(|change| self.mark(change, &dirty));
+                    self.armed.retain(|_, armed| !changes.iter().any(|change| change.ends(armed.folder)));
                 }
             }
             tokio::task::yield_now().await;
@@ -131,12 +157,12 @@ impl Events {
     fn mark(&self, change: &Change, dirty: &impl Fn(u16)) {
         let concerned = |armed: &Armed| match change {
             Change::Unknown => true,
-            Change::Folder(folder) => armed.folder == *folder,
+            Change::Folder(folder) | Change::Gone(folder) => armed.folder == *folder,
             Change::Entry(folder, name) => {
                 armed.folder == *folder && armed.name.as_ref().is_none_or(|armed| armed == name)
             }
         };
-        self.armed.iter().filter(|(_, armed)| concerned(armed)).for_each(|(index, _)| dirty(*index));
+        self.armed.iter().filter(|(_, armed)| concerned(armed)).for_each(|((index, _), _)| dirty(*index));
     }
 }
 
@@ -146,6 +172,8 @@ enum Change {
     Unknown,
     /// The folder itself.
     Folder(i32),
+    /// The folder is not watched any more: it was removed.
+    Gone(i32),
     /// An entry of the folder.
     Entry(i32, OsString),
 }
@@ -155,10 +183,19 @@ impl Change {
         if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
             return Change::Unknown;
         }
+        if event.events().contains(ReadFlags::IGNORED) {
+            return Change::Gone(event.wd());
+        }
         match event.file_name() {
             None => Change::Folder(event.wd()),
             Some(name) => Change::Entry(event.wd(), OsStr::from_bytes(name.to_bytes()).to_owned()),
         }
+    }
+}
+
+impl Change {
+    fn ends(&self, folder: i32) -> bool {
+        matches!(self, Change::Gone(gone) if *gone == folder)
     }
 }
 
@@ -180,8 +217,29 @@ fn read(inotify: &OwnedFd) -> io::Result<(Vec<Change>, bool)> {
     }
 }
 
+/// The name of a network file system.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the magic is 32 bits on every system")]
+fn network<M: Into<i64>>(magic: M) -> Option<&'static str> {
+    let magic = magic.into() as u32;
+    NETWORK.iter().find(|(known, _)| *known == magic).map(|(_, name)| *name)
+}
+
 fn explain(error: Errno, folder: &Path) -> io::Error {
     let hint = if error == Errno::NOSPC { " (raise the sysctl fs.inotify.max_user_watches)" } else { "" };
     let error = io::Error::from(error);
     io::Error::new(error.kind(), format!("cannot watch {}: {error}{hint}", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::network;
+
+    #[test]
+    fn network_file_systems_are_known_by_their_magic() {
+        assert_eq!(network(0x6969), Some("NFS"));
+        // As a system with signed 32 bits says it.
+        assert_eq!(network(0xff53_4d42_u32.cast_signed()), Some("CIFS"));
+        assert_eq!(network(0x6573_5546), Some("FUSE"));
+        assert_eq!([0xef53, 0x0102_1994, 0x9123_683e, 0].map(network::<i64>), [None; 4], "ext4, tmpfs, btrfs, nothing");
+    }
 }

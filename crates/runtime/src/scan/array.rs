@@ -8,7 +8,7 @@ use super::read::without_mark;
 use super::{Complaint, Look, Passed, SOURCE_ITEMS_MAX, Seen};
 use crate::pipeline::SourceSpec;
 use serde_json::value::RawValue;
-use sprag_core::SourceFault;
+use sprag_core::{Bug, SourceFault, planted};
 use std::collections::BTreeMap;
 
 pub(super) fn look(bytes: &[u8], spec: &SourceSpec, seen: &mut Seen) -> Result<Look, Complaint> {
@@ -28,6 +28,8 @@ fn parse(bytes: &[u8], spec: &SourceSpec, seen: &Seen) -> Result<Look, Complaint
     }
     let text =
         std::str::from_utf8(bytes).map_err(|error| malformed(format!("not UTF-8 at byte {}", error.valid_up_to())))?;
+    let closed = if planted(Bug::TornRead) { close(text) } else { None };
+    let text = closed.as_deref().unwrap_or(text);
     let raw: Vec<&RawValue> =
         serde_json::from_str(text).map_err(|error| malformed(format!("not a whole JSON array: {error}")))?;
     if raw.len() > SOURCE_ITEMS_MAX {
@@ -54,4 +56,10 @@ fn parse(bytes: &[u8], spec: &SourceSpec, seen: &Seen) -> Result<Look, Complaint
     }
     look.complaint = passed.complaint();
     Ok(look)
+}
+
+/// The planted bug: half an array, closed as if that were all of it.
+fn close(text: &str) -> Option<String> {
+    let closed = ["]", "}]", "\"}]"].into_iter().map(|end| format!("{text}{end}"));
+    closed.into_iter().find(|text| serde_json::from_str::<Vec<&RawValue>>(text).is_ok())
 }

@@ -135,7 +135,8 @@ fn read_source(section: &Section<'_>, queues: &[&str]) -> Result<SourceSpec, Con
     let path = section.need("path", "path = \"ideas_log.json\"")?;
     let file = path.filled_string()?;
     let format = section.need("format", "format = \"json-array\"")?;
-    let format = format.word(&[("json-array", Format::JsonArray)])?;
+    let words = [("json-array", Format::JsonArray), ("json-lines", Format::JsonLines), ("files", Format::Files)];
+    let format = format.word(&words)?;
     let queue_entry = section.need("queue", "queue = \"NAME\"")?;
     let queue = queue_entry.filled_string()?;
     if !queues.contains(&&*queue) {
@@ -145,7 +146,12 @@ fn read_source(section: &Section<'_>, queues: &[&str]) -> Result<SourceSpec, Con
         let mend = if known.is_empty() { "add the queue".into() } else { format!("queues here: {known}") };
         return Err(queue_entry.error(what).mend(mend));
     }
-    let key = section.get("key").map(|entry| pointer(&entry)).transpose()?;
+    let key = section.get("key");
+    if let (Some(entry), Format::Files) = (&key, format) {
+        let what = format!("{} does not go with format = \"files\": a file's key is its path", entry.path());
+        return Err(entry.error(what).mend("take it out"));
+    }
+    let key = key.map(|entry| pointer(&entry)).transpose()?;
     Ok(SourceSpec { path: file.into(), format, queue, key })
 }
 

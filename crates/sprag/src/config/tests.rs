@@ -26,7 +26,12 @@ key = "/id"
 
 [[source]]
 path = "/elsewhere/QAissue.json"
-format = "json-array"
+format = "json-lines"
+queue = "archive"
+
+[[source]]
+path = "drafts"
+format = "files"
 queue = "archive"
 
 [queue.archive]
@@ -66,9 +71,9 @@ fn everything_that_can_be_said_is_understood() {
     };
     let archive = QueueConfig { name: "archive".into(), ..QueueConfig::default() };
     let command = |words: &[&str]| words.iter().map(|word| String::from(*word)).collect::<Vec<_>>();
-    let source = |path: &str, queue: &str, key: Option<&str>| SourceSpec {
+    let source = |path: &str, format, queue: &str, key: Option<&str>| SourceSpec {
         path: path.into(),
-        format: Format::JsonArray,
+        format,
         queue: queue.into(),
         key: key.map(Into::into),
     };
@@ -83,8 +88,9 @@ fn everything_that_can_be_said_is_understood() {
             QueueSpec { policy: archive, command: command(&["true"]), output: None },
         ],
         sources: vec![
-            source("ideas_log.json", "implement", Some("/id")),
-            source("/elsewhere/QAissue.json", "archive", None),
+            source("ideas_log.json", Format::JsonArray, "implement", Some("/id")),
+            source("/elsewhere/QAissue.json", Format::JsonLines, "archive", None),
+            source("drafts", Format::Files, "archive", None),
         ],
         services: vec![
             ServiceSpec {
@@ -170,7 +176,7 @@ fn unknown_keys_and_words_name_the_nearest() {
         (
             &in_source("path = \"a\"\nformat = \"json-aray\"\nqueue = \"q\""),
             "sprag.toml:5:10: `format` in [[source]] is unknown: \"json-aray\", did you mean `json-array`?",
-            "it can be \"json-array\"",
+            "it can be \"json-array\" or \"json-lines\" or \"files\"",
         ),
         (
             &in_source("path = \"a\"\nformat = \"json-array\"\nqueue = \"qq\""),
@@ -393,6 +399,11 @@ fn outputs_and_pointers_are_checked() {
             &in_source(&format!("{source}key = \"id\"")),
             "sprag.toml:7:7: `key` in [[source]] is \"id\", which is no JSON pointer: it must begin with `/`",
             "write key = \"/id\"",
+        ),
+        (
+            &in_source("path = \"a\"\nformat = \"files\"\nqueue = \"q\"\nkey = \"/id\""),
+            "sprag.toml:7:7: `key` in [[source]] does not go with format = \"files\": a file's key is its path",
+            "take it out",
         ),
         (
             &in_source(&format!("{source}key = \"/a~2\"")),
