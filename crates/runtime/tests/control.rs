@@ -119,6 +119,7 @@ impl World {
 
     fn state(&mut self, job: u64) -> &'static str {
         let ticket = self.ask(Request::Job(JobId(job)));
+        self.commit();
         match self.answers.get(&ticket) {
             Some(Answer::Job(view)) => view.state,
             other => panic!("{other:?}"),

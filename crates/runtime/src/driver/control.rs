@@ -40,6 +40,11 @@ impl Control {
     pub(super) fn is_quiet(&self) -> bool {
         self.open == 0
     }
+
+    /// Whether somebody waits to be told of a record.
+    pub(super) fn waits_for_records(&self) -> bool {
+        !self.withheld.is_empty()
+    }
 }
 
 impl Driver {

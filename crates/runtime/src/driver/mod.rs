@@ -262,7 +262,8 @@ impl Driver {
     }
 
     fn next_journal_work(&mut self, now: Now) {
-        let waited = self.machine.waits_for_records() || self.stopping > StopLevel::Run;
+        let asked = self.control.waits_for_records() || self.machine.waits_for_records();
+        let waited = asked || self.stopping > StopLevel::Run;
         self.persistence.next_work(now, &mut self.effects, waited, self.stopped);
     }
 
