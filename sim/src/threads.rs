@@ -25,20 +25,13 @@ impl World {
     pub fn run(&mut self, task: Task) {
         let life = self.life;
         let delay_us = self.delay_us(Site::TaskDelay, 5, 3_000);
-        match task {
-            Task::Start { .. } | Task::Serve { .. } => {
-                self.keeper.push_back(task);
-                if self.keeper.len() == 1 {
-                    self.schedule(delay_us, Due::Keeper { life });
-                }
-            }
-            Task::Arm { .. }
-            | Task::Look { .. }
-            | Task::Drop { .. }
-            | Task::Settle { .. }
-            | Task::Prove { .. }
-            | Task::Publish { .. }
-            | Task::Status { .. } => _ = self.schedule(delay_us, Due::Pool { life, task }),
+        if !task.makes_process() {
+            self.schedule(delay_us, Due::Pool { life, task });
+            return;
+        }
+        self.keeper.push_back(task);
+        if self.keeper.len() == 1 {
+            self.schedule(delay_us, Due::Keeper { life });
         }
     }
 

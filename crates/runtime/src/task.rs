@@ -175,6 +175,22 @@ pub enum Done {
     },
 }
 
+impl Task {
+    /// Whether it makes a process. All such tasks go to one thread, the keeper, one after the other.
+    pub fn makes_process(&self) -> bool {
+        match self {
+            Task::Start { .. } | Task::Serve { .. } => true,
+            Task::Arm { .. }
+            | Task::Look { .. }
+            | Task::Drop { .. }
+            | Task::Settle { .. }
+            | Task::Prove { .. }
+            | Task::Publish { .. }
+            | Task::Status { .. } => false,
+        }
+    }
+}
+
 impl<F: Fs, P: Processes, W: Watch> Context<F, P, W> {
     /// Does what the task says.
     pub fn run(&self, task: Task) -> Done {

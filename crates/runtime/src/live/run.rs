@@ -265,21 +265,13 @@ impl Live {
     }
 
     fn run_task(&self, task: Task) {
-        match task {
-            Task::Start { .. } | Task::Serve { .. } => post(&self.keeper, task),
-            Task::Arm { .. }
-            | Task::Look { .. }
-            | Task::Drop { .. }
-            | Task::Settle { .. }
-            | Task::Prove { .. }
-            | Task::Publish { .. }
-            | Task::Status { .. } => {
-                let (context, answers) = (Arc::clone(&self.context), Arc::clone(&self.answers));
-                drop(tokio::task::spawn_blocking(move || {
-                    post(&answers, Answer::Event(Event::Done(context.run(task))));
-                }));
-            }
+        if task.makes_process() {
+            return post(&self.keeper, task);
         }
+        let (context, answers) = (Arc::clone(&self.context), Arc::clone(&self.answers));
+        drop(tokio::task::spawn_blocking(move || {
+            post(&answers, Answer::Event(Event::Done(context.run(task))));
+        }));
     }
 
     /// The journal thread ends by itself once its mailbox is closed; it is waited for, so that the lock outlives it.
