@@ -92,10 +92,15 @@ impl World {
     /// The disk catches up with everything.
     fn commit(&mut self) {
         while !self.frames.is_empty() {
-            let work = self.frames.remove(0);
-            let committed = driver::journal_step(&mut self.writer, work);
-            self.handle(Event::Journal(committed));
+            self.commit_one();
         }
+    }
+
+    /// The disk catches up with one frame.
+    fn commit_one(&mut self) {
+        let work = self.frames.remove(0);
+        let committed = driver::journal_step(&mut self.writer, work);
+        self.handle(Event::Journal(committed));
     }
 
     /// Every command that was started ends so.
@@ -205,8 +210,13 @@ fn all_dead_jobs_of_a_queue_are_retried_and_counted() {
     world.commit();
     world.end_all(Outcome::Exit(1));
     assert_eq!(world.state(20), "dead");
+    // One frame in flight, and behind it so much that only some of the jobs fit into the next one.
+    world.add(r#"{"payload":1}"#);
+    world.add(&format!(r#"{{"payload":"{}"}}"#, "x".repeat((1 << 19) - 500)));
     let retry = world.ask(Request::RetryDead { queue: "q".into() });
-    assert!(!world.answers.contains_key(&retry), "before it is durable");
+    world.commit_one();
+    world.commit_one();
+    assert!(!world.answers.contains_key(&retry), "before all of it is durable");
     world.commit();
     assert_eq!(world.answers[&retry], Answer::Retried { jobs: 20 });
     world.end_all(Outcome::Exit(0));
