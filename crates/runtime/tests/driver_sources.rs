@@ -129,7 +129,10 @@ impl World {
     fn tell(&mut self, event: Event) {
         let now = self.now();
         self.driver.handle(now, event);
+        let mut effects = 0;
         while let Some(effect) = self.driver.poll() {
+            effects += 1;
+            assert!(effects < 1_000, "the driver is busy with itself");
             match effect {
                 Effect::Journal(work) => {
                     let committed = driver::journal_step(&mut self.writer, work);
