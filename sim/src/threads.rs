@@ -38,6 +38,8 @@ impl World {
             | Task::Settle { .. }
             | Task::Prove { .. }
             | Task::Publish { .. }
+            | Task::Snapshot { .. }
+            | Task::Discard { .. }
             | Task::Status { .. } => _ = self.schedule(delay_us, Due::Pool { life, task }),
         }
     }

@@ -13,6 +13,7 @@ extern crate alloc;
 
 mod chance;
 mod config;
+mod ended;
 mod health;
 mod ids;
 mod job;
@@ -28,7 +29,7 @@ pub use config::{Config, Limits, QueueConfig, RetryPolicy};
 pub use health::{Health, Progress, Reason, SourceFault, SourceReport, Verdict};
 pub use ids::{JobId, KeyHash, QueueId, RequestId, Seq, Slot, SourceId};
 pub use job::{Counts, DeadReason, Job, Outcome, PayloadRef, State, StateName};
-pub use machine::{Inconsistent, Machine, QueueView};
+pub use machine::{Inconsistent, JobImage, KeyImage, Machine, QueueView, Restorer};
 pub use time::{Mono, Now, Wall};
 pub use vocabulary::{
     Attempt, Input, Kill, NewJob, Next, Output, Record, Refusal, Reply, SpawnFailure, StopLevel, When,

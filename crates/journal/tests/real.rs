@@ -26,7 +26,7 @@ impl Replay<RealFs> for Lines {
             self.0.push(String::from_utf8(line.to_vec()).unwrap());
             Ok(())
         };
-        snapshot.for_each_line(&mut push).map_err(|e| e.to_string())
+        snapshot.for_each_line(&mut push)
     }
 
     fn record(&mut self, seq: u64, _: Place, line: &[u8]) -> Result<(), String> {

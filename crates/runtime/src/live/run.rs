@@ -238,6 +238,8 @@ impl Live {
             | Task::Settle { .. }
             | Task::Prove { .. }
             | Task::Publish { .. }
+            | Task::Snapshot { .. }
+            | Task::Discard { .. }
             | Task::Status { .. } => {
                 let (context, answers) = (Arc::clone(&self.context), Arc::clone(&self.answers));
                 drop(tokio::task::spawn_blocking(move || {
