@@ -84,7 +84,7 @@ struct Line<'a> {
     keyhash: Option<Hex<u128>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     digest: Option<Hex<u64>>,
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default, deserialize_with = "even_null", skip_serializing_if = "Option::is_none")]
     payload: Option<&'a RawValue>,
 }
 
@@ -257,6 +257,11 @@ pub(crate) fn is_zero<T: Default + PartialEq>(n: &T) -> bool {
     *n == T::default()
 }
 
+/// A payload that is `null` is a payload.
+fn even_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's shape")]
 pub(crate) fn is_false(b: &bool) -> bool {
     !b
@@ -322,10 +327,10 @@ mod tests {
 
     #[test]
     fn every_record_comes_back_as_it_was() {
-        let payload = RawValue::from_string(r#"{"a":[1,"\u00e4\n"]}"#.into()).unwrap();
-        for record in all_records() {
-            let texts = matches!(record, Record::Added { .. })
-                .then_some(Texts { key: Some("k \" \\ \u{1F600}"), payload: &payload });
+        let payloads = [r#"{"a":[1,"\u00e4\n"]}"#, "null"].map(|text| RawValue::from_string(text.into()).unwrap());
+        for (record, payload) in all_records().into_iter().zip(payloads.iter().cycle()) {
+            let texts =
+                matches!(record, Record::Added { .. }).then_some(Texts { key: Some("k \" \\ \u{1F600}"), payload });
             let mut line = Vec::new();
             encode(&mut line, Seq(9), Wall(5), &record, "queue \"x\"", texts);
             assert!(!line.contains(&b'\n'), "a record is one line");

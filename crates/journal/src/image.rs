@@ -342,3 +342,102 @@ pub fn entry_of_line(line: &[u8], names: &mut Names) -> Option<Entry> {
         Ok(StateLine::State { .. } | StateLine::Key(_)) | Err(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sprag_core::When;
+
+    fn images() -> Vec<JobImage> {
+        let plain = Job {
+            state: State::Ready,
+            payload: PayloadRef::default(),
+            key: Some(KeyHash(u128::MAX - 1)),
+            attempt: 0,
+            failures: 0,
+            crashes: 0,
+            queue: QueueId(0),
+            priority: -3,
+            cancelling: false,
+            strict: false,
+            unpublished: false,
+        };
+        let tried = Job { attempt: 4, failures: 2, crashes: 1, ..plain };
+        let slot = Slot(9);
+        let image = |job| JobImage { id: JobId(7), job, digest: u64::MAX, fence: None, ended_at: None };
+        let fenced = |job| JobImage { fence: Some(Seq(8)), ..image(job) };
+        let ended = |job| JobImage { ended_at: Some(Wall(6)), ..image(job) };
+        vec![
+            image(plain),
+            JobImage { digest: 0, ..image(Job { key: None, ..plain }) },
+            image(Job { strict: true, ..plain }),
+            image(tried),
+            image(Job { state: State::Scheduled { due: Wall(99), wake: Some(Mono(5)) }, ..tried }),
+            image(Job { state: State::Scheduled { due: Wall(99), wake: None }, ..plain }),
+            fenced(Job { state: State::Reserved { slot }, ..tried }),
+            fenced(Job { state: State::Running { slot }, cancelling: true, ..tried }),
+            image(Job { state: State::Succeeded, unpublished: true, ..tried }),
+            ended(Job { state: State::Succeeded, ..tried }),
+            ended(Job { state: State::Dead(DeadReason::Poison), ..tried }),
+            ended(Job { state: State::Cancelled, ..plain }),
+        ]
+    }
+
+    #[test]
+    fn every_line_comes_back_as_it_was_and_an_entry_says_the_same_or_nothing() {
+        let payload = RawValue::from_string(r#"{"a":[1,"\u00e4\n"]}"#.into()).unwrap();
+        for image in images() {
+            let key = image.job.key.map(|_| Cow::Borrowed("k \" \u{1F600}"));
+            let outcome = Some(Outcome::Exit(3));
+            let told = Told { key, payload: &payload, added_at: Wall(5), changed_at: Wall(6), outcome };
+            let mut line = Vec::new();
+            encode_job(&mut line, &image, "queue \"x\"", &told);
+            let mut named = |name: &str| {
+                assert_eq!(name, "queue \"x\"");
+                QueueId(0)
+            };
+            let Ok(StateLine::Job(back, again)) = decode(&line, &mut named) else { panic!("no job") };
+            assert_eq!(*back, image, "{}", String::from_utf8_lossy(&line));
+            let facts = |told: &Told<'_>| {
+                (told.key.clone().map(Cow::into_owned), told.payload.get().to_owned(), told.added_at, told.changed_at)
+            };
+            assert_eq!((facts(&again), again.outcome), (facts(&told), outcome));
+            let entry = entry_of(&image, 0);
+            let plain = image.job.state == State::Ready && image.job.attempt == 0 && !image.job.strict;
+            assert_eq!(image_of(&entry, QueueId(0)), plain.then_some(image));
+        }
+        let key = KeyImage { key: KeyHash(3), job: JobId(2), digest: 1 };
+        let mut line = Vec::new();
+        encode_key(&mut line, &key);
+        assert!(matches!(decode(&line, &mut |_| QueueId(0)), Ok(StateLine::Key(back)) if back == key));
+        line.clear();
+        encode_state(&mut line, JobId(9), ["b"].into_iter());
+        let decoded = decode(&line, &mut |name| QueueId(u16::from(name == "b")));
+        let Ok(StateLine::State { last_job: JobId(9), paused }) = decoded else { panic!("no state") };
+        assert_eq!(paused, [QueueId(1)]);
+    }
+
+    #[test]
+    fn what_this_version_does_not_know_is_refused() {
+        let job = r#"{"type":"job","job":1,"queue":"a","state":"ready","added_at":1,"changed_at":1,"payload":1"#;
+        assert!(decode(format!("{job}}}").as_bytes(), &mut |_| QueueId(0)).is_ok());
+        for line in [
+            &format!("{job},\"colour\":1}}"),
+            &format!("{job},\"keyhash\":\"00\"}}"),
+            &job.replace("ready", "dead"),
+            &format!("{}}}", job.replace("ready", "running")),
+            &format!("{}}}", job.replace("ready", "lost")),
+            r#"{"type":"state","last_job":1}"#,
+            r#"{"type":"key","job":1,"digest":"00"}"#,
+            r#"{"type":"other"}"#,
+            "",
+        ] {
+            assert!(decode(line.as_bytes(), &mut |_| QueueId(0)).is_err(), "{line}");
+        }
+        let new = sprag_core::NewJob { queue: QueueId(0), key: None, digest: 0, priority: 0, when: When::Now };
+        let mut record = Vec::new();
+        let added = sprag_core::Record::Added { job: JobId(1), new, due: None };
+        codec::encode(&mut record, Seq(1), Wall(1), &added, "a", None);
+        assert!(told(&record).is_err(), "a record without its payload");
+    }
+}

@@ -21,7 +21,7 @@ const LIMITS: Limits = Limits {
 struct Lines(Vec<String>);
 
 impl Replay<RealFs> for Lines {
-    fn snapshot(&mut self, snapshot: &Snapshot<RealFs>) -> Result<(), String> {
+    fn snapshot(&mut self, snapshot: &Snapshot<RealFs>) -> Result<(), JournalError> {
         let mut push = |_, line: &[u8]| {
             self.0.push(String::from_utf8(line.to_vec()).unwrap());
             Ok(())

@@ -140,7 +140,7 @@ impl<F: Fs> Replay<F> for Fold {
 ///
 /// # Errors
 /// Whatever kept it from that; the older snapshots are still there then.
-pub(crate) fn take_snapshot<F: Fs>(fs: &F, root: &Path, segment: u32) -> Result<(), String> {
+pub fn take_snapshot<F: Fs>(fs: &F, root: &Path, segment: u32) -> Result<(), String> {
     let mut fold = Fold { machine: Machine::new(Config::default()), changed: BTreeMap::new() };
     let recalled = sprag_journal::recall(fs, root, Some(segment), &mut fold).map_err(|error| error.to_string())?;
     let known = recalled.snapshot.as_ref().map(Snapshot::covers);
