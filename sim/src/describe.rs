@@ -56,6 +56,8 @@ impl fmt::Display for Task<'_> {
             task::Task::Prove { attempts } => write!(f, "prove {} attempts dead", attempts.len()),
             task::Task::Publish { job, attempt, .. } => write!(f, "publish job {} attempt {attempt}", job.0),
             task::Task::Serve { index, run } => write!(f, "start service {index} run {run}"),
+            task::Task::Snapshot { segment } => write!(f, "take a snapshot through segment {segment}"),
+            task::Task::Discard { jobs } => write!(f, "remove what is left of {} jobs", jobs.len()),
             task::Task::Status { json } => write!(f, "write the status, {} bytes", json.len()),
         }
     }
@@ -118,6 +120,9 @@ impl fmt::Display for DoneText<'_> {
             }
             Done::Published { job, result: Ok(()) } => write!(f, "job {} is published", job.0),
             Done::Published { job, result: Err(what) } => write!(f, "job {} is not published: {what}", job.0),
+            Done::Snapshot { segment, result: Ok(()) } => write!(f, "a snapshot through segment {segment} stands"),
+            Done::Snapshot { segment, result: Err(what) } => write!(f, "no snapshot through segment {segment}: {what}"),
+            Done::Discarded => write!(f, "what forgotten jobs left is removed"),
             Done::Status { result: Ok(()) } => write!(f, "the status is written"),
             Done::Status { result: Err(what) } => write!(f, "the status is not written: {what}"),
         }
@@ -160,6 +165,7 @@ impl fmt::Display for NoticeText<'_> {
             Notice::ServiceEnded { index, outcome, .. } => write!(f, "service {index} ended: {outcome:?}"),
             Notice::TornTail { cut } => write!(f, "cut {} torn bytes: {}", cut.len, cut.what),
             Notice::Health { verdict } => write!(f, "health: {verdict:?}"),
+            Notice::SnapshotFailed { what } => write!(f, "no snapshot: {what}"),
             Notice::StatusFailed { what } => write!(f, "status not written: {what}"),
         }
     }

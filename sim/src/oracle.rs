@@ -13,7 +13,8 @@ use serde_json::Value;
 use sprag_core::Outcome;
 use sprag_runtime::driver::Notice;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// A command that was executed.
 #[derive(Clone, Debug)]
@@ -51,6 +52,8 @@ pub struct Oracle {
     pub executions: Vec<Execution>,
     characters: BTreeMap<(u8, u16), Character>,
     said: BTreeSet<Said>,
+    /// Segments that sprag has removed, as they were: what they said still counts.
+    removed: BTreeMap<PathBuf, Rc<[u8]>>,
 }
 
 /// One record, by its documented fields.
@@ -81,6 +84,7 @@ struct Job {
     /// The records that ended it: (next, reason, attempt, digest of the result).
     ends: Vec<(String, Option<String>, u32, Option<String>)>,
     published: usize,
+    forgotten: bool,
 }
 
 /// The item whose payload this is, if its id is one of ours.
@@ -94,12 +98,15 @@ fn item_of_value(value: &Value) -> Option<(u8, u16)> {
     Some((name.bytes().next()?.checked_sub(b'a')?, item.parse().ok()?))
 }
 
-/// The records of the journal that begin so, in order.
-fn records(image: &Image, begin: &str) -> Result<Vec<Record>, String> {
-    let journal = Path::new(DIR).join(".sprag/journal");
-    let segments = image.files.iter().filter(|(path, _)| {
-        path.parent() == Some(&journal) && path.extension().is_some_and(|extension| extension == "jsonl")
-    });
+/// Whether it is a segment of the journal.
+fn is_segment(path: &Path) -> bool {
+    path.parent() == Some(&Path::new(DIR).join(".sprag/journal")) && path.extension().is_some_and(|ext| ext == "jsonl")
+}
+
+/// The records of the journal that begin so, in order: of the segments there are, and of those that were removed.
+fn records(image: &Image, removed: &BTreeMap<PathBuf, Rc<[u8]>>, begin: &str) -> Result<Vec<Record>, String> {
+    let mut segments: BTreeMap<&PathBuf, &Rc<[u8]>> = removed.iter().collect();
+    segments.extend(image.files.iter().filter(|(path, _)| is_segment(path)));
     let mut records = Vec::new();
     for (path, bytes) in segments {
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| line.starts_with(begin.as_bytes())) {
@@ -132,9 +139,19 @@ impl Oracle {
             return Err(format!("job {job} is executed twice under fence {fence}"));
         }
         let nothing_kept = &mut |_| 1;
-        let durable = records(&fs.draw(nothing_kept), &format!("{{\"seq\":{fence},"))?;
+        let begin = format!("{{\"seq\":{fence},");
+        let durable = records(&fs.draw(nothing_kept), &self.removed, &begin)?;
         let allowed = durable.iter().any(|record| record.allows(job, attempt, fence));
         if allowed { Ok(()) } else { Err(format!("job {job} is executed before its record {fence} is durable")) }
+    }
+
+    /// Sprag is about to remove a file.
+    pub fn removes(&mut self, path: &Path, fs: &SimFs) {
+        if is_segment(path)
+            && let Some(bytes) = fs.draw(&mut |_| 1).files.remove(path)
+        {
+            self.removed.insert(path.to_owned(), bytes);
+        }
     }
 
     /// Sprag tells people something: it must never be untrue again.
@@ -154,6 +171,7 @@ impl Oracle {
             | Notice::ServiceEnded { .. }
             | Notice::TornTail { .. }
             | Notice::Health { .. }
+            | Notice::SnapshotFailed { .. }
             | Notice::StatusFailed { .. } => return,
         };
         self.said.insert(said);
@@ -161,9 +179,10 @@ impl Oracle {
 
     /// Judges the end of a run: everything is at rest, and nothing went wrong for a while.
     pub fn judge(&self, image: &Image, producers: &[Producer]) -> Result<(), String> {
-        let records = records(image, "{\"seq\":")?;
+        let records = records(image, &self.removed, "{\"seq\":")?;
         let jobs = fold(&records)?;
         self.judge_records(&records)?;
+        judge_snapshots(&records, image)?;
         for producer in producers {
             for item in 0..producer.complete() {
                 self.judge_item(&jobs, image, producer.source(), item)?;
@@ -245,6 +264,42 @@ impl Record {
     }
 }
 
+/// Every snapshot is what the records up to its position add up to.
+fn judge_snapshots(records: &[Record], image: &Image) -> Result<(), String> {
+    for (path, bytes) in &image.files {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let seq = name.strip_prefix("snapshot-").and_then(|name| name.strip_suffix(".jsonl"));
+        let Some(seq) = seq.and_then(|seq| seq.parse::<usize>().ok()) else { continue };
+        let wrong = |what: String| Err(format!("{}: {what}", path.display()));
+        let Some(covered) = records.get(..seq) else { return wrong("it is ahead of the journal".into()) };
+        let mut jobs = fold(covered)?;
+        for line in bytes.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"{\"type\":")) {
+            let line: Value = serde_json::from_slice(line).map_err(|error| format!("{}: {error}", path.display()))?;
+            if line["type"] != "job" {
+                continue;
+            }
+            let number = line["job"].as_u64().unwrap_or(0);
+            let Some(job) = jobs.remove(&number).filter(|job| !job.forgotten) else {
+                return wrong(format!("job {number} is not known"));
+            };
+            let ended = job.ends.last().map(|(next, ..)| next.as_str());
+            let state = line["state"].as_str().filter(|state| ["succeeded", "dead", "cancelled"].contains(state));
+            let attempt = job.grants.last_key_value().map_or(0, |(attempt, _)| *attempt);
+            let same = state == ended
+                && line["attempt"].as_u64().unwrap_or(0) == u64::from(attempt)
+                && item_of_value(&line["payload"]) == job.item
+                && line["key"] == job.key;
+            if !same {
+                return wrong(format!("{line} is not {job:?}"));
+            }
+        }
+        if let Some((number, _)) = jobs.iter().find(|(_, job)| !job.forgotten) {
+            return wrong(format!("job {number} is missing"));
+        }
+    }
+    Ok(())
+}
+
 /// The jobs that the records tell of; the records must follow each other and make sense.
 fn fold(records: &[Record]) -> Result<BTreeMap<u64, Job>, String> {
     let mut jobs: BTreeMap<u64, Job> = BTreeMap::new();
@@ -265,7 +320,7 @@ fn fold(records: &[Record]) -> Result<BTreeMap<u64, Job>, String> {
             continue;
         }
         let job = jobs.get_mut(&number).ok_or_else(|| wrong("of a job that was never added"))?;
-        if !job.ends.is_empty() && record.kind != "published" {
+        if job.forgotten || (!job.ends.is_empty() && record.kind != "published" && record.kind != "forgotten") {
             return Err(wrong("after the end of its job"));
         }
         let attempt = record.attempt.unwrap_or(0);
@@ -287,6 +342,8 @@ fn fold(records: &[Record]) -> Result<BTreeMap<u64, Job>, String> {
                 }
             }
             "published" => job.published += 1,
+            "forgotten" if job.ends.is_empty() => return Err(wrong("before the end of its job")),
+            "forgotten" => job.forgotten = true,
             other => return Err(wrong(&format!("nobody asked for `{other}`"))),
         }
     }

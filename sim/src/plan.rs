@@ -1,7 +1,7 @@
 //! What the world of a seed is like: the pipeline, and how small everything is.
 //!
 //! **Invariant.** The pipeline is one that a user could write. Its times are short and its limits small, so that every
-//! path (rotation, timeout, retry, reservation) is walked within simulated seconds. A job that its script lets succeed
+//! path (rotation, snapshot, forgetting, timeout, retry, reservation) is walked within simulated seconds. A job that its script lets succeed
 //! has more attempts than the faults of one run can spoil.
 
 use crate::chance::{Actor, Chance, Site};
@@ -21,7 +21,7 @@ pub const LIVES_MAX: u32 = 8;
 pub fn journal_limits(chance: &mut Chance) -> sprag_journal::Limits {
     sprag_journal::Limits {
         frame_bytes_max: 1500 + 500 * chance.below(Actor::World, Site::Pipeline, 4),
-        segment_bytes_max: 1000 + 4000 * chance.below(Actor::World, Site::Pipeline, 4),
+        segment_bytes_max: 500 + 1500 * chance.below(Actor::World, Site::Pipeline, 4),
         reserve_bytes: 8 * 1024,
         essential_bytes: 8 * 1024,
         fill_bytes: 1024 << chance.below(Actor::World, Site::Pipeline, 4),
@@ -66,7 +66,13 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
         queues,
         services: Vec::new(),
         env_allow: Vec::new(),
-        limits: Limits { running_max: 1 + below(4) as u16, again_ms: 300, ..Limits::default() },
+        limits: Limits {
+            running_max: 1 + below(4) as u16,
+            again_ms: 300,
+            keep_jobs: [0, 3, 100][below(3) as usize],
+            keep_age_ms: [4_000, 1_000_000_000][below(2) as usize],
+            ..Limits::default()
+        },
         stop_timeout_ms: 2_000,
     }
 }

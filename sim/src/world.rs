@@ -283,6 +283,9 @@ impl World {
             self.chance.span(Actor::Sprag, Site::CallTime, 2, 400)
         };
         self.note(Actor::Sprag, Kind::Call, format_args!("{:?} {}", call.kind, call.path.display()));
+        if call.kind == CallKind::Remove {
+            self.oracle.removes(&call.path, &self.fs);
+        }
         self.sprag_steps(cost_us, call.kind.syncs());
         match self.ending {
             Some(End::Kill | End::Exit) => {

@@ -30,6 +30,10 @@ pub struct Limits {
     pub again_ms: u64,
     /// No delay is longer, however the calendar jumped.
     pub delay_ms_max: u64,
+    /// A job that ended so long ago is forgotten; its key stays known.
+    pub keep_age_ms: u64,
+    /// Ended jobs that are kept; of more, those that ended first are forgotten.
+    pub keep_jobs: u64,
 }
 
 impl Default for Limits {
@@ -41,6 +45,8 @@ impl Default for Limits {
             crashes_max: 10,
             again_ms: 1_000,
             delay_ms_max: 400 * 24 * 3_600_000,
+            keep_age_ms: 30 * 24 * 3_600_000,
+            keep_jobs: 100_000,
         }
     }
 }

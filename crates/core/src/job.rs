@@ -141,6 +141,13 @@ pub struct Counts {
     pub cancelled: u64,
 }
 
+impl Job {
+    /// At an end, with nothing left to do for it.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.state.is_terminal() && !self.unpublished
+    }
+}
+
 impl State {
     /// True in the three states that end a job.
     pub fn is_terminal(self) -> bool {

@@ -16,6 +16,7 @@ extern crate std;
 
 mod chance;
 mod config;
+mod ended;
 mod health;
 mod ids;
 mod job;
@@ -32,7 +33,7 @@ pub use config::{Config, Limits, QueueConfig, RetryPolicy};
 pub use health::{Health, Progress, Reason, SourceFault, SourceReport, Verdict};
 pub use ids::{Digest, JobId, KeyHash, QueueId, RequestId, Seq, Slot, SourceId};
 pub use job::{Counts, DeadReason, Job, Outcome, PayloadRef, State, StateName};
-pub use machine::{Inconsistent, Machine, QueueView};
+pub use machine::{Inconsistent, JobImage, KeyImage, Machine, QueueView, Restorer};
 #[cfg(feature = "planted")]
 pub use planted::plant;
 pub use planted::{Bug, planted, rescan_is_off};

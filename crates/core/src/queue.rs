@@ -140,6 +140,13 @@ impl Queue {
             .map(|((_, id), reserved)| (id, reserved))
     }
 
+    /// Takes in all ready jobs at once; there is none yet.
+    pub(crate) fn restore_ready(&mut self, jobs: Vec<(i16, JobId)>) {
+        assert!(self.ready.is_empty(), "ready jobs are restored beside others");
+        self.counts.ready += jobs.len() as u64;
+        self.ready = jobs.into_iter().map(|(priority, id)| (Reverse(priority), id)).collect();
+    }
+
     /// The first ready job without a reservation.
     pub(crate) fn first_unreserved(&self) -> Option<JobId> {
         self.ready.first().map(|(_, id)| *id)

@@ -36,6 +36,18 @@ impl Table {
         self.len += 1;
     }
 
+    /// Takes a job out; a page without jobs is given back.
+    pub(crate) fn remove(&mut self, id: JobId) -> Option<Job> {
+        let number = id.0 / PAGE_JOBS;
+        let page = self.pages.get_mut(&number)?;
+        let job = page[index(id)].take()?;
+        self.len -= 1;
+        if page.iter().all(Option::is_none) {
+            self.pages.remove(&number);
+        }
+        Some(job)
+    }
+
     /// The jobs in order of their numbers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (JobId, &Job)> {
         self.pages.iter().flat_map(|(number, page)| {

@@ -211,6 +211,13 @@ pub enum Output {
         /// The attempt that made the result.
         attempt: u32,
     },
+    /// Remove what is left of the job's attempts, 1 to this number: it is durably forgotten. Not answered.
+    Discard {
+        /// Its job.
+        job: JobId,
+        /// The number of its last attempt.
+        attempts: u32,
+    },
     /// Nothing is left alive: the program may end.
     Stopped,
 }
@@ -325,6 +332,11 @@ pub enum Record {
         /// The job.
         job: JobId,
     },
+    /// An ended job is no longer kept; its key stays known.
+    Forgotten {
+        /// The job.
+        job: JobId,
+    },
     /// No more starts in the queue.
     Paused {
         /// The queue.
@@ -363,4 +375,21 @@ pub enum Next {
     },
     /// The reservation was given back, or sprag died before it is known to have been used.
     Unused,
+}
+
+impl Record {
+    /// The job that it is about.
+    pub fn job(&self) -> Option<JobId> {
+        match *self {
+            Record::Added { job, .. }
+            | Record::Reserved { job, .. }
+            | Record::Started { job, .. }
+            | Record::Finished { job, .. }
+            | Record::Cancelled { job }
+            | Record::Redriven { job }
+            | Record::Published { job }
+            | Record::Forgotten { job } => Some(job),
+            Record::Paused { .. } | Record::Resumed { .. } => None,
+        }
+    }
 }

@@ -148,6 +148,9 @@ impl Workers {
         if phase.is_busy() {
             let busy = self.busy.entry(queue).or_insert(0);
             *busy = busy.checked_add_signed(by).unwrap_or(0);
+            if *busy == 0 {
+                self.busy.remove(&queue);
+            }
         }
     }
 }

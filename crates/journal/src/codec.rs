@@ -36,7 +36,7 @@ pub struct Decoded<'a> {
 
 /// A line that is no record of this version.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CodecError(String);
+pub struct CodecError(pub(crate) String);
 
 impl fmt::Display for CodecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -84,7 +84,7 @@ struct Line<'a> {
     keyhash: Option<Hex<u128>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     digest: Option<Hex<u64>>,
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default, deserialize_with = "even_null", skip_serializing_if = "Option::is_none")]
     payload: Option<&'a RawValue>,
 }
 
@@ -98,6 +98,7 @@ enum Kind {
     Cancelled,
     Redriven,
     Published,
+    Forgotten,
     Paused,
     Resumed,
 }
@@ -115,7 +116,7 @@ enum NextWord {
 
 /// An unsigned number as fixed-width hexadecimal text: JSON readers mangle integers above 2^53.
 #[derive(Clone, Copy)]
-struct Hex<T>(T);
+pub(crate) struct Hex<T>(pub(crate) T);
 
 /// Appends the record's line, without a newline, to `out`. `queue_name` names the queue of an added, paused or resumed
 /// record; `texts` belong to an added one.
@@ -164,6 +165,7 @@ fn line_of<'a>(seq: Seq, at: Wall, record: &Record, queue_name: &'a str, texts: 
         Record::Cancelled { job } => Line { job: Some(job), ..Line::new(seq, at, Kind::Cancelled) },
         Record::Redriven { job } => Line { job: Some(job), ..Line::new(seq, at, Kind::Redriven) },
         Record::Published { job } => Line { job: Some(job), ..Line::new(seq, at, Kind::Published) },
+        Record::Forgotten { job } => Line { job: Some(job), ..Line::new(seq, at, Kind::Forgotten) },
         Record::Paused { queue: _ } => Line { queue, ..Line::new(seq, at, Kind::Paused) },
         Record::Resumed { queue: _ } => Line { queue, ..Line::new(seq, at, Kind::Resumed) },
     }
@@ -209,17 +211,18 @@ fn record_of(line: &Line<'_>, queue_named: &mut dyn FnMut(&str) -> QueueId) -> O
         Kind::Cancelled => Record::Cancelled { job: line.job? },
         Kind::Redriven => Record::Redriven { job: line.job? },
         Kind::Published => Record::Published { job: line.job? },
+        Kind::Forgotten => Record::Forgotten { job: line.job? },
         Kind::Paused => Record::Paused { queue: queue()? },
         Kind::Resumed => Record::Resumed { queue: queue()? },
     })
 }
 
-/// A delay is journaled as the moment it ends, so it comes back as the delay zero before that moment.
+/// A delay is journaled as the moment it ends; how long it was, the moment of the record tells.
 fn when_of(line: &Line<'_>) -> When {
     match line.due {
         None => When::Now,
         Some(due) if line.appointed => When::At(due),
-        Some(_) => When::Delay(0),
+        Some(due) => When::Delay(due.0.saturating_sub(line.at.0)),
     }
 }
 
@@ -253,12 +256,17 @@ impl Line<'_> {
     }
 }
 
-fn is_zero(n: &i16) -> bool {
-    *n == 0
+pub(crate) fn is_zero<T: Default + PartialEq>(n: &T) -> bool {
+    *n == T::default()
+}
+
+/// A payload that is `null` is a payload.
+fn even_null<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's shape")]
-fn is_false(b: &bool) -> bool {
+pub(crate) fn is_false(b: &bool) -> bool {
     !b
 }
 
@@ -299,7 +307,7 @@ mod tests {
         let finished = |outcome, next| Record::Finished { job, attempt, outcome, next };
         vec![
             Record::Added { job, new: new(None, When::Now), due: None },
-            Record::Added { job, new: new(Some(KeyHash(u128::MAX)), When::Delay(0)), due: Some(due) },
+            Record::Added { job, new: new(Some(KeyHash(u128::MAX)), When::Delay(1_699_999_999_995)), due: Some(due) },
             Record::Added { job, new: new(Some(KeyHash(0)), When::At(due)), due: Some(due) },
             Record::Reserved { job, attempt, slot },
             Record::Started { job, attempt, slot },
@@ -315,6 +323,7 @@ mod tests {
             Record::Cancelled { job },
             Record::Redriven { job },
             Record::Published { job },
+            Record::Forgotten { job },
             Record::Paused { queue },
             Record::Resumed { queue },
         ]
@@ -322,10 +331,10 @@ mod tests {
 
     #[test]
     fn every_record_comes_back_as_it_was() {
-        let payload = RawValue::from_string(r#"{"a":[1,"\u00e4\n"]}"#.into()).unwrap();
-        for record in all_records() {
-            let texts = matches!(record, Record::Added { .. })
-                .then_some(Texts { key: Some("k \" \\ \u{1F600}"), payload: &payload });
+        let payloads = [r#"{"a":[1,"\u00e4\n"]}"#, "null"].map(|text| RawValue::from_string(text.into()).unwrap());
+        for (record, payload) in all_records().into_iter().zip(payloads.iter().cycle()) {
+            let texts =
+                matches!(record, Record::Added { .. }).then_some(Texts { key: Some("k \" \\ \u{1F600}"), payload });
             let mut line = Vec::new();
             encode(&mut line, Seq(9), Wall(5), &record, "queue \"x\"", texts);
             assert!(!line.contains(&b'\n'), "a record is one line");

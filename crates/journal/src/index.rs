@@ -29,8 +29,8 @@ const CHUNK_BYTES: usize = 1024 * 1024;
 pub struct Entry {
     /// The job's number, unique in the snapshot.
     pub job: u64,
-    /// When it is due, in the caller's unit.
-    pub due: u64,
+    /// A digest of its payload.
+    pub digest: u64,
     /// Offset of its line in the snapshot, in bytes. Set by the writer.
     pub offset: u64,
     /// Hash of its key.
@@ -53,7 +53,7 @@ impl Entry {
     pub(crate) fn to_bytes(self) -> [u8; ENTRY_BYTES] {
         let mut bytes = [0; ENTRY_BYTES];
         bytes[0..8].copy_from_slice(&self.job.to_le_bytes());
-        bytes[8..16].copy_from_slice(&self.due.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.digest.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.offset.to_le_bytes());
         bytes[24..40].copy_from_slice(&self.key);
         bytes[40..44].copy_from_slice(&self.len.to_le_bytes());
@@ -68,7 +68,7 @@ impl Entry {
     pub(crate) fn from_bytes(bytes: &[u8; ENTRY_BYTES]) -> Entry {
         Entry {
             job: u64::from_le_bytes(part(bytes, 0)),
-            due: u64::from_le_bytes(part(bytes, 8)),
+            digest: u64::from_le_bytes(part(bytes, 8)),
             offset: u64::from_le_bytes(part(bytes, 16)),
             key: part(bytes, 24),
             len: u32::from_le_bytes(part(bytes, 40)),
@@ -166,6 +166,15 @@ pub struct Index<T> {
 impl<T: File> Index<T> {
     /// Reads and checks all of it; none when it is not a whole index of that snapshot.
     pub(crate) fn load(file: T, snapshot: Sum) -> std::io::Result<Option<Index<T>>> {
+        Index::read(file, Some(snapshot))
+    }
+
+    /// Reads the ends of it: for one entry, whose line tells whether it is right. It was checked as a whole when it was made.
+    pub(crate) fn glance(file: T) -> std::io::Result<Option<Index<T>>> {
+        Index::read(file, None)
+    }
+
+    fn read(file: T, snapshot: Option<Sum>) -> std::io::Result<Option<Index<T>>> {
         let len = file.len()?;
         let Some(trailer_at) = len.checked_sub(TRAILER_BYTES as u64) else { return Ok(None) };
         let mut trailer = [0; TRAILER_BYTES];
@@ -177,14 +186,15 @@ impl<T: File> Index<T> {
         let head_right = &trailer[0..8] == MAGIC
             && u32::from_le_bytes(part(&trailer, 8)) == VERSION
             && u32::from_le_bytes(part(&trailer, 12)) == ENTRY_BYTES as u32
-            && trailer[32..48] == snapshot.0
+            && snapshot.is_none_or(|sum| trailer[32..48] == sum.0)
             && names_bytes <= (NAMES_MAX * (NAME_BYTES_MAX + 4)) as u64
             && entries.checked_mul(ENTRY_BYTES as u64).and_then(|n| n.checked_add(names_bytes)) == Some(trailer_at);
         if !head_right {
             return Ok(None);
         }
         let sum_at = len - 16;
-        if hash_range(&file, sum_at)?.map(|hash| Sum::cut(&hash).0) != Some(part(&trailer, 48)) {
+        let whole = || Ok::<_, std::io::Error>(hash_range(&file, sum_at)?.map(|hash| Sum::cut(&hash).0));
+        if snapshot.is_some() && whole()? != Some(part(&trailer, 48)) {
             return Ok(None);
         }
         let mut names = vec![0; names_bytes as usize];
@@ -202,6 +212,11 @@ impl<T: File> Index<T> {
     /// The names that the entries' queues stand for.
     pub fn names(&self) -> &Names {
         &self.names
+    }
+
+    /// The first entry.
+    pub fn first(&self) -> std::io::Result<Option<Entry>> {
+        if self.entries == 0 { Ok(None) } else { self.entry(0).map(Some) }
     }
 
     /// Hands out every entry, ascending by job.
@@ -227,11 +242,7 @@ impl<T: File> Index<T> {
         let (mut low, mut high) = (0, self.entries);
         while low < high {
             let middle = low + (high - low) / 2;
-            let mut bytes = [0; ENTRY_BYTES];
-            if read_full_at(&self.file, &mut bytes, middle * ENTRY_BYTES as u64)? < ENTRY_BYTES {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
-            let entry = Entry::from_bytes(&bytes);
+            let entry = self.entry(middle)?;
             match entry.job.cmp(&job) {
                 std::cmp::Ordering::Equal => return Ok(Some(entry)),
                 std::cmp::Ordering::Less => low = middle + 1,
@@ -239,6 +250,14 @@ impl<T: File> Index<T> {
             }
         }
         Ok(None)
+    }
+
+    fn entry(&self, number: u64) -> std::io::Result<Entry> {
+        let mut bytes = [0; ENTRY_BYTES];
+        if read_full_at(&self.file, &mut bytes, number * ENTRY_BYTES as u64)? < ENTRY_BYTES {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(Entry::from_bytes(&bytes))
     }
 }
 

@@ -24,7 +24,7 @@ use sprag_core::{Bug, planted};
 /// Nothing that was delivered counts before [`open`] returned success.
 pub trait Replay<F: Fs> {
     /// The state begins with this snapshot. Called at most once, before any record.
-    fn snapshot(&mut self, snapshot: &Snapshot<F>) -> Result<(), String>;
+    fn snapshot(&mut self, snapshot: &Snapshot<F>) -> Result<(), JournalError>;
 
     /// The next record: its sequence number, where it stands, and its line without the newline.
     fn record(&mut self, seq: u64, place: Place, line: &[u8]) -> Result<(), String>;
@@ -89,9 +89,7 @@ pub fn open<F: Fs>(
     let segments = needed_segments(&dir, &segments, start.at.segment, snapshot.is_some() || !damaged.is_empty())?;
     if let Some(snapshot) = &snapshot {
         check_end(fs, &dir, snapshot.covers())?;
-        replay
-            .snapshot(snapshot)
-            .map_err(|what| JournalError::corrupt(snapshot.path(), 0, snapshot.covers().seq, what))?;
+        replay.snapshot(snapshot)?;
     }
     let Some(last) = segments.last().copied() else {
         let framer = Framer::new(fresh, limits, start.at, false);
@@ -113,6 +111,57 @@ pub fn open<F: Fs>(
     let framer = Framer::new(queue, limits, scanned.at, scanned.sealed);
     let writer = Writer::new(fs.clone(), dir, limits, scanned.at, Some(file));
     Ok(Opened { framer, writer, queue, end: scanned.at, sealed: scanned.sealed, cut, snapshot, damaged })
+}
+
+/// What a reader found.
+#[derive(Debug)]
+pub struct Recalled<F: Fs> {
+    /// The snapshot that the state began with.
+    pub snapshot: Option<Snapshot<F>>,
+    /// The identity of the queue, when there is any.
+    pub queue: Option<QueueId>,
+    /// The end of what was read.
+    pub end: Position,
+}
+
+/// Reads what [`open`] would, and changes nothing: no lock is needed. With `last`, no segment behind that one is read, and it
+/// must be a finished one.
+///
+/// Whoever prunes meanwhile may take away what is about to be read: an error of kind `NotFound` or `Missing` then, and
+/// another try finds what replaced it.
+pub fn recall<F: Fs>(
+    fs: &F,
+    root: &Path,
+    last: Option<u32>,
+    replay: &mut dyn Replay<F>,
+) -> Result<Recalled<F>, JournalError> {
+    let dir = names::journal_dir(root);
+    let all = names::list_segments(fs, &dir)?;
+    let (snapshot, damaged) = snapshot::newest(fs, root)?;
+    let mut start = match &snapshot {
+        Some(snapshot) => Start { at: snapshot.covers(), queue: Some(snapshot.queue()), trusted: true },
+        None => Start { at: Position::genesis(QueueId::default()), queue: None, trusted: false },
+    };
+    let segments = needed_segments(&dir, &all, start.at.segment, snapshot.is_some() || !damaged.is_empty())?;
+    if let Some(snapshot) = &snapshot {
+        check_end(fs, &dir, snapshot.covers())?;
+        replay.snapshot(snapshot)?;
+    }
+    let newest = segments.last().copied();
+    for number in segments.into_iter().filter(|number| last.is_none_or(|last| *number <= last)) {
+        if number > start.at.segment {
+            start.at = Position { segment: number, offset: 0, ..start.at };
+        }
+        let path = dir.join(names::segment(number));
+        let file = fs.open(&path, Open::Read).map_err(JournalError::io("open", &path))?;
+        let scanned = scan_segment(&file, &path, &mut start, &mut |seq, place, line| replay.record(seq, place, line))?;
+        match &scanned.bad {
+            Some(what) if Some(number) == newest => _ = torn_tail(&file, &path, scanned.at, what)?,
+            Some(_) | None if Some(number) == newest => {}
+            Some(_) | None => check_inner(&path, &scanned)?,
+        }
+    }
+    Ok(Recalled { snapshot, queue: start.queue, end: start.at })
 }
 
 /// The segments from `first` on, without a gap. Earlier ones are leftovers of a pruning that was interrupted.

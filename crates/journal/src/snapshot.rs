@@ -17,6 +17,8 @@ use crate::scan::check_end;
 
 const CHUNK_BYTES: usize = 1024 * 1024;
 const HEADER_BYTES_MAX: usize = 160;
+/// How often the snapshots are listed again when a line is not found.
+const LOOKUPS_MAX: u32 = 3;
 const END_BYTES_MAX: usize = 400;
 
 pub(crate) fn header_text(queue: QueueId, seq: u64) -> String {
@@ -145,6 +147,11 @@ impl<F: Fs> Snapshot<F> {
         &self.path
     }
 
+    /// The error of a snapshot that is whole and says what cannot be.
+    pub fn unusable(&self, what: impl Into<String>) -> JournalError {
+        JournalError::corrupt(&self.path, 0, self.covers.seq, what)
+    }
+
     /// How many lines it has, without the first and the last.
     pub fn lines(&self) -> u64 {
         self.lines
@@ -157,12 +164,17 @@ impl<F: Fs> Snapshot<F> {
 
     /// Hands out every line with its offset, in order; an error of the callback ends it.
     pub fn for_each_line(&self, on_line: &mut OnLine<'_>) -> Result<(), JournalError> {
+        self.for_each_line_before(self.lines_to, on_line)
+    }
+
+    /// The same, up to the line at offset `to`.
+    pub fn for_each_line_before(&self, to: u64, on_line: &mut OnLine<'_>) -> Result<(), JournalError> {
         let damaged = |offset, what: String| JournalError::corrupt(&self.path, offset, self.covers.seq, what);
         let mut buffer = Vec::new();
         let mut offset = self.lines_from;
-        while offset < self.lines_to {
+        while offset < to {
             let from = offset + buffer.len() as u64;
-            let left = usize::try_from(self.lines_to - from).unwrap_or(CHUNK_BYTES);
+            let left = usize::try_from(to - from).unwrap_or(CHUNK_BYTES);
             let mut chunk = vec![0; CHUNK_BYTES.min(left)];
             let n = read_full_at(&self.file, &mut chunk, from).map_err(JournalError::io("read", &self.path))?;
             buffer.extend_from_slice(&chunk[..n]);
@@ -225,17 +237,62 @@ impl<F: Fs> Snapshot<F> {
 
     /// The line of an entry of its index.
     pub fn line(&self, entry: &Entry) -> Result<Vec<u8>, JournalError> {
-        let damaged = |what: &str| Err(JournalError::corrupt(&self.path, entry.offset, self.covers.seq, what));
-        if u64::from(entry.len) > FRAME_BYTES_CAP {
-            return damaged("an entry of the index names a line longer than any can be");
-        }
-        let mut line = vec![0; entry.len as usize];
-        let n = read_full_at(&self.file, &mut line, entry.offset).map_err(JournalError::io("read", &self.path))?;
-        if n < line.len() || index::line_check(&line) != entry.check {
-            return damaged("a line is not what it was when the index was made");
-        }
-        Ok(line)
+        line_of(&self.file, &self.path, self.covers.seq, entry)
     }
+
+    pub(crate) fn file(&self) -> &F::File {
+        &self.file
+    }
+}
+
+fn line_of<T: File>(file: &T, path: &Path, seq: u64, entry: &Entry) -> Result<Vec<u8>, JournalError> {
+    let damaged = |what: &str| Err(JournalError::corrupt(path, entry.offset, seq, what));
+    if u64::from(entry.len) > FRAME_BYTES_CAP {
+        return damaged("an entry of the index names a line longer than any can be");
+    }
+    let mut line = vec![0; entry.len as usize];
+    let n = read_full_at(file, &mut line, entry.offset).map_err(JournalError::io("read", path))?;
+    if n < line.len() || index::line_check(&line) != entry.check {
+        return damaged("a line is not what it was when the index was made");
+    }
+    Ok(line)
+}
+
+/// The line of a job in the newest snapshot that has an index. Only that line is read and checked, for the snapshot was
+/// checked as a whole when it was made or opened.
+pub(crate) fn lookup<F: Fs>(fs: &F, root: &Path, job: u64) -> Result<Vec<u8>, JournalError> {
+    let mut error = JournalError::Missing { file: root.to_owned(), what: format!("no snapshot holds job {job}") };
+    // A newer snapshot may replace one while it is looked at.
+    for _ in 0..LOOKUPS_MAX {
+        for seq in names::list_snapshots(fs, root)?.into_iter().rev() {
+            match lookup_in(fs, &root.join(names::snapshot(seq)), seq, job) {
+                Ok(Some(line)) => return Ok(line),
+                Ok(None) => {}
+                Err(e) => error = e,
+            }
+        }
+    }
+    Err(error)
+}
+
+fn lookup_in<F: Fs>(fs: &F, path: &Path, seq: u64, job: u64) -> Result<Option<Vec<u8>>, JournalError> {
+    let index_path = index::path_of(path);
+    let open = || fs.open(&index_path, Open::Read);
+    let file = match open() {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            // Somebody took it away: it is made again.
+            Snapshot::open(fs, path, seq)?.index(&mut crate::image::entry_of_line)?;
+            open()
+        }
+        file => file,
+    };
+    let file = file.map_err(JournalError::io("open", &index_path))?;
+    let read = || JournalError::io("read", &index_path);
+    let index = Index::glance(file).map_err(read())?;
+    let index = index.ok_or_else(|| JournalError::corrupt(&index_path, 0, seq, "this is not an index"))?;
+    let Some(entry) = index.lookup(job).map_err(read())? else { return Ok(None) };
+    let file = fs.open(path, Open::Read).map_err(JournalError::io("open", path))?;
+    line_of(&file, path, seq, &entry).map(Some)
 }
 
 /// The newest snapshot that is right, and the errors of newer ones.
@@ -259,6 +316,21 @@ fn newest_before<F: Fs>(
         }
     }
     Ok((None, damaged))
+}
+
+/// Files of snapshots that were not finished.
+fn unfinished<F: Fs>(fs: &F, root: &Path) -> Result<Vec<PathBuf>, JournalError> {
+    let names = fs.list(root).map_err(JournalError::io("list", root))?;
+    let is_ours = |name: &str| name.starts_with("snapshot-") && name.ends_with(".tmp");
+    Ok(names.iter().filter(|name| name.to_str().is_some_and(is_ours)).map(|name| root.join(name)).collect())
+}
+
+/// Gives back the room that an unfinished snapshot takes, as far as that can be done. To be called while none is written.
+pub fn abandon<F: Fs>(fs: &F, root: &Path) {
+    for path in unfinished(fs, root).unwrap_or_default() {
+        // The next snapshot uses the name again, or removes it.
+        let _ = fs.remove(&path);
+    }
 }
 
 /// What [`prune`] removed.
@@ -294,11 +366,8 @@ pub fn prune<F: Fs>(fs: &F, root: &Path, newest: &Snapshot<F>) -> Result<Pruned,
         remove(root.join(names::snapshot(seq)))?;
         remove(root.join(names::index(seq)))?;
     }
-    for name in fs.list(root).map_err(JournalError::io("list", root))? {
-        let name = name.to_string_lossy();
-        if name.starts_with("snapshot-") && name.ends_with(".tmp") {
-            remove(root.join(name.as_ref()))?;
-        }
+    for path in unfinished(fs, root)? {
+        remove(path)?;
     }
     fs.sync_dir(root).map_err(JournalError::io("sync", root))?;
     let first_kept = older.covers().segment;

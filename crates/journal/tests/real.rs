@@ -21,12 +21,12 @@ const LIMITS: Limits = Limits {
 struct Lines(Vec<String>);
 
 impl Replay<RealFs> for Lines {
-    fn snapshot(&mut self, snapshot: &Snapshot<RealFs>) -> Result<(), String> {
+    fn snapshot(&mut self, snapshot: &Snapshot<RealFs>) -> Result<(), JournalError> {
         let mut push = |_, line: &[u8]| {
             self.0.push(String::from_utf8(line.to_vec()).unwrap());
             Ok(())
         };
-        snapshot.for_each_line(&mut push).map_err(|e| e.to_string())
+        snapshot.for_each_line(&mut push)
     }
 
     fn record(&mut self, seq: u64, _: Place, line: &[u8]) -> Result<(), String> {

@@ -8,8 +8,8 @@ use crate::pipeline::{QueueSpec, destination, result_digest};
 use crate::seams::{ChildId, Nonce, Processes, SpawnSpec, Watch};
 use crate::task::{Context, Done};
 use sprag_core::{Attempt, Bug, Digest, JobId, Outcome, PayloadRef, Seq, SpawnFailure, Wall, planted};
-use sprag_journal::codec;
 use sprag_journal::fs::{File, Fs, Open, read_all, write_atomic};
+use sprag_journal::image;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -23,14 +23,14 @@ struct Asked {
     payload: Vec<u8>,
 }
 
-fn asked<F: Fs, P, W>(context: &Context<F, P, W>, place: PayloadRef) -> io::Result<Asked> {
-    let line =
-        sprag_journal::read(&context.fs, context.pipeline.state().path(), place.into()).map_err(io::Error::other)?;
-    let decoded = codec::decode(&line, &mut |_| sprag_core::QueueId(0)).map_err(io::Error::other)?;
-    Ok(Asked {
-        key: decoded.key.map(Into::into),
-        payload: decoded.payload.map(|raw| raw.get().as_bytes().to_vec()).unwrap_or_default(),
-    })
+fn asked<F: Fs, P, W>(context: &Context<F, P, W>, job: JobId, place: PayloadRef) -> io::Result<Asked> {
+    let root = context.pipeline.state();
+    let line = sprag_journal::read_job(&context.fs, root.path(), job.0, place.into()).map_err(io::Error::other)?;
+    let (id, told) = image::told(&line).map_err(io::Error::other)?;
+    if id != job {
+        return Err(io::Error::other(format!("where job {} should stand, job {} does", job.0, id.0)));
+    }
+    Ok(Asked { key: told.key.map(Into::into), payload: told.payload.get().as_bytes().to_vec() })
 }
 
 fn queue<F, P, W>(context: &Context<F, P, W>, attempt: Attempt) -> Option<&QueueSpec> {
@@ -49,7 +49,7 @@ pub(crate) fn start<F: Fs, P: Processes, W: Watch>(
     let Some(queue) = queue(context, attempt) else {
         return Done::SpawnFailed { child, failure: SpawnFailure::NotFound };
     };
-    let spec = asked(context, place).and_then(|asked| spawn_spec(context, queue, job, attempt, asked, deadline));
+    let spec = asked(context, job, place).and_then(|asked| spawn_spec(context, queue, job, attempt, asked, deadline));
     let spawned = spec.map_err(|_| SpawnFailure::Resources).and_then(|spec| context.processes.spawn(&spec));
     match spawned {
         Ok(()) => Done::Spawned { child },
@@ -219,7 +219,7 @@ pub(crate) fn publish<F: Fs, P: Processes, W: Watch>(
     let Some(output) = context.pipeline.queue(queue).and_then(|queue| queue.output.as_deref()) else {
         return Err(format!("queue `{queue}` has no `output` any more"));
     };
-    let key = asked(context, place).map_err(|error| format!("the job's record: {error}"))?.key;
+    let key = asked(context, job, place).map_err(|error| format!("the job's record: {error}"))?.key;
     let to = destination(&context.pipeline.dir, output, job.0, key.as_deref());
     let from = context.state().attempt_result(job.0, attempt);
     let copy = || {

@@ -5,6 +5,7 @@
 
 mod attempt;
 pub mod driver;
+pub mod history;
 pub mod live;
 pub mod pipeline;
 pub mod request;

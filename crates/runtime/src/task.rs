@@ -4,6 +4,7 @@
 //! always ends in a [`Done`]. The tokio adapter runs it on a pool thread, the simulator on its event heap.
 
 use crate::attempt;
+use crate::history;
 use crate::pipeline::{Format, Pipeline, StateDir};
 use crate::scan::{self, Complaint, Look, Seen};
 use crate::seams::{ChildId, Nonce, Processes, Watch};
@@ -98,6 +99,16 @@ pub enum Task {
         /// Which run of it.
         run: u32,
     },
+    /// Write down the state at the end of a finished segment, and remove what that makes needless.
+    Snapshot {
+        /// The segment's number.
+        segment: u32,
+    },
+    /// Remove what the attempts of forgotten jobs have left.
+    Discard {
+        /// The jobs, and the number of each one's last attempt.
+        jobs: Vec<(JobId, u32)>,
+    },
     /// Replace the heartbeat.
     Status {
         /// Its content.
@@ -168,6 +179,15 @@ pub enum Done {
         /// The reason, for people.
         result: Result<(), String>,
     },
+    /// A snapshot was taken, or why not.
+    Snapshot {
+        /// Up to the end of this segment.
+        segment: u32,
+        /// The reason, for people.
+        result: Result<(), String>,
+    },
+    /// What was left of forgotten jobs is gone, as far as it could be removed.
+    Discarded,
     /// The heartbeat was replaced, or why not.
     Status {
         /// The reason, for people.
@@ -186,6 +206,8 @@ impl Task {
             | Task::Settle { .. }
             | Task::Prove { .. }
             | Task::Publish { .. }
+            | Task::Snapshot { .. }
+            | Task::Discard { .. }
             | Task::Status { .. } => false,
         }
     }
@@ -205,6 +227,10 @@ impl<F: Fs, P: Processes, W: Watch> Context<F, P, W> {
                 Done::Published { job, result: attempt::publish(self, job, attempt, &queue, place) }
             }
             Task::Serve { index, run } => attempt::serve(self, index, run),
+            Task::Snapshot { segment } => {
+                Done::Snapshot { segment, result: history::take_snapshot(&self.fs, self.state().path(), segment) }
+            }
+            Task::Discard { jobs } => self.discard(&jobs),
             Task::Status { json } => {
                 let result = write_atomic(&self.fs, &self.state().status(), &json);
                 Done::Status { result: result.map_err(|error| error.to_string()) }
@@ -248,6 +274,17 @@ impl<F: Fs, P: Processes, W: Watch> Context<F, P, W> {
             None => scan::look_into_inbox(&self.fs, &self.state(), &self.pipeline, &mut seen),
         };
         Done::Looked { source, seen, result }
+    }
+
+    /// What cannot be removed stays: it is only in the way of nobody.
+    fn discard(&self, jobs: &[(JobId, u32)]) -> Done {
+        for (job, attempts) in jobs {
+            for attempt in 1..=*attempts {
+                let _ = self.fs.remove(&self.state().attempt_log(job.0, attempt));
+                let _ = self.fs.remove(&self.state().attempt_result(job.0, attempt));
+            }
+        }
+        Done::Discarded
     }
 
     /// A file that cannot be removed is offered again after a restart, and known then.

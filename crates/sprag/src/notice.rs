@@ -66,6 +66,7 @@ fn subject(notice: &Notice) -> Subject<'_> {
         Notice::ServiceEnded { .. } => of("service_ended"),
         Notice::TornTail { .. } => of("torn_tail"),
         Notice::Health { .. } => of("health"),
+        Notice::SnapshotFailed { .. } => of("snapshot_failed"),
         Notice::StatusFailed { .. } => of("status_failed"),
     }
 }
@@ -101,6 +102,9 @@ fn text(driver: &Driver, notice: &Notice, at: Wall) -> String {
         }
         Notice::TornTail { cut } => torn(cut),
         Notice::Health { verdict } => health(driver, verdict),
+        Notice::SnapshotFailed { what } => {
+            format!("no snapshot for now, the journal has everything: {what}")
+        }
         Notice::StatusFailed { what } => format!("the heartbeat file cannot be written: {what}"),
     }
 }

@@ -1,15 +1,21 @@
 //! The journal as a reader finds it, without a lock: every job, what it is called, and what became of it.
 //!
-//! **Invariant.** Nothing here writes. The state is the fold of the journal by the same code that made it, so it is what
-//! a sprag that starts now would find; what a running sprag has not made durable yet is not in it.
+//! **Invariant.** Nothing here writes. The state is the newest snapshot and the fold of the journal behind it, by the same
+//! code that made both, so it is what a sprag that starts now would find; what a running sprag has not made durable yet is
+//! not in it.
 
 use crate::exit::{Exit, Failure};
-use sprag_core::{Config, JobId, Machine, Now, Outcome, Record, Seq, StateName, Wall};
+use sprag_core::{Config, JobId, Machine, Outcome, Record, Restorer, Seq, StateName, Wall};
 use sprag_journal::codec::{self, Decoded};
-use sprag_journal::{JournalError, RealFs};
-use sprag_runtime::live;
+use sprag_journal::image::{self, StateLine, Told};
+use sprag_journal::{JournalError, Place, RealFs, Replay, Snapshot};
 use sprag_runtime::pipeline::StateDir;
+use sprag_runtime::{history, live};
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
+
+/// How often a reading begins again because a running sprag took away what was about to be read.
+const TRIES_MAX: u32 = 8;
 
 /// What the journal says.
 pub(crate) struct Past {
@@ -33,37 +39,27 @@ pub(crate) struct Story {
 impl Past {
     /// Reads the journal in the state folder; without a journal, nothing has happened yet.
     pub(crate) fn read(state: &StateDir) -> Result<Past, Failure> {
-        Past::read_with(state, |_, _| Ok(()))
-    }
-
-    /// Reads the journal, and hands out every record with its line.
-    pub(crate) fn read_with(
-        state: &StateDir,
-        mut on_record: impl FnMut(&Decoded<'_>, &[u8]) -> Result<(), Failure>,
-    ) -> Result<Past, Failure> {
         let running = running(state)?;
-        let mut past = Past { machine: Machine::new(Config::default()), running, stories: BTreeMap::new() };
-        each_record(state, |seq, line| {
-            let decoded = past.replay(seq, line).map_err(Stop::Damaged)?;
-            on_record(&decoded, line).map_err(Stop::Failed)
-        })?;
-        Ok(past)
-    }
-
-    fn replay<'a>(&mut self, seq: u64, line: &'a [u8]) -> Result<Decoded<'a>, String> {
-        let decoded =
-            codec::decode(line, &mut |name| self.machine.queue_named(name)).map_err(|error| error.to_string())?;
-        if decoded.seq != Seq(seq) {
-            return Err(format!("record {seq} calls itself {}", decoded.seq.0));
+        for _ in 0..TRIES_MAX {
+            let mut past = Past { machine: Machine::new(Config::default()), running, stories: BTreeMap::new() };
+            if !has_begun(state)? {
+                return Ok(past);
+            }
+            match sprag_journal::recall(&RealFs, state.path(), None, &mut past) {
+                Ok(_) => return Ok(past),
+                Err(error) if running.is_some() && is_gone(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        let now = Now { wall: decoded.at, ..Now::default() };
-        self.machine.replay(now, decoded.seq, &decoded.record).map_err(|error| error.to_string())?;
-        self.tell(&decoded);
-        Ok(decoded)
+        Err(Failure::new(Exit::StateIo, format!("{} changes faster than it can be read", state.path().display())))
     }
 
     fn tell(&mut self, decoded: &Decoded<'_>) {
-        let Some(job) = job_of(&decoded.record) else { return };
+        let Some(job) = decoded.record.job() else { return };
+        if let Record::Forgotten { .. } = decoded.record {
+            self.stories.remove(&job);
+            return;
+        }
         let story = self.stories.entry(job).or_default();
         story.changed_at = decoded.at;
         if let Record::Added { .. } = decoded.record {
@@ -98,45 +94,90 @@ impl Past {
     }
 }
 
+impl Replay<RealFs> for Past {
+    fn snapshot(&mut self, snapshot: &Snapshot<RealFs>) -> Result<(), JournalError> {
+        let mut last_job = None;
+        let Past { machine, stories, .. } = self;
+        let mut restorer = Restorer::new(machine, history::never(Wall(0)));
+        snapshot.for_each_line(&mut |_, line| {
+            match image::decode(line, &mut |name| restorer.queue_named(name)).map_err(|error| error.to_string())? {
+                StateLine::State { last_job: last, paused } => {
+                    last_job = Some(last);
+                    paused.into_iter().for_each(|queue| restorer.paused(queue));
+                }
+                StateLine::Key(key) => restorer.key(key),
+                StateLine::Job(job, told) => {
+                    let Told { key, payload: _, added_at, changed_at, outcome } = told;
+                    let key = key.as_deref().map(Into::into);
+                    stories.insert(job.id, Story { key, added_at, changed_at, outcome });
+                    restorer.job(*job)?;
+                }
+            }
+            Ok(())
+        })?;
+        let last_job = last_job.ok_or_else(|| snapshot.unusable("its first line is missing"))?;
+        restorer.finish(last_job, Seq(snapshot.covers().seq)).map_err(|what| snapshot.unusable(what))
+    }
+
+    fn record(&mut self, seq: u64, place: Place, line: &[u8]) -> Result<(), String> {
+        let decoded = history::replay_line(&mut self.machine, history::never, seq, place, line)?;
+        self.tell(&decoded);
+        Ok(())
+    }
+}
+
+/// Hands out every record that the journal still has, the ones before the newest snapshot too.
+pub(crate) fn each_record(
+    state: &StateDir,
+    mut on_record: impl FnMut(&Decoded<'_>, &[u8]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    if !has_begun(state)? {
+        return Ok(());
+    }
+    let mut failure = None;
+    let report = sprag_journal::dump(&RealFs, state.path(), &mut |_, _, line| {
+        let decoded = codec::decode(line, &mut |_| sprag_core::QueueId(0)).map_err(|error| error.to_string())?;
+        if failure.is_none() {
+            failure = on_record(&decoded, line).err();
+        }
+        Ok(())
+    })?;
+    let journal = state.journal();
+    // Damage to a snapshot, which is only a cache, is passed over.
+    let of_journal = |error: &JournalError| file_of(error).starts_with(&journal);
+    match (failure, report.errors.into_iter().find(of_journal)) {
+        (Some(failure), _) => Err(failure),
+        (None, Some(error)) => Err(error.into()),
+        (None, None) => Ok(()),
+    }
+}
+
+/// The key and payload of a job, as the record that added it or a snapshot has them: the line.
+pub(crate) fn line_of(state: &StateDir, past: &Past, id: JobId) -> Result<Vec<u8>, Failure> {
+    let place = past.machine.job(id).map(|job| job.payload).unwrap_or_default();
+    Ok(sprag_journal::read_job(&RealFs, state.path(), id.0, place.into())?)
+}
+
+fn has_begun(state: &StateDir) -> Result<bool, Failure> {
+    let journal = state.journal();
+    match std::fs::symlink_metadata(&journal) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Failure::new(Exit::StateIo, format!("{}: {error}", journal.display()))),
+    }
+}
+
 /// The process that runs the pipeline, if one does.
 pub(crate) fn running(state: &StateDir) -> Result<Option<u32>, Failure> {
     live::holder(state).map_err(|error| Failure::new(Exit::StateIo, error.to_string()))
 }
 
-/// Why a reader of records does not go on.
-enum Stop {
-    /// The record makes no sense.
-    Damaged(String),
-    Failed(Failure),
-}
-
-/// Hands out every record of the journal until one stops it. Damage to a snapshot, which is only a cache, is passed over.
-fn each_record(state: &StateDir, mut on_record: impl FnMut(u64, &[u8]) -> Result<(), Stop>) -> Result<(), Failure> {
-    let journal = state.journal();
-    match std::fs::symlink_metadata(&journal) {
-        Ok(_) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Failure::new(Exit::StateIo, format!("{}: {error}", journal.display()))),
-    }
-    let mut stopped = None;
-    let report = sprag_journal::dump(&RealFs, state.path(), &mut |seq, place, line| {
-        if stopped.is_none() {
-            stopped = on_record(seq, line).err().map(|stop| (stop, seq, place));
-        }
-        Ok(())
-    })?;
-    match stopped {
-        Some((Stop::Failed(failure), ..)) => return Err(failure),
-        Some((Stop::Damaged(what), seq, place)) => {
-            let file = journal.join(format!("{:08}.jsonl", place.segment));
-            return Err(JournalError::Corrupt { file, offset: place.offset, seq, what }.into());
-        }
-        None => {}
-    }
-    let of_journal = |error: &JournalError| file_of(error).starts_with(&journal);
-    match report.errors.into_iter().find(of_journal) {
-        Some(error) => Err(error.into()),
-        None => Ok(()),
+/// Whether a pruning may have taken it away.
+fn is_gone(error: &JournalError) -> bool {
+    match error {
+        JournalError::Missing { .. } => true,
+        JournalError::Io { source, .. } => source.kind() == ErrorKind::NotFound,
+        JournalError::Corrupt { .. } | JournalError::Version { .. } => false,
     }
 }
 
@@ -146,19 +187,5 @@ fn file_of(error: &JournalError) -> &std::path::Path {
         | JournalError::Version { file, .. }
         | JournalError::Missing { file, .. }
         | JournalError::Io { file, .. } => file,
-    }
-}
-
-/// The job that a record is about.
-pub(crate) fn job_of(record: &Record) -> Option<JobId> {
-    match *record {
-        Record::Added { job, .. }
-        | Record::Reserved { job, .. }
-        | Record::Started { job, .. }
-        | Record::Finished { job, .. }
-        | Record::Cancelled { job }
-        | Record::Redriven { job }
-        | Record::Published { job } => Some(job),
-        Record::Paused { .. } | Record::Resumed { .. } => None,
     }
 }

@@ -89,6 +89,7 @@ pub(crate) fn sentence(record: &Record, at: Wall) -> String {
         Record::Cancelled { .. } => "a cancel was accepted".into(),
         Record::Redriven { .. } => "taken up again, as if it had never failed".into(),
         Record::Published { .. } => "its result was published".into(),
+        Record::Forgotten { .. } => "forgotten: it ended long enough ago".into(),
         Record::Paused { .. } => "its queue was paused".into(),
         Record::Resumed { .. } => "its queue was resumed".into(),
     }

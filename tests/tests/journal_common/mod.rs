@@ -52,13 +52,13 @@ impl Known {
 pub struct Lines(pub Vec<String>);
 
 impl Replay<SimFs> for Lines {
-    fn snapshot(&mut self, snapshot: &Snapshot<SimFs>) -> Result<(), String> {
+    fn snapshot(&mut self, snapshot: &Snapshot<SimFs>) -> Result<(), JournalError> {
         assert!(self.0.is_empty(), "a snapshot after a record");
         let mut push = |_, line: &[u8]| {
             self.0.push(String::from_utf8(line.to_vec()).unwrap());
             Ok(())
         };
-        snapshot.for_each_line(&mut push).map_err(|e| e.to_string())
+        snapshot.for_each_line(&mut push)
     }
 
     fn record(&mut self, seq: u64, place: Place, line: &[u8]) -> Result<(), String> {

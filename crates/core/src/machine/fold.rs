@@ -31,9 +31,14 @@ impl fmt::Display for Inconsistent {
 impl core::error::Error for Inconsistent {}
 
 impl Machine {
-    /// Applies a record from the journal. Records come in order and are durable.
-    pub fn replay(&mut self, now: Now, seq: Seq, record: &Record) -> Result<(), Inconsistent> {
-        self.fold(now, seq, record)?;
+    /// Applies a record from the journal, written `at` that moment. Records come in order and are durable.
+    pub fn replay(&mut self, now: Now, at: Wall, seq: Seq, record: &Record) -> Result<(), Inconsistent> {
+        // Whoever was to remove what is left of the job may have died before it did.
+        if let Record::Forgotten { job } = *record {
+            let attempts = self.jobs.get(job).map_or(0, |job| job.attempt);
+            self.replayed_discards.extend((attempts > 0).then_some((job, attempts)));
+        }
+        self.fold(now, at, seq, record)?;
         self.durable = seq;
         Ok(())
     }
@@ -55,10 +60,13 @@ impl Machine {
                 self.outputs.push_back(Output::Publish { job: *job, attempt });
             }
         }
+        for (job, attempts) in core::mem::take(&mut self.replayed_discards) {
+            self.outputs.push_back(Output::Discard { job, attempts });
+        }
         self.handle(now, Input::Tick);
     }
 
-    pub(super) fn fold(&mut self, now: Now, seq: Seq, record: &Record) -> Result<(), Inconsistent> {
+    pub(super) fn fold(&mut self, now: Now, at: Wall, seq: Seq, record: &Record) -> Result<(), Inconsistent> {
         if seq != self.last_seq.next() {
             return Err(Inconsistent { seq, what: "it does not follow the record before it" });
         }
@@ -70,10 +78,15 @@ impl Machine {
             Record::Cancelled { job } => self.fold_cancelled(job),
             Record::Redriven { job } => self.fold_redriven(job),
             Record::Published { job } => self.fold_published(job),
+            Record::Forgotten { job } => self.fold_forgotten(job),
             Record::Paused { queue } => self.fold_paused(queue, true),
             Record::Resumed { queue } => self.fold_paused(queue, false),
         };
         result.map_err(|what| Inconsistent { seq, what })?;
+        if let Some(job) = record.job() {
+            let at_rest = self.jobs.get(job).is_some_and(Job::is_at_rest);
+            self.ended.note(job, at_rest.then_some(at));
+        }
         self.last_seq = seq;
         Ok(())
     }
@@ -235,6 +248,16 @@ impl Machine {
         job.unpublished = false;
         self.publishing.remove(&id);
         self.health.unpublished.remove(&id);
+        Ok(())
+    }
+
+    fn fold_forgotten(&mut self, id: JobId) -> Result<(), &'static str> {
+        let job = self.jobs.get(id).copied().ok_or("it forgets a job that is not known")?;
+        if !job.is_at_rest() {
+            return Err("it forgets a job that has not ended");
+        }
+        self.queues.leave(id, &job);
+        self.jobs.remove(id);
         Ok(())
     }
 

@@ -7,12 +7,16 @@
 
 mod attempts;
 mod fold;
+mod image;
 mod requests;
+mod retention;
 mod start;
 
 pub use fold::Inconsistent;
+pub use image::{JobImage, KeyImage, Restorer};
 
 use crate::config::Config;
+use crate::ended::Ended;
 use crate::health::{Health, Progress, Verdict};
 use crate::ids::{JobId, KeyHash, QueueId, RequestId, Seq};
 use crate::job::{Counts, Job, PayloadRef, State, StateName};
@@ -22,6 +26,7 @@ use crate::time::{Mono, Now};
 use crate::vocabulary::{Attempt, Input, Output, Record, Reply, StopLevel};
 use crate::worker::{Phase, Workers};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
 
 /// The state of the whole pipeline and the rules by which it changes.
 #[derive(Clone, Debug)]
@@ -31,6 +36,10 @@ pub struct Machine {
     /// Keys live apart from jobs: an item is known for as long as its key is.
     keys: BTreeMap<KeyHash, Known>,
     queues: Queues,
+    /// Jobs at rest, by when they came to it.
+    ended: Ended,
+    /// Forgotten by records that were replayed.
+    replayed_discards: Vec<(JobId, u32)>,
     workers: Workers,
     health: Health,
     /// Jobs whose result is on record but not at its destination, and when to try (again).
@@ -79,6 +88,8 @@ impl Machine {
             jobs: Table::default(),
             keys: BTreeMap::new(),
             queues: Queues::new(&config.queues),
+            ended: Ended::default(),
+            replayed_discards: Vec::new(),
             workers: Workers::default(),
             health: Health::new(config.sources),
             publishing: BTreeMap::new(),
@@ -120,6 +131,7 @@ impl Machine {
         }
         self.run_timers(now);
         self.start_all(now);
+        self.forget(now);
         self.check_stopped();
     }
 
@@ -131,7 +143,7 @@ impl Machine {
     /// When the next `Tick` is wanted, if nothing else comes before.
     pub fn deadline(&self, now: Now) -> Option<Mono> {
         let publish = self.publishing.values().flatten().min().copied();
-        [self.queues.deadline(now), self.workers.deadline(), publish, self.starts_held_until]
+        [self.queues.deadline(now), self.workers.deadline(), publish, self.starts_held_until, self.forget_at(now)]
             .into_iter()
             .flatten()
             .min()
@@ -224,6 +236,11 @@ impl Machine {
         !self.withheld.is_empty()
     }
 
+    /// The number of the last job that came.
+    pub fn last_job(&self) -> JobId {
+        self.last_job
+    }
+
     /// The last record decided.
     pub fn last_seq(&self) -> Seq {
         self.last_seq
@@ -252,7 +269,7 @@ impl Machine {
     /// Decides a record: gives it a number, applies it, hands it out.
     fn record(&mut self, now: Now, record: Record) -> Seq {
         let seq = self.last_seq.next();
-        if let Err(inconsistent) = self.fold(now, seq, &record) {
+        if let Err(inconsistent) = self.fold(now, now.wall, seq, &record) {
             panic!("decided a record that does not fit the state: {inconsistent}");
         }
         self.health.journal_waits(now.mono);

@@ -6,7 +6,7 @@
 use crate::model::Model;
 use sprag_core::{
     Attempt, Config, Digest, Input, JobId, KeyHash, Kill, Limits, Machine, Mono, NewJob, Now, Outcome, Output,
-    QueueConfig, QueueId, Reply, RequestId, RetryPolicy, Seq, SpawnFailure, StateName, StopLevel, Wall, When,
+    QueueConfig, QueueId, Reply, RequestId, Restorer, RetryPolicy, Seq, SpawnFailure, StateName, StopLevel, Wall, When,
 };
 use std::collections::BTreeMap;
 
@@ -135,7 +135,7 @@ impl Bench {
                 self.publishes.retain(|asked| *asked != job);
                 self.publishes.push(job);
             }
-            Output::Persist { .. } | Output::Signal { .. } | Output::Stopped => {}
+            Output::Persist { .. } | Output::Signal { .. } | Output::Discard { .. } | Output::Stopped => {}
         }
     }
 
@@ -254,7 +254,7 @@ impl Bench {
     /// Answers every question for a proof of death.
     pub(crate) fn prove(&mut self) {
         while let Some((job, attempt)) = self.proves.pop() {
-            let open = self.model.jobs[&job].attempt.is_some_and(|open| open.number == attempt);
+            let open = self.model.jobs.get(&job).and_then(|job| job.attempt).is_some_and(|open| open.number == attempt);
             if open {
                 self.gone(job, attempt);
             }
@@ -288,11 +288,10 @@ impl Bench {
     pub(crate) fn crash(&mut self, keep_extra: usize, executed: bool) {
         let keep = keep_extra.saturating_add(self.model.durable.0 as usize).min(self.model.journal.len());
         self.model = self.model.reborn(self.now, keep);
-        let mut machine = Machine::new(self.model.config.clone());
-        for (record, seq) in self.model.journal.iter().zip(1..) {
-            machine.replay(self.now, Seq(seq), record).unwrap();
+        self.machine = self.folded(keep);
+        for cut in [0, keep / 3, keep - keep / 3, keep] {
+            self.restored_is_folded(cut, keep);
         }
-        self.machine = machine;
         self.processes.retain(|p| p.life != Life::Asked || executed);
         self.processes.iter_mut().for_each(|p| p.life = Life::Left);
         (self.proves, self.publishes) = (Vec::new(), Vec::new());
@@ -300,6 +299,48 @@ impl Bench {
         self.take_outputs();
         let unproved = self.processes.iter().find(|p| !self.proves.contains(&(p.job, p.attempt.number)));
         assert!(unproved.is_none(), "nobody asks for the proof that {unproved:?} is dead");
+    }
+
+    /// The fold of the first `keep` records.
+    fn folded(&self, keep: usize) -> Machine {
+        let mut machine = Machine::new(self.model.config.clone());
+        self.replay(&mut machine, 0, keep);
+        machine
+    }
+
+    fn replay(&self, machine: &mut Machine, from: usize, to: usize) {
+        let records = self.model.journal.iter().zip(&self.model.times).zip(1..);
+        for ((record, at), seq) in records.take(to).skip(from) {
+            machine.replay(self.now, *at, Seq(seq), record).unwrap();
+        }
+    }
+
+    /// A Machine restored from the images of the first `cut` records is, with the rest replayed, the fold of all: to the
+    /// last field.
+    pub(crate) fn restored_is_folded(&self, cut: usize, keep: usize) {
+        let (whole, part) = (self.folded(keep), self.folded(cut));
+        let mut again = Machine::new(self.model.config.clone());
+        let mut restorer = Restorer::new(&mut again, self.now);
+        for queue in part.queues() {
+            let id = restorer.queue_named(queue.name);
+            if queue.paused {
+                restorer.paused(id);
+            }
+        }
+        part.forgotten_keys().for_each(|key| restorer.key(key));
+        part.images(self.now).try_for_each(|image| restorer.job(image)).unwrap();
+        restorer.finish(part.last_job(), part.last_seq()).unwrap();
+        assert!(again.images(self.now).eq(part.images(self.now)), "the images of a restored machine differ");
+        self.replay(&mut again, cut, keep);
+        // Only what the first part wants removed again is not in an image.
+        let mut whole = whole;
+        let outputs = |machine: &mut Machine| {
+            machine.resume(self.now);
+            let outputs = std::iter::from_fn(|| machine.poll());
+            outputs.filter(|output| !matches!(output, Output::Discard { .. })).collect::<Vec<_>>()
+        };
+        assert_eq!(outputs(&mut again), outputs(&mut whole), "what a restored machine wants differs");
+        assert_eq!(format!("{again:?}"), format!("{whole:?}"), "a restored machine differs");
     }
 
     /// A friendly world, until nothing is left to do: all syncs, all commands succeed, all dead are proved.
@@ -326,7 +367,7 @@ impl Bench {
             self.go();
             let asked = !self.proves.is_empty() || !self.publishes.is_empty();
             if !asked && self.processes.iter().all(|p| p.life == Life::Left) {
-                let Some(at) = self.machine.deadline(self.now) else { break };
+                let Some(at) = self.machine.deadline(self.now).filter(|_| !self.machine.is_idle()) else { break };
                 self.leap(at.since_ms(self.now.mono));
             }
         }

@@ -58,7 +58,7 @@ fn jump() -> impl Strategy<Value = (u64, u64)> {
 struct Watch {
     machine: Machine,
     now: Now,
-    journal: Vec<(Seq, Record)>,
+    journal: Vec<(Seq, Wall, Record)>,
     executed: BTreeSet<(JobId, u32)>,
     unanswered: BTreeSet<RequestId>,
     requests: u64,
@@ -83,21 +83,21 @@ impl Watch {
         self.machine.handle(self.now, input);
         while let Some(output) = self.machine.poll() {
             match output {
-                Output::Persist { seq, record } => self.journal.push((seq, record)),
+                Output::Persist { seq, record } => self.journal.push((seq, self.now.wall, record)),
                 Output::Reply { request, .. } => assert!(self.unanswered.remove(&request), "answered twice"),
                 Output::Start { job, attempt } => {
                     assert!(attempt.fence <= self.machine.durable_seq(), "started before it was durable");
                     assert!(self.executed.insert((job, attempt.number)), "one attempt was executed twice");
                 }
                 Output::Publish { job, .. } => {
-                    let succeeded = |(_, record): &&(Seq, Record)| {
+                    let succeeded = |(_, _, record): &&(Seq, Wall, Record)| {
                         matches!(record, Record::Finished { job: j, next: sprag_core::Next::Succeeded { .. }, .. }
                             if *j == job)
                     };
-                    let at = self.journal.iter().find(succeeded).map(|(seq, _)| *seq);
+                    let at = self.journal.iter().find(succeeded).map(|(seq, ..)| *seq);
                     assert!(at.is_some_and(|at| at <= self.machine.durable_seq()), "published before it was durable");
                 }
-                Output::Signal { .. } | Output::Prove { .. } | Output::Stopped => {}
+                Output::Signal { .. } | Output::Prove { .. } | Output::Discard { .. } | Output::Stopped => {}
             }
         }
         let _ = (self.machine.deadline(self.now), self.machine.verdict(self.now), self.machine.is_idle());
@@ -128,11 +128,11 @@ proptest! {
         }
         prop_assert!(watch.unanswered.is_empty(), "requests were forgotten");
         let mut again = Machine::new(config);
-        for (seq, record) in &watch.journal {
-            again.replay(watch.now, *seq, record).unwrap();
+        for (seq, at, record) in &watch.journal {
+            again.replay(watch.now, *at, *seq, record).unwrap();
         }
-        again.resume(watch.now);
         prop_assert_eq!(again.jobs().count(), watch.machine.jobs().count());
+        again.resume(watch.now);
         again.handle(Now { mono: Mono(u64::MAX / 2), wall: Wall(u64::MAX) }, Input::Tick);
     }
 }

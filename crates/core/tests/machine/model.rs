@@ -15,9 +15,15 @@ pub(crate) struct Model {
     pub(crate) config: Config,
     /// Record `n` stands at `n - 1`.
     pub(crate) journal: Vec<Record>,
+    /// When each was written.
+    pub(crate) times: Vec<Wall>,
     pub(crate) durable: Seq,
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) keys: BTreeMap<KeyHash, (JobId, u64)>,
+    /// The last number given to a job.
+    pub(crate) last_job: JobId,
+    /// Forgotten jobs of which something may be left: their last attempt, and the record.
+    pub(crate) discards: BTreeMap<JobId, (u32, Seq)>,
     pub(crate) paused: BTreeSet<QueueId>,
     pub(crate) level: StopLevel,
     pub(crate) space: bool,
@@ -44,6 +50,8 @@ pub(crate) struct Job {
     /// An attempt was given back: no more reservations.
     pub(crate) strict: bool,
     pub(crate) unpublished: bool,
+    /// Since when it is at an end and has nothing left to publish.
+    pub(crate) rests_since: Option<Wall>,
     /// The last record about it.
     pub(crate) touched: Seq,
 }
@@ -102,9 +110,12 @@ impl Model {
         Model {
             config,
             journal: Vec::new(),
+            times: Vec::new(),
             durable: Seq(0),
             jobs: BTreeMap::new(),
             keys: BTreeMap::new(),
+            last_job: JobId(0),
+            discards: BTreeMap::new(),
             paused: BTreeSet::new(),
             level: StopLevel::Run,
             space: true,
@@ -120,8 +131,8 @@ impl Model {
     pub(crate) fn reborn(&self, now: Now, keep: usize) -> Model {
         let mut model = Model::new(self.config.clone());
         model.now = now;
-        for record in &self.journal[..keep] {
-            model.fold(*record);
+        for (record, at) in self.journal[..keep].iter().zip(&self.times) {
+            model.fold(*at, *record);
         }
         model.durable = model.last();
         for attempt in model.jobs.values_mut().filter_map(|job| job.attempt.as_mut()) {
@@ -214,8 +225,9 @@ impl Model {
     }
 
     /// Applies a record; `rules.rs` has judged it if it was decided in this life.
-    pub(crate) fn fold(&mut self, record: Record) {
+    pub(crate) fn fold(&mut self, at: Wall, record: Record) {
         self.journal.push(record);
+        self.times.push(at);
         let seq = self.last();
         match record {
             Record::Added { job, new, due } => {
@@ -226,6 +238,7 @@ impl Model {
                 };
                 self.keys.extend(new.key.map(|key| (key, (job, new.digest))));
                 self.jobs.insert(job, Job::new(new, ripe));
+                self.last_job = job;
             }
             Record::Reserved { job, attempt, slot } => self.grant(job, Attempt::new(attempt, slot, seq, false)),
             Record::Started { job, attempt, slot } => match &mut self.job_mut(job).attempt {
@@ -245,6 +258,11 @@ impl Model {
                 (job.end, job.failures, job.crashes, job.ripe) = (None, 0, 0, Ripe::Already);
             }
             Record::Published { job } => self.job_mut(job).unpublished = false,
+            Record::Forgotten { job } => {
+                let granted = self.jobs.remove(&job).map_or(0, |job| job.granted);
+                self.discards.extend((granted > 0).then_some((job, (granted, seq))));
+                return;
+            }
             Record::Paused { queue } => {
                 self.paused.insert(queue);
             }
@@ -252,8 +270,11 @@ impl Model {
                 self.paused.remove(&queue);
             }
         }
-        if let Some(job) = about(&record) {
-            self.job_mut(job).touched = seq;
+        if let Some(job) = record.job() {
+            let job = self.job_mut(job);
+            job.touched = seq;
+            let rests = job.end.is_some() && !job.unpublished;
+            job.rests_since = if rests { job.rests_since.or(Some(at)) } else { None };
         }
     }
 
@@ -333,6 +354,7 @@ impl Job {
             cancelling: false,
             strict: false,
             unpublished: false,
+            rests_since: None,
             touched: Seq(0),
         }
     }
@@ -353,19 +375,5 @@ impl Attempt {
             told: None,
             gone: false,
         }
-    }
-}
-
-/// The job that a record is about.
-pub(crate) fn about(record: &Record) -> Option<JobId> {
-    match record {
-        Record::Added { job, .. }
-        | Record::Reserved { job, .. }
-        | Record::Started { job, .. }
-        | Record::Finished { job, .. }
-        | Record::Cancelled { job }
-        | Record::Redriven { job }
-        | Record::Published { job } => Some(*job),
-        Record::Paused { .. } | Record::Resumed { .. } => None,
     }
 }

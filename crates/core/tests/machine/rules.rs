@@ -6,7 +6,7 @@
 use crate::model::{Attempt, End, Job, Model, Ripe, Told, Why};
 use sprag_core::{
     DeadReason, JobId, Kill, Machine, NewJob, Next, Outcome, Output, QueueConfig, QueueId, Record, Refusal, Reply, Seq,
-    Slot, SpawnFailure, State, StateName, StopLevel, When,
+    Slot, SpawnFailure, State, StateName, StopLevel, Wall, When,
 };
 use std::cmp::Reverse;
 
@@ -26,7 +26,7 @@ impl Model {
     }
 
     fn next_job(&self) -> JobId {
-        JobId(self.jobs.last_key_value().map_or(0, |(id, _)| id.0) + 1)
+        JobId(self.last_job.0 + 1)
     }
 
     pub(crate) fn expected_cancel(&self, id: JobId) -> Reply {
@@ -51,7 +51,7 @@ impl Model {
             Output::Persist { seq, record } => {
                 assert_eq!(seq, self.last().next(), "a record out of order: {record:?}");
                 self.judge_record(&record);
-                self.fold(record);
+                self.fold(self.now.wall, record);
             }
             Output::Reply { request, reply } => {
                 let asked = self.asked.remove(&request);
@@ -74,6 +74,11 @@ impl Model {
                     "published attempt {attempt}: {job:?}"
                 );
                 assert!(job.touched <= durable || !job.unpublished, "published before the success is durable");
+            }
+            Output::Discard { job, attempts } => {
+                let (granted, seq) = self.discards.remove(&job).unwrap_or_else(|| panic!("job {} is not gone", job.0));
+                assert_eq!(attempts, granted, "the attempts of job {}", job.0);
+                assert!(seq <= self.durable, "the files of job {} go before its forgetting is durable", job.0);
             }
             Output::Stopped => {
                 assert!(self.level > StopLevel::Run && !self.stopped, "stopped without being asked, or twice");
@@ -167,6 +172,7 @@ impl Model {
             }
             Record::Redriven { job } => assert_eq!(self.expected_redrive(job), Reply::Done, "redriven"),
             Record::Published { job } => assert!(self.jobs[&job].unpublished, "published twice"),
+            Record::Forgotten { job } => self.judge_forgetting(job),
             Record::Paused { queue } => assert!(!self.paused.contains(&queue), "paused twice"),
             Record::Resumed { queue } => assert!(self.paused.contains(&queue), "resumed twice"),
         }
@@ -184,6 +190,23 @@ impl Model {
             let Some((_, rests_on)) = request else { panic!("{record:?} without a request") };
             *rests_on = seq;
         }
+    }
+
+    /// Ended jobs: since when, and which.
+    fn at_rest(&self) -> impl Iterator<Item = (Wall, JobId)> {
+        self.jobs.iter().filter_map(|(id, job)| Some((job.rests_since?, *id)))
+    }
+
+    fn is_old(&self, since: Wall) -> bool {
+        since.0.saturating_add(self.config.limits.keep_age_ms) <= self.now.wall.0
+    }
+
+    fn judge_forgetting(&self, id: JobId) {
+        let first = self.at_rest().min();
+        assert_eq!(first.map(|(_, first)| first), Some(id), "another job is to be forgotten first");
+        let too_many = self.at_rest().count() as u64 > self.config.limits.keep_jobs;
+        assert!(too_many || first.is_some_and(|(since, _)| self.is_old(since)), "job {} is forgotten too early", id.0);
+        assert!(self.space && self.level == StopLevel::Run, "job {} is forgotten at the wrong moment", id.0);
     }
 
     /// A job may be started or reserved only in its turn, in a queue that starts anything.
@@ -302,6 +325,12 @@ impl Model {
             let could_start = self.may_start(queue) && self.has_place(queue);
             assert!(!could_start || ready.count() == 0, "a job is ready, a place is free, and nothing starts");
         }
+        if self.space && self.level == StopLevel::Run {
+            assert!(self.at_rest().count() as u64 <= self.config.limits.keep_jobs, "too many ended jobs are kept");
+            assert!(!self.at_rest().any(|(since, _)| self.is_old(since)), "an old job is kept");
+        }
+        let left = self.discards.iter().find(|(_, (_, seq))| *seq <= self.durable);
+        assert!(left.is_none(), "nobody asks to remove what is left of {left:?}");
         assert!(
             machine.deadline(self.now).is_none_or(|at| at > self.now.mono),
             "the deadline is over and nothing done"

@@ -110,7 +110,7 @@ fn every_prefix_of_a_journal_comes_back_and_every_other_order_is_refused() {
         other.crash(usize::MAX, true);
         other.run_to_idle();
     }
-    let replay = |seq, record: &Record| Machine::new(config()).replay(bench.now, Seq(seq), record);
+    let replay = |seq, record: &Record| Machine::new(config()).replay(bench.now, bench.now.wall, Seq(seq), record);
     assert_eq!(replay(1, &journal[0]), Ok(()));
     assert!(matches!(replay(2, &journal[0]), Err(Inconsistent { seq: Seq(2), .. })));
     for record in &journal[1..] {

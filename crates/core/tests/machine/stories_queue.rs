@@ -185,7 +185,7 @@ fn jobs_of_a_queue_that_left_the_configuration_wait() {
     let mut machine = Machine::new(shorter);
     assert_eq!(machine.queue_named("b"), B);
     // Only the first record: the job was added, and no attempt was granted yet.
-    machine.replay(bench.now, Seq(1), &bench.model.journal[0]).unwrap();
+    machine.replay(bench.now, bench.now.wall, Seq(1), &bench.model.journal[0]).unwrap();
     machine.resume(bench.now);
     machine.handle(bench.now, Input::Tick);
     assert_eq!(machine.poll(), None, "nothing starts");

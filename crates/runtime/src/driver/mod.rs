@@ -12,9 +12,10 @@ mod intake;
 mod persist;
 mod recovery;
 mod report;
+mod snapshots;
 
 pub use persist::{Committed, JournalWork, journal_step};
-pub use recovery::{OpenError, Recovered, machine_config, open, replay_line};
+pub use recovery::{OpenError, Recovered, machine_config, open};
 pub use report::Notice;
 
 use crate::pipeline::Pipeline;
@@ -28,6 +29,7 @@ use control::Control;
 use intake::Intake;
 use persist::Persistence;
 use report::Reporter;
+use snapshots::Snapshots;
 use sprag_core::{Attempt, Input, JobId, Kill, Machine, Mono, Now, Output, SourceReport, StopLevel, Wall};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -104,6 +106,7 @@ pub struct Driver {
     asked: Asked,
     services: Services,
     reporter: Reporter,
+    snapshots: Snapshots,
     /// Attempts that wait for a proof of death.
     to_prove: Vec<(JobId, Attempt)>,
     /// A look at all processes is under way.
@@ -165,6 +168,7 @@ impl Driver {
             self.services.deadline(),
             self.persistence.deadline(),
             self.reporter.deadline(),
+            self.snapshots.deadline(),
             self.kill_at,
             self.abandon_at,
         ];
@@ -214,6 +218,7 @@ impl Driver {
                 self.to_prove.push((job, attempt));
             }
             Output::Publish { job, attempt } => self.publish(job, attempt),
+            Output::Discard { job, attempts } => self.snapshots.discard(job, attempts),
             Output::Stopped => self.stopped = true,
         }
     }
@@ -234,6 +239,8 @@ impl Driver {
             Done::Proved { gone, clear } => self.proved(now, gone, clear),
             Done::Published { job, result } => self.published(now, job, result),
             Done::Status { result } => self.reporter.status_written(result),
+            Done::Snapshot { segment, result } => self.snapshot_taken(now, segment, result),
+            Done::Discarded => self.snapshots.discarded(),
         }
     }
 
@@ -257,6 +264,7 @@ impl Driver {
         self.run_services(now);
         self.check_idle(now);
         self.next_journal_work(now);
+        self.keep_house(now);
         self.report(now);
         self.check_stopped(now);
     }

@@ -126,7 +126,8 @@ impl Persistence {
             | Record::Started { .. }
             | Record::Cancelled { .. }
             | Record::Redriven { .. }
-            | Record::Published { .. } => "",
+            | Record::Published { .. }
+            | Record::Forgotten { .. } => "",
         };
         self.line.clear();
         codec::encode(&mut self.line, seq, now.wall, record, name, texts);
@@ -202,6 +203,7 @@ impl Driver {
         match committed {
             Committed::Frame { end, room } => {
                 self.persistence.committed(now, end, room);
+                self.snapshots.written(end.segment);
                 let said = self.reporter.durable(Seq(end.seq));
                 self.say_all(said);
                 self.input(now, Input::Persisted { through: Seq(end.seq) });

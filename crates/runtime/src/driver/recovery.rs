@@ -9,12 +9,14 @@ use super::control::Control;
 use super::intake::Intake;
 use super::persist::Persistence;
 use super::report::Reporter;
+use super::snapshots::Snapshots;
 use super::{Driver, IdleCheck, Notice};
 use crate::attempt::make_dir;
+use crate::history;
 use crate::pipeline::Pipeline;
-use sprag_core::{Config, Machine, Now, Seq, StopLevel};
+use sprag_core::{Config, Machine, Now, StopLevel};
 use sprag_journal::fs::Fs;
-use sprag_journal::{JournalError, Limits, Place, QueueId, Replay, Snapshot, Writer, codec};
+use sprag_journal::{JournalError, Limits, Place, QueueId, Replay, Snapshot, Writer};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
@@ -64,26 +66,13 @@ struct Replayer<'a> {
 }
 
 impl<F: Fs> Replay<F> for Replayer<'_> {
-    fn snapshot(&mut self, snapshot: &Snapshot<F>) -> Result<(), String> {
-        Err(format!("{} holds a snapshot, which this version does not write", snapshot.path().display()))
+    fn snapshot(&mut self, snapshot: &Snapshot<F>) -> Result<(), JournalError> {
+        history::restore(self.machine, self.now, snapshot)
     }
 
     fn record(&mut self, seq: u64, place: Place, line: &[u8]) -> Result<(), String> {
-        replay_line(self.machine, self.now, seq, place, line)
+        history::replay_line(self.machine, |_| self.now, seq, place, line).map(|_| ())
     }
-}
-
-/// Replays one line of the journal into a Machine; for readers that hold no lock, too.
-pub fn replay_line(machine: &mut Machine, now: Now, seq: u64, place: Place, line: &[u8]) -> Result<(), String> {
-    let decoded = codec::decode(line, &mut |name| machine.queue_named(name)).map_err(|error| error.to_string())?;
-    if decoded.seq != Seq(seq) {
-        return Err(format!("record {seq} calls itself {}", decoded.seq.0));
-    }
-    machine.replay(now, decoded.seq, &decoded.record).map_err(|error| error.to_string())?;
-    if let sprag_core::Record::Added { job, .. } = decoded.record {
-        machine.placed(job, place.into());
-    }
-    Ok(())
 }
 
 /// What the Machine is told of a pipeline.
@@ -117,6 +106,7 @@ pub fn open<F: Fs>(
     let opened =
         sprag_journal::open(fs, state.path(), limits, QueueId(chance), &mut replayer).map_err(OpenError::Journal)?;
     machine.resume(now);
+    let covered = opened.snapshot.map_or(0, |snapshot| snapshot.covers().segment);
     let mut driver = Driver {
         intake: Intake::new(u16::try_from(pipeline.sources.len()).unwrap_or(u16::MAX)),
         control: Control::default(),
@@ -124,6 +114,7 @@ pub fn open<F: Fs>(
         services: Services::new(&pipeline),
         reporter: Reporter::new(&machine),
         persistence: Persistence::new(opened.framer, opened.sealed),
+        snapshots: Snapshots::new(opened.end.segment, covered),
         pipeline,
         machine,
         to_prove: Vec::new(),
@@ -140,6 +131,9 @@ pub fn open<F: Fs>(
     };
     if let Some(cut) = opened.cut {
         driver.effects.push_back(super::Effect::Say(Notice::TornTail { cut }));
+    }
+    for error in opened.damaged {
+        driver.effects.push_back(super::Effect::Say(Notice::SnapshotFailed { what: error.to_string() }));
     }
     driver.drain(now);
     let epoch = opened.end.epoch + 1;

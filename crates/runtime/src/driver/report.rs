@@ -49,6 +49,8 @@ pub enum Notice {
     ServiceEnded { index: u16, outcome: Outcome, again_ms: Option<u64> },
     /// The journal's last frame was torn by a crash and cut off; nothing acknowledged was in it.
     TornTail { cut: Cut },
+    /// A snapshot could not be taken, or one was found damaged; the journal has all that it would hold.
+    SnapshotFailed { what: String },
     /// Health changed.
     Health { verdict: Verdict },
     /// The heartbeat file could not be written.
@@ -103,6 +105,7 @@ impl Reporter {
             Record::Reserved { .. }
             | Record::Cancelled { .. }
             | Record::Redriven { .. }
+            | Record::Forgotten { .. }
             | Record::Paused { .. }
             | Record::Resumed { .. } => return,
         };

@@ -9,7 +9,8 @@ use crate::out::Out;
 use crate::past::Past;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use sprag_core::{Outcome, Record};
+use sprag_core::Outcome;
+use sprag_journal::{RealFs, image};
 
 /// A job as a line. Fields may be added, never taken away.
 #[derive(Serialize)]
@@ -17,7 +18,7 @@ struct Line<'a> {
     id: u64,
     queue: &'a str,
     key: Option<&'a str>,
-    payload: Option<&'a RawValue>,
+    payload: &'a RawValue,
     priority: i16,
     state: &'static str,
     /// Attempts begun, and failed ones that count against the retries.
@@ -32,18 +33,22 @@ struct Line<'a> {
 
 pub(super) fn run(cli: &Cli, out: &mut Out) -> Result<Exit, Failure> {
     let state = state_of(&cli.dir)?;
-    // Twice, so that payloads need not be kept: first what became of each job, then each job.
     let past = Past::read(&state)?;
-    Past::read_with(&state, |decoded, _| {
-        let Record::Added { job: id, .. } = decoded.record else { return Ok(()) };
-        // One that came since has no state yet; the next export has it.
-        let (Some(job), Some(name)) = (past.machine.job(id), past.state_name(id)) else { return Ok(()) };
+    for (id, job) in past.machine.jobs() {
+        let Some(name) = past.state_name(id) else { continue };
+        // Payloads stay on disk until each is wanted. A running sprag may forget the job meanwhile.
+        let line = match sprag_journal::read_job(&RealFs, state.path(), id.0, job.payload.into()) {
+            Ok(line) => line,
+            Err(_) if past.running.is_some() => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let told = image::told(&line).map_err(|what| Failure::new(Exit::Corrupt, what.to_string()))?.1;
         let story = past.story(id);
         out.json(&Line {
             id: id.0,
             queue: past.machine.queue_name(job.queue),
             key: story.key.as_deref(),
-            payload: decoded.payload,
+            payload: told.payload,
             priority: job.priority,
             state: name.as_str(),
             attempts: job.attempt,
@@ -51,7 +56,7 @@ pub(super) fn run(cli: &Cli, out: &mut Out) -> Result<Exit, Failure> {
             added_at_ms: story.added_at.0,
             changed_at_ms: story.changed_at.0,
             outcome: story.outcome,
-        })
-    })?;
+        })?;
+    }
     Ok(Exit::Ok)
 }

@@ -4,7 +4,7 @@ use super::state_of;
 use crate::cli::{Cli, Show};
 use crate::exit::{Exit, Failure};
 use crate::out::{Out, plain, style_of};
-use crate::past::{Past, job_of};
+use crate::past::{self, Past};
 use crate::{config, words};
 use sprag_core::{JobId, Record, Wall};
 use sprag_runtime::pipeline::{StateDir, destination};
@@ -24,10 +24,17 @@ pub(super) fn run(cli: &Cli, args: &Show, out: &mut Out) -> Result<Exit, Failure
     let wanted = JobId(args.job);
     let mut told = Vec::new();
     let mut payload = String::new();
-    let past = Past::read_with(&state, |decoded, line| {
-        if job_of(&decoded.record) != Some(wanted) {
+    let past = Past::read(&state)?;
+    if past.machine.job(wanted).is_none() {
+        let failure = Failure::new(Exit::No, format!("there is no job {}", args.job));
+        return Err(failure.mend("`sprag list` shows the jobs there are"));
+    }
+    let mut whole = false;
+    past::each_record(&state, |decoded, line| {
+        if decoded.record.job() != Some(wanted) {
             return Ok(());
         }
+        whole |= matches!(decoded.record, Record::Added { .. });
         if cli.json {
             return out.raw(line);
         }
@@ -35,9 +42,14 @@ pub(super) fn run(cli: &Cli, args: &Show, out: &mut Out) -> Result<Exit, Failure
         told.push(Told { at: decoded.at, record: decoded.record });
         Ok(())
     })?;
-    if past.machine.job(wanted).is_none() {
-        let failure = Failure::new(Exit::No, format!("there is no job {}", args.job));
-        return Err(failure.mend("`sprag list` shows the jobs there are"));
+    if !whole {
+        // The records of its beginning were pruned; a snapshot has what it was.
+        let line = past::line_of(&state, &past, wanted)?;
+        if cli.json {
+            out.raw(&line)?;
+        }
+        let told = sprag_journal::image::told(&line);
+        payload.extend(told.ok().map(|(_, told)| told.payload.get().to_owned()));
     }
     if !cli.json {
         tell(&past, wanted, &told, &payload, &Places::of(cli, &state, &past, wanted), out)?;
@@ -73,6 +85,10 @@ fn tell(past: &Past, id: JobId, told: &[Told], payload: &str, places: &Places, o
     let queue = plain(past.machine.queue_name(job.queue));
     let style = style_of(state);
     out.line(format_args!("job {} in queue {queue}{key}: {style}{}{style:#}", id.0, state.as_str()))?;
+    if !told.iter().any(|told| matches!(told.record, Record::Added { .. })) {
+        let added = words::moment(past.story(id).added_at);
+        out.line(format_args!("  {added}  added; the records of its earlier history were pruned since"))?;
+    }
     for Told { at, record } in told {
         out.line(format_args!("  {}  {}", words::moment(*at), words::sentence(record, *at)))?;
         if let Some((what, path)) = place_of(record, id, places) {
@@ -96,6 +112,7 @@ fn place_of(record: &Record, id: JobId, places: &Places) -> Option<(&'static str
         | Record::Started { .. }
         | Record::Cancelled { .. }
         | Record::Redriven { .. }
+        | Record::Forgotten { .. }
         | Record::Paused { .. }
         | Record::Resumed { .. } => None,
     }

@@ -101,7 +101,8 @@ fn parse(dir: PathBuf, file: &Path, bytes: &[u8]) -> Result<Pipeline, ConfigErro
     };
     if let Some(run) = top.get("run") {
         let (span, table) = run.table("[run]")?;
-        let section = Section::new(&doc, "[run]".into(), span, table, &["concurrency", "stop_timeout", "env"])?;
+        let known = ["concurrency", "stop_timeout", "keep_age", "keep_jobs", "env"];
+        let section = Section::new(&doc, "[run]".into(), span, table, &known)?;
         read_run(&section, &mut pipeline)?;
     }
     Ok(pipeline)
@@ -113,6 +114,12 @@ fn read_run(section: &Section<'_>, pipeline: &mut Pipeline) -> Result<(), Config
     }
     if let Some(entry) = section.get("stop_timeout") {
         pipeline.stop_timeout_ms = entry.duration_ms()?;
+    }
+    if let Some(entry) = section.get("keep_age") {
+        pipeline.limits.keep_age_ms = entry.duration_ms()?;
+    }
+    if let Some(entry) = section.get("keep_jobs") {
+        pipeline.limits.keep_jobs = entry.small(0, pipeline.limits.jobs_max)?;
     }
     if let Some(entry) = section.get("env") {
         pipeline.env_allow = Vec::new();

@@ -1,0 +1,95 @@
+//! When a snapshot is taken, and when what forgotten jobs have left is removed.
+//!
+//! **Invariant.** One snapshot at a time, of finished segments alone; a failure is said, and tried again later. Files of a
+//! forgotten job are removed only after its forgetting is durable, a bounded number in one task, one task at a time.
+
+use super::{Driver, Effect, Notice};
+use crate::task::Task;
+use sprag_core::{JobId, Mono, Now};
+use std::collections::VecDeque;
+
+/// After a snapshot that failed, the next try.
+const AGAIN_MS: u64 = 60_000;
+/// Forgotten jobs whose files one task removes.
+const DISCARD_MAX: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Snapshots {
+    /// The last segment that has a successor; 0 for none.
+    finished: u32,
+    /// The last finished segment that the newest snapshot covers.
+    covered: u32,
+    taking: bool,
+    /// After a failure.
+    again_at: Option<Mono>,
+    /// Jobs and their last attempts.
+    to_discard: VecDeque<(JobId, u32)>,
+    discarding: bool,
+}
+
+impl Snapshots {
+    /// With a journal whose last segment is `current`, and a snapshot that covers up to `covered`.
+    pub(super) fn new(current: u32, covered: u32) -> Snapshots {
+        Snapshots {
+            finished: current.saturating_sub(1),
+            covered,
+            taking: false,
+            again_at: None,
+            to_discard: VecDeque::new(),
+            discarding: false,
+        }
+    }
+
+    /// A frame is durable in this segment: those before it are finished.
+    pub(super) fn written(&mut self, segment: u32) {
+        self.finished = self.finished.max(segment.saturating_sub(1));
+    }
+
+    pub(super) fn discard(&mut self, job: JobId, attempts: u32) {
+        self.to_discard.push_back((job, attempts));
+    }
+
+    pub(super) fn discarded(&mut self) {
+        self.discarding = false;
+    }
+
+    pub(super) fn deadline(&self) -> Option<Mono> {
+        self.again_at
+    }
+
+    fn due(&mut self, now: Now) -> Option<Task> {
+        if self.taking || self.finished <= self.covered || self.again_at.is_some_and(|at| at > now.mono) {
+            return None;
+        }
+        (self.taking, self.again_at) = (true, None);
+        Some(Task::Snapshot { segment: self.finished })
+    }
+
+    fn discard_due(&mut self) -> Option<Task> {
+        if self.discarding || self.to_discard.is_empty() {
+            return None;
+        }
+        self.discarding = true;
+        let count = self.to_discard.len().min(DISCARD_MAX);
+        Some(Task::Discard { jobs: self.to_discard.drain(..count).collect() })
+    }
+}
+
+impl Driver {
+    /// Hands out what is due of both.
+    pub(super) fn keep_house(&mut self, now: Now) {
+        let tasks = [self.snapshots.due(now), self.snapshots.discard_due()];
+        self.effects.extend(tasks.into_iter().flatten().map(Effect::Run));
+    }
+
+    pub(super) fn snapshot_taken(&mut self, now: Now, segment: u32, result: Result<(), String>) {
+        self.snapshots.taking = false;
+        match result {
+            Ok(()) => self.snapshots.covered = segment,
+            Err(what) => {
+                self.snapshots.again_at = Some(now.mono.after(AGAIN_MS));
+                self.effects.push_back(Effect::Say(Notice::SnapshotFailed { what }));
+            }
+        }
+    }
+}
