@@ -1,8 +1,8 @@
 //! What the world of a seed is like: the pipeline, and how small everything is.
 //!
 //! **Invariant.** The pipeline is one that a user could write. Its times are short and its limits small, so that every
-//! path (rotation, snapshot, forgetting, timeout, retry, reservation) is walked within simulated seconds. A job that its script lets succeed
-//! has more attempts than the faults of one run can spoil.
+//! path (rotation, snapshot, forgetting, timeout, retry, reservation) is walked within simulated seconds. A job that
+//! its script lets succeed has more attempts than the faults of one run can spoil.
 
 use crate::chance::{Actor, Chance, Site};
 use crate::trace::name_of;
