@@ -197,7 +197,8 @@ impl Machine {
         while let Some(id) = self.queues.due(now) {
             self.enter_state(id, State::Ready);
         }
-        let due = |again: Option<Mono>| again.is_some_and(|at| at <= now.mono);
+        let running = self.stopping == StopLevel::Run;
+        let due = |again: Option<Mono>| running && again.is_some_and(|at| at <= now.mono);
         let publish: Vec<JobId> = self.publishing.iter().filter(|(_, again)| due(**again)).map(|(id, _)| *id).collect();
         for id in publish {
             self.publishing.insert(id, None);

@@ -142,7 +142,7 @@ impl Machine {
 
     /// When the next `Tick` is wanted, if nothing else comes before.
     pub fn deadline(&self, now: Now) -> Option<Mono> {
-        let publish = self.publishing.values().flatten().min().copied();
+        let publish = self.publishing.values().flatten().min().copied().filter(|_| self.stopping == StopLevel::Run);
         [self.queues.deadline(now), self.workers.deadline(), publish, self.starts_held_until, self.forget_at(now)]
             .into_iter()
             .flatten()
@@ -317,7 +317,9 @@ impl Machine {
 
     fn check_stopped(&mut self) {
         let nothing_alive = self.workers.len() == 0 && self.durable == self.last_seq && self.withheld.is_empty();
-        if self.stopping > StopLevel::Run && nothing_alive && !self.stopped {
+        // Results on their way to their destination are waited for; one that could not be put there is for the next start.
+        let publishing = self.publishing.values().any(Option::is_none);
+        if self.stopping > StopLevel::Run && nothing_alive && !publishing && !self.stopped {
             self.stopped = true;
             self.outputs.push_back(Output::Stopped);
         }

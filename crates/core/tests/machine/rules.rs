@@ -397,7 +397,8 @@ impl Model {
         let idle = !busy && self.durable == self.last() && self.asked.is_empty();
         assert_eq!(machine.is_idle(), idle, "idle or not");
         assert!(self.durable < self.last() || self.asked.is_empty(), "requests were forgotten: {:?}", self.asked);
-        let quiet = self.attempts().next().is_none() && self.durable == self.last() && self.level > StopLevel::Run;
+        let at_rest = self.attempts().next().is_none() && !self.jobs.values().any(|job| job.unpublished);
+        let quiet = at_rest && self.durable == self.last() && self.level > StopLevel::Run;
         assert_eq!(self.stopped || quiet, self.stopped, "all is quiet, yet it does not stop");
     }
 

@@ -207,6 +207,22 @@ fn a_stop_with_nothing_to_do_is_immediate_and_said_once() {
 }
 
 #[test]
+fn a_drain_waits_for_results_on_their_way_and_not_for_those_that_found_none() {
+    for found in [true, false] {
+        let mut bench = bring("running");
+        bench.send(Input::Stop(StopLevel::Drain));
+        bench.end_with(JobId(1), OK, true, true);
+        bench.sync();
+        assert!(!bench.seen.contains(&Output::Stopped), "the result is on its way");
+        bench.send(if found { Input::Published { job: JobId(1) } } else { Input::PublishFailed { job: JobId(1) } });
+        bench.sync();
+        assert!(bench.seen.contains(&Output::Stopped), "found: {found}");
+        bench.pass(60_000);
+        assert_eq!(bench.publishes, [JobId(1)], "nothing is begun any more");
+    }
+}
+
+#[test]
 fn a_result_is_published_after_its_success_is_durable_and_until_it_stands() {
     let mut bench = bring("running");
     let id = JobId(1);
