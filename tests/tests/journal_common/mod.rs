@@ -61,6 +61,10 @@ impl Replay<SimFs> for Lines {
         snapshot.for_each_line(&mut push)
     }
 
+    fn forget(&mut self) {
+        self.0.clear();
+    }
+
     fn record(&mut self, seq: u64, place: Place, line: &[u8]) -> Result<(), String> {
         self.0.push(String::from_utf8_lossy(line).into_owned());
         assert_eq!(seq, self.0.len() as u64);
