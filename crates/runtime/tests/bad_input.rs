@@ -3,18 +3,21 @@
 #![allow(clippy::unwrap_used, reason = "only tests are here")]
 
 use sprag_core::{Mono, SourceFault};
-use sprag_journal::RealFs;
-use sprag_journal::fs::Fs as _;
+use sprag_journal::fs::{File, Fs, Metadata, Open};
+use sprag_journal::{RealFile, RealFs};
 use sprag_runtime::pipeline::{Format, SourceSpec};
 use sprag_runtime::scan::{
     self, Complaint, FOLDERS_DEPTH_MAX, FOLDERS_MAX, KEY_BYTES_MAX, LINKS_MAX, Look, PAYLOAD_BYTES_MAX,
     PAYLOAD_DEPTH_MAX, SETTLE_MS, SOURCE_BYTES_MAX, SOURCE_ITEMS_MAX, Seen, UNFINISHED_MS,
 };
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use tempfile::TempDir;
 
 /// A source in a folder, and what was seen of it.
@@ -212,12 +215,165 @@ fn an_array_that_is_reordered_or_loses_items_offers_nothing_twice() {
     assert_eq!(source.read(r#"[{"id":1},{"id":2}]"#), all(&["1", "2"]));
     assert_eq!(source.read(r#"[{"id":2},{"id":3},{"id":1}]"#), all(&["3"]));
     assert_eq!(source.read("[]"), all(&[]));
-    assert_eq!(source.read(r#"[{"id":1,"text":"changed"}]"#), all(&[]), "the same key is the same item");
+    assert_eq!(
+        source.read(r#"[{"id":1,"text":"changed"}]"#),
+        all(&["1"]),
+        "offered again: the key is known, and it is told"
+    );
+    assert_eq!(source.read(r#"[{"id":1,"text":"changed"}, {"id":2}]"#), all(&[]), "once for each change");
     // A complaint stands for as long as the file does.
     let expected = nothing_but(SourceFault::ItemWithoutKey, "item 0: no key at /id");
     assert_eq!(source.read("[{}]"), expected);
     assert_eq!(told(source.look()), expected);
-    assert_eq!(source.read("[{\"id\":1}]"), all(&[]));
+    assert_eq!(source.read(r#"[{"id":1,"text":"changed"}]"#), all(&[]));
+}
+
+/// Digits beyond what a machine's numbers hold are kept, in keys and in payloads.
+#[test]
+fn numbers_and_doubled_members_are_taken_as_they_are_written() {
+    let mut source = Source::new(Format::JsonArray);
+    let (big, next) = ("123456789012345678901234567890", "123456789012345678901234567891");
+    let item = |key: &str| format!("{{\"id\":{key},\"n\":0.1000000000000000055511151231257827}}");
+    let text = format!("[{}, {}, {}]", item(big), item(next), item("1e400"));
+    assert_eq!(source.read(text), all(&[big, next, "1e400"]), "two numbers are two keys");
+    fs::write(source.file(), format!("[{}]", item("7"))).unwrap();
+    assert_eq!(source.look().unwrap().items[0].payload.get(), item("7"));
+    fs::write(source.file(), r#"[{"id":"first","id":"last","id\u0061":1}]"#).unwrap();
+    let look = source.look().unwrap();
+    assert_eq!(look.items[0].key.as_deref(), Some("last"), "of a doubled member the last counts");
+    assert_eq!(look.items[0].payload.get(), r#"{"id":"first","id":"last","id\u0061":1}"#, "and nothing is taken out");
+    for nonsense in ["[{\"id\":NaN}]", "[{\"id\":Infinity}]", "[{\"id\":-}]", "[{\"id\":01}]", "[{'id':1}]"] {
+        let (keys, complaint) = source.read(nonsense);
+        assert!(keys.is_empty() && complaint.unwrap().1.starts_with("not a whole JSON array"), "{nonsense}");
+    }
+    source.spec.key = Some("/a/1/b~1c~0".into());
+    assert_eq!(source.read(r#"[{"a":[0,{"b/c~":"deep"}]}]"#), all(&["deep"]));
+    assert_eq!(
+        source.read(r#"[{"a":[0]}]"#),
+        nothing_but(SourceFault::ItemWithoutKey, "item 0: no key at /a/1/b~1c~0")
+    );
+    source.spec.key = Some("/a/01".into());
+    assert_eq!(source.read(r#"[{"a":[0,1]}]"#), nothing_but(SourceFault::ItemWithoutKey, "item 0: no key at /a/01"));
+}
+
+/// The real file system, and somebody who writes while it is read.
+#[derive(Clone)]
+struct Busy {
+    reads: Rc<Cell<u32>>,
+    before: Rc<dyn Fn(u32)>,
+}
+
+#[derive(Debug)]
+struct BusyFile {
+    file: RealFile,
+    busy: Busy,
+}
+
+impl std::fmt::Debug for Busy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Busy").field("reads", &self.reads).finish_non_exhaustive()
+    }
+}
+
+impl Fs for Busy {
+    type File = BusyFile;
+    fn open(&self, path: &Path, how: Open) -> io::Result<BusyFile> {
+        Ok(BusyFile { file: RealFs.open(path, how)?, busy: self.clone() })
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealFs.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        RealFs.remove(path)
+    }
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        RealFs.create_dir(path)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<std::ffi::OsString>> {
+        RealFs.list(dir)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        RealFs.sync_dir(dir)
+    }
+    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        RealFs.metadata(path)
+    }
+}
+
+impl File for BusyFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.busy.reads.set(self.busy.reads.get() + 1);
+        (self.busy.before)(self.busy.reads.get());
+        self.file.read_at(buffer, offset)
+    }
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.file.write_at(bytes, offset)
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.file.truncate(len)
+    }
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.file.reserve(offset, len)
+    }
+    fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.file.punch(offset, len)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+    fn sync_all(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+}
+
+/// Half of the old content and half of the new one make JSON that never stood anywhere.
+#[test]
+fn what_is_written_over_in_place_is_never_taken_mixed() {
+    let source = Source::new(Format::JsonArray);
+    let text = |letter: &str| format!("[{{\"id\":1,\"text\":\"{}\"}}]", letter.repeat(100_000));
+    fs::write(source.file(), text("a")).unwrap();
+    let look = |before: Rc<dyn Fn(u32)>, seen: &mut Seen| {
+        let busy = Busy { reads: Rc::default(), before };
+        let look = scan::look(&busy, &|_| Ok(()), source.dir.path(), &source.spec, seen);
+        (look, busy.reads.get())
+    };
+    let path = source.file();
+    let over = move |n, when: &dyn Fn(u32) -> bool| {
+        if when(n) {
+            fs::write(&path, text(["a", "b", "c", "d"][n as usize % 4])).unwrap();
+        }
+    };
+    let (once, mut seen) = (over.clone(), Seen::default());
+    let (found, _) = look(Rc::new(move |n| once(n, &|n| n == 2)), &mut seen);
+    let payload = found.unwrap().items[0].payload.get().to_owned();
+    assert!(payload.contains("ccc") && !payload.contains('a'), "the old one's beginning, the new one's end");
+
+    let (_, reads) = look(Rc::new(|_| {}), &mut seen);
+    assert_eq!(reads, 3, "what has not changed is read once");
+    let (found, _) = look(Rc::new(move |n| over(n, &|_| true)), &mut seen);
+    let complaint = found.err().map(|complaint| complaint.text);
+    assert_eq!(complaint.as_deref(), Some("somebody writes to it: 8 readings all differ"));
+}
+
+/// A log that grows faster than it is read holds up nothing.
+#[test]
+fn lines_that_grow_while_they_are_read_are_taken() {
+    let source = Source::new(Format::JsonLines);
+    fs::write(source.file(), "{\"id\":0}\n").unwrap();
+    let path = source.file();
+    let grow = move |n| {
+        if n % 2 == 0 {
+            return;
+        }
+        let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+        std::io::Write::write_all(&mut file, format!("{{\"id\":{n}}}\n").as_bytes()).unwrap();
+    };
+    let busy = Busy { reads: Rc::default(), before: Rc::new(grow) };
+    let look = scan::look(&busy, &|_| Ok(()), source.dir.path(), &source.spec, &mut Seen::default()).unwrap();
+    assert!(look.items.len() >= 2 && look.complaint.is_none(), "{look:?}");
 }
 
 #[test]
@@ -232,7 +388,7 @@ fn what_lines_may_hold() {
     );
     assert_eq!(read(b"{\"id\":\"\xff\"}\n"), nothing_but(Malformed, "line 1: not UTF-8 at byte 7 of the line"));
     assert_eq!(read(b"{\"id\":1} {\"id\":2}\n").1.unwrap().1, "line 1: not JSON: trailing characters at column 10");
-    assert_eq!(read(b"{\"id\":1}\n{\"id\":1,\"n\":2}\n"), all(&["1"]), "a later line about an item changes nothing");
+    assert_eq!(read(b"{\"id\":1}\n{\"id\":1,\"n\":2}\n"), all(&["1", "1"]), "a later line is a change");
     assert_eq!(read(b"7\n"), nothing_but(ItemWithoutKey, "line 1: no key at /id"));
     let long = format!("{{\"id\":\"a\",\"b\":\"{}\"}}\n{{\"id\":2}}\n", "x".repeat(PAYLOAD_BYTES_MAX));
     let text = format!("line 1: longer than {PAYLOAD_BYTES_MAX} bytes");

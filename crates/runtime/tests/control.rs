@@ -5,7 +5,7 @@
 use sprag_core::{JobId, Limits, Mono, Now, Outcome, QueueConfig, Refusal, Reply, RetryPolicy, StopLevel, Wall};
 use sprag_journal::{RealFs, Writer};
 use sprag_runtime::driver::{self, Driver, Effect, Event, JournalWork};
-use sprag_runtime::pipeline::{Pipeline, QueueSpec};
+use sprag_runtime::pipeline::{ConfigDigest, Pipeline, QueueSpec};
 use sprag_runtime::request::{Add, Answer, JobView, Request, Ticket};
 use sprag_runtime::seams::{ChildId, Exit};
 use sprag_runtime::task::{Done, Task};
@@ -38,6 +38,7 @@ fn pipeline(dir: &Path) -> Pipeline {
         env_allow: Vec::new(),
         limits: Limits::default(),
         stop_timeout_ms: 1_000,
+        config_digest: ConfigDigest::default(),
     }
 }
 
@@ -69,6 +70,7 @@ impl World {
                 Effect::Journal(work) => self.frames.push(work),
                 Effect::Run(task @ Task::Start { .. }) => self.starts.push(task),
                 Effect::Run(_) | Effect::Signal { .. } | Effect::Say(_) | Effect::Idle => {}
+                Effect::HeldUp { .. } | Effect::GivenUp { .. } => {}
                 Effect::Answer { ticket, answer } => {
                     let before = self.answers.insert(ticket.0, answer);
                     assert_eq!(before, None, "request {} was answered twice", ticket.0);

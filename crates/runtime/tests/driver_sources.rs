@@ -5,8 +5,8 @@
 use serde_json::json;
 use sprag_core::{Kill, Mono, Now, QueueConfig, SpawnFailure, Wall};
 use sprag_journal::{Limits, RealFs, Writer};
-use sprag_runtime::driver::{self, Driver, Effect, Event, Notice};
-use sprag_runtime::pipeline::{Format, Pipeline, QueueSpec, SourceSpec};
+use sprag_runtime::driver::{self, Driver, Effect, Event, HELD_UP_MS, Notice};
+use sprag_runtime::pipeline::{ConfigDigest, Format, Pipeline, QueueSpec, SourceSpec};
 use sprag_runtime::seams::{ChildId, Nonce, Processes, SpawnSpec, Sweep, Watch};
 use sprag_runtime::task::{Context, Done, Task};
 use std::cell::{Cell, RefCell};
@@ -69,10 +69,18 @@ struct World {
     looks: BTreeMap<u16, u32>,
     arms: BTreeMap<u16, u32>,
     said: Vec<Notice>,
+    /// How often nothing was left to do; what held that up, and what was given up, and when.
+    idle: u32,
+    held: Vec<(u64, Vec<String>)>,
+    given_up: Vec<(u64, Vec<String>)>,
 }
 
 impl World {
     fn new(sources: &[(&str, Format)]) -> World {
+        World::with_key(sources, None)
+    }
+
+    fn with_key(sources: &[(&str, Format)], key: Option<&str>) -> World {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join(".sprag")).unwrap();
         let policy = QueueConfig { name: "q".into(), ..QueueConfig::default() };
@@ -80,7 +88,7 @@ impl World {
             path: path.into(),
             format: *format,
             queue: "q".into(),
-            key: None,
+            key: key.map(str::to_owned),
         };
         let pipeline = Arc::new(Pipeline {
             dir: dir.path().into(),
@@ -90,6 +98,7 @@ impl World {
             env_allow: Vec::new(),
             limits: sprag_core::Limits::default(),
             stop_timeout_ms: 1_000,
+            config_digest: ConfigDigest::default(),
         });
         let at = Now { mono: Mono(1_000), wall: Wall(1_000) };
         let opened = driver::open(&RealFs, Arc::clone(&pipeline), Limits::default(), at, [7; 16]).unwrap();
@@ -115,6 +124,9 @@ impl World {
             looks,
             arms,
             said: Vec::new(),
+            idle: 0,
+            held: Vec::new(),
+            given_up: Vec::new(),
         }
     }
 
@@ -140,7 +152,10 @@ impl World {
                 }
                 Effect::Run(task) => self.run(task),
                 Effect::Say(notice) => self.said.push(notice),
-                Effect::Signal { .. } | Effect::Idle | Effect::Stopped | Effect::Answer { .. } => {}
+                Effect::Idle => self.idle += 1,
+                Effect::HeldUp { by } => self.held.push((self.now_ms, by)),
+                Effect::GivenUp { by } => self.given_up.push((self.now_ms, by)),
+                Effect::Signal { .. } | Effect::Stopped | Effect::Answer { .. } => {}
                 Effect::Fatal { what } => panic!("{what}"),
             }
         }
@@ -314,6 +329,84 @@ fn a_folder_that_comes_back_is_watched_again() {
 }
 
 #[test]
+fn what_holds_everything_up_is_named_once_and_given_up_when_it_stays_so() {
+    let mut world = World::new(&[("ideas.json", Format::JsonArray), ("later.json", Format::JsonArray)]);
+    world.write("ideas.json", "[");
+    world.wait(9_000);
+    assert_eq!((world.idle, world.held.len(), world.given_up.len()), (0, 1, 0), "{:?}", world.held);
+    let (at, by) = world.held[0].clone();
+    assert!(at < 2_000 && by.len() == 1 && by[0].starts_with("ideas.json: not a whole JSON array"), "{at}: {by:?}");
+    world.wait(60_000);
+    assert_eq!((world.held.len(), world.given_up.len()), (1, 1), "each once: {:?}", world.given_up);
+    assert_eq!(world.given_up[0], (at + HELD_UP_MS, by));
+
+    world.write("ideas.json", "[[");
+    world.wait(6_000);
+    assert_eq!((world.held.len(), world.given_up.len()), (2, 1), "another fault is a change");
+    world.write("ideas.json", "[]");
+    world.tell(Event::Dirty { source: 1 });
+    world.wait(30_000);
+    assert_eq!((world.idle, world.held.len(), world.given_up.len()), (1, 2, 1), "mended: {:?}", world.held);
+}
+
+#[test]
+fn what_is_not_there_yet_is_waited_for_and_what_is_gone_is_missed() {
+    let mut world = World::new(&[("ideas.json", Format::JsonArray)]);
+    world.wait(12_000);
+    let status = world.status();
+    assert_eq!((&status["health"], &status["sources"][1]["waiting"]), (&json!("well"), &json!(true)), "{status}");
+    assert_eq!((&status["notes"][0], world.idle), (&json!("waiting for ideas.json to appear"), 1));
+    world.write("ideas.json", "[]");
+    world.wait(6_000);
+    fs::remove_file(world.dir.path().join("ideas.json")).unwrap();
+    world.wait(6_000);
+    let status = world.status();
+    assert_eq!((&status["health"], &status["reasons"][0]), (&json!("degraded"), &json!("ideas.json: no such file")));
+    world.write("ideas.json", "[]");
+    world.wait(6_000);
+    let said: Vec<&Notice> = world.said.iter().filter(|notice| !matches!(notice, Notice::Health { .. })).collect();
+    let expected = |said: &[&Notice]| match said {
+        [Notice::Begun, Notice::Waiting { source: 1 }, rest @ ..] => match rest {
+            [Notice::Appeared { source: 1 }, Notice::Complaint { source: 1, .. }, Notice::Mended { source: 1 }] => true,
+            _ => false,
+        },
+        _ => false,
+    };
+    assert!(expected(&said), "{said:?}");
+}
+
+#[test]
+fn an_item_that_changes_under_its_key_is_said_once_and_counted() {
+    let mut world = World::with_key(&[("ideas.json", Format::JsonArray)], Some("/id"));
+    let changed = |world: &World| -> Vec<(u64, bool)> {
+        let jobs = world.said.iter().filter_map(|notice| match notice {
+            Notice::Changed { source: 1, job, more } => Some((job.0, *more)),
+            _ => None,
+        });
+        jobs.collect()
+    };
+    world.write("ideas.json", r#"[{"id": "a", "n": 1}, {"id": "b"}]"#);
+    world.wait(6_000);
+    assert_eq!(changed(&world), []);
+    world.write("ideas.json", r#"[{"id": "b"}, {"id": "a", "n": 2}]"#);
+    world.wait(6_000);
+    assert_eq!((changed(&world), world.driver.intake_counts()), (vec![(1, true)], (2, 1)));
+    assert_eq!(world.status()["sources"][1]["changed"], 1);
+    world.write("ideas.json", r#"[{"id": "b"}, {"id": "a", "n": 3}]"#);
+    world.wait(6_000);
+    assert_eq!((changed(&world).len(), &world.status()["sources"][1]["changed"]), (1, &json!(1)), "once an item");
+    let many = |n| (0..30).map(|id| format!(r#"{{"id": {id}, "n": {n}}}"#)).collect::<Vec<_>>().join(",");
+    for n in [1, 2] {
+        world.write("ideas.json", &format!("[{}]", many(n)));
+        world.wait(6_000);
+    }
+    assert_eq!(world.status()["sources"][1]["changed"], 31);
+    assert_eq!((changed(&world).len(), changed(&world)[9].1), (10, false), "not for ever");
+    let notes = world.status()["notes"].to_string();
+    assert!(notes.contains("ideas.json: 31 items changed after they were taken"), "{notes}");
+}
+
+#[test]
 fn idle_waits_for_a_file_that_is_not_yet_at_rest() {
     let mut world = World::new(&[("drafts", Format::Files)]);
     fs::create_dir(world.dir.path().join("drafts")).unwrap();
@@ -336,6 +429,7 @@ fn idle_waits_for_a_file_that_is_not_yet_at_rest() {
                 Effect::Run(task) => world.run(task),
                 Effect::Idle => idle_at = Some(world.driver.intake_counts()),
                 Effect::Say(_) | Effect::Signal { .. } | Effect::Stopped | Effect::Answer { .. } => {}
+                Effect::HeldUp { .. } | Effect::GivenUp { .. } => {}
                 Effect::Fatal { what } => panic!("{what}"),
             }
         }

@@ -1,7 +1,7 @@
 //! The command line.
 //!
 //! **Invariant.** Every command shows an example in its help. What is said here is all there is: defaults that matter stand
-//! in the help, and nothing is read from the environment but what a terminal can show.
+//! in the help, and nothing is read from the environment but what a terminal can show, and `RUST_LOG`.
 
 use crate::exit::Exit;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -65,12 +65,16 @@ pub(crate) struct Run {
     /// The folder that holds sprag.toml, seen from the one that -C names.
     #[arg(value_name = "DIR")]
     pub(crate) folder: Option<PathBuf>,
-    /// End when the oneshot services have ended, no job waits or runs, and every source was read once more.
+    /// End when the oneshot services have ended, no job waits or runs, and every source was read once more. If all that is
+    /// left cannot be done (a faulty source, a result that cannot be put at its place), end after 10 s with exit code 12.
     #[arg(long)]
     pub(crate) until_idle: bool,
     /// End with exit code 1 if a job is dead.
     #[arg(long)]
     pub(crate) fail_on_dead: bool,
+    /// Also write what happens inside, for those who work on sprag; `RUST_LOG=trace` writes still more.
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
 }
 
 /// Add a job, whether sprag runs or not; or many at once, when it does.
@@ -191,19 +195,20 @@ pub(crate) struct Show {
     pub(crate) job: u64,
 }
 
-/// Show what a job's command has written.
+/// Show what a job's command, or a service, has written.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   sprag log 3
   sprag log 3 -f                 until the job is at an end
   sprag log 3 --attempt 1
+  sprag log producer -f          of the service, since it was last started
 
-With --json each line has: job, attempt, text.")]
+With --json each line has: job and attempt, or service; and text.")]
 pub(crate) struct Log {
-    /// The job's number.
-    #[arg(value_name = "JOB")]
-    pub(crate) job: u64,
-    /// Go on until the job is at an end, over all its attempts.
+    /// The job's number, or the name of a service.
+    #[arg(value_name = "JOB|SERVICE")]
+    pub(crate) what: String,
+    /// Go on until the job is at an end, over all its attempts; with a service, until sprag ends.
     #[arg(short, long)]
     pub(crate) follow: bool,
     /// This attempt only; without it, the last one.

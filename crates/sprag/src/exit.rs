@@ -26,11 +26,12 @@ pub(crate) enum Exit {
     NotRunning = 9,
     Refused = 10,
     TimedOut = 11,
+    HeldUp = 12,
     Bug = 70,
 }
 
 impl Exit {
-    pub(crate) const ALL: [Exit; 13] = [
+    pub(crate) const ALL: [Exit; 14] = [
         Exit::Ok,
         Exit::No,
         Exit::Usage,
@@ -43,6 +44,7 @@ impl Exit {
         Exit::NotRunning,
         Exit::Refused,
         Exit::TimedOut,
+        Exit::HeldUp,
         Exit::Bug,
     ];
 
@@ -66,6 +68,9 @@ impl Exit {
             Exit::NotRunning => "no sprag runs here, and this needs one",
             Exit::Refused => "refused: the key is known with another payload, the job's state, no room, bad lines",
             Exit::TimedOut => "not at an end in time",
+            Exit::HeldUp => {
+                "`run --until-idle`: what is left cannot be done: a faulty source, a result without a place"
+            }
             Exit::Bug => "a bug in sprag",
         }
     }
@@ -148,7 +153,7 @@ mod tests {
     #[test]
     fn the_codes_are_the_documented_ones() {
         let codes: Vec<u8> = Exit::ALL.iter().map(|exit| exit.code()).collect();
-        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 70]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 70]);
         assert!(Exit::table().lines().skip(1).all(|line| line.len() > 8), "{}", Exit::table());
     }
 

@@ -7,6 +7,7 @@ use super::{Complaint, Item, KEY_BYTES_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX
 use crate::pipeline::{SourceSpec, item_key, key_hash, payload_digest};
 use serde_json::value::RawValue;
 use sprag_core::{SourceFault, When};
+use std::collections::BTreeMap;
 
 pub(super) fn item_of(raw: &RawValue, spec: &SourceSpec) -> Result<Item, Complaint> {
     let payload = one_line(raw)?;
@@ -41,19 +42,36 @@ pub fn check_key(key: &str) -> Result<(), Complaint> {
     }
 }
 
-/// The key of an item: a string as it is, a number or a truth value as JSON writes it.
-fn key_at(payload: &RawValue, pointer: &str) -> Result<String, Complaint> {
+/// The key of an item: a string as it is, a number or a truth value exactly as it is written, with all its digits.
+///
+/// # Errors
+/// There is nothing at the pointer, or what is there can be no key.
+pub fn key_at(payload: &RawValue, pointer: &str) -> Result<String, Complaint> {
     let without = |what: &str| Complaint::new(SourceFault::ItemWithoutKey, format!("{what} at {pointer}"));
-    let value: serde_json::Value =
-        serde_json::from_str(payload.get()).map_err(|error| without(&format!("no key ({error})")))?;
-    match value.pointer(pointer) {
-        Some(serde_json::Value::String(text)) => Ok(text.clone()),
-        Some(value @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_))) => Ok(value.to_string()),
-        Some(serde_json::Value::Null | serde_json::Value::Array(_) | serde_json::Value::Object(_)) => {
-            Err(without("a key that is neither text nor number"))
-        }
-        None => Err(without("no key")),
+    let names = pointer.split('/').skip(1).map(|name| name.replace("~1", "/").replace("~0", "~"));
+    let mut at = payload;
+    for name in names {
+        at = member(at, &name).ok_or_else(|| without("no key"))?;
     }
+    match at.get().as_bytes().first() {
+        Some(b'"') => serde_json::from_str(at.get()).map_err(|error| without(&format!("no key ({error})"))),
+        Some(b'{' | b'[' | b'n') | None => Err(without("a key that is neither text nor number")),
+        Some(_) => Ok(at.get().to_owned()),
+    }
+}
+
+/// What an object has under a name (of several, the last), or a list at a place.
+fn member<'a>(value: &'a RawValue, name: &str) -> Option<&'a RawValue> {
+    if value.get().starts_with('{') {
+        let members: BTreeMap<String, &'a RawValue> = serde_json::from_str(value.get()).ok()?;
+        return members.get(name).copied();
+    }
+    let is_place = name.bytes().all(|byte| byte.is_ascii_digit()) && (name == "0" || !name.starts_with('0'));
+    if !value.get().starts_with('[') || !is_place {
+        return None;
+    }
+    let elements: Vec<&'a RawValue> = serde_json::from_str(value.get()).ok()?;
+    elements.get(name.parse::<usize>().ok()?).copied()
 }
 
 /// The same JSON without white space between its tokens: one line, and the same item however it is laid out.

@@ -13,6 +13,7 @@ mod journal;
 mod list;
 mod log;
 mod run;
+mod service_log;
 mod show;
 mod status;
 mod wait;
@@ -72,6 +73,13 @@ fn state_of(dir: &Path) -> Result<StateDir, Failure> {
         return Err(Failure::new(Exit::Configuration, what).mend("name the folder of the pipeline: sprag -C DIR ..."));
     }
     Ok(state)
+}
+
+/// What to know when sprag.toml is no longer what the running sprag was started with.
+fn changed(cli: &Cli, running: Option<&str>) -> Option<String> {
+    let now = config::digest(&cli.dir);
+    let changed = running.is_some_and(|running| now.as_deref() != Some(running));
+    changed.then(|| format!("{} changed since sprag was started: restart it to take the change over", config::FILE))
 }
 
 /// The words for a queue that is not there.

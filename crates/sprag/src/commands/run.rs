@@ -4,6 +4,7 @@
 
 use crate::cli::{Cli, Run};
 use crate::exit::{Exit, Failure};
+use crate::out::plain;
 use crate::past::Past;
 use crate::printer::{Printer, Voice};
 use crate::{config, notice, signals, words};
@@ -15,8 +16,13 @@ use sprag_runtime::live::{self, Ended, Options, RunError};
 use sprag_runtime::pipeline::{Pipeline, StateDir};
 use std::io;
 use std::sync::Arc;
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
 
 /// What `--json` prints at the end.
 #[derive(Serialize)]
@@ -41,7 +47,7 @@ pub(super) fn run(cli: &Cli, args: &Run) -> Result<Exit, Failure> {
 
 fn run_aloud(pipeline: Pipeline, json: bool, args: &Run, mut voice: Voice) -> Result<Exit, Failure> {
     let state = pipeline.state();
-    log_to(&voice);
+    log_to(&voice, args.verbose);
     let stop = Arc::new(Stop::new());
     signals::catch(Arc::clone(&stop), voice.clone()).map_err(system("catch signals"))?;
     let mut say = |driver: &sprag_runtime::driver::Driver, said: &_| {
@@ -50,6 +56,11 @@ fn run_aloud(pipeline: Pipeline, json: bool, args: &Run, mut voice: Voice) -> Re
     let ended = live::run(pipeline, Options { until_idle: args.until_idle }, &stop, &mut say)?;
     match ended {
         Ended::Idle { added, known } => idle(&state, json, args, (added, known), &mut voice),
+        Ended::GivenUp { by } => {
+            let what = format!("what is left cannot be done: {}", by.join("; "));
+            Err(Failure::new(Exit::HeldUp, plain(&what))
+                .mend("mend what is named and run again: it goes on where it was"))
+        }
         // Without --until-idle a signal is how a run is meant to end.
         Ended::Stopped if args.until_idle => Err(Failure::new(Exit::Interrupted, "stopped before everything was done")
             .mend("run it again: it goes on where it was")),
@@ -96,14 +107,54 @@ impl FormatTime for TimeOfDay {
     }
 }
 
-fn log_to(voice: &Voice) {
+/// Warnings in the voice of everything else, one sentence each; with `-v` or `RUST_LOG`, in the format of those who work on
+/// sprag, with all that there is.
+fn log_to(voice: &Voice, verbose: bool) {
     let voice = voice.clone();
-    tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::WARN)
-        .with_timer(TimeOfDay)
-        .with_target(false)
-        .with_writer(move || voice.clone())
-        .init();
+    let asked = std::env::var("RUST_LOG").ok().and_then(|level| level.parse::<LevelFilter>().ok());
+    let subscriber = tracing_subscriber::fmt().with_writer(move || voice.clone()).with_timer(TimeOfDay);
+    match asked.or(verbose.then_some(LevelFilter::DEBUG)) {
+        Some(level) => subscriber.with_max_level(level).init(),
+        None => subscriber.with_max_level(LevelFilter::WARN).event_format(Plainly).init(),
+    }
+}
+
+/// A warning as a line for people: when, and what; what belongs to it follows in brackets.
+struct Plainly;
+
+impl<S, N> FormatEvent<S, N> for Plainly
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> std::fmt::Result {
+        let mut sentence = Sentence::default();
+        event.record(&mut sentence);
+        let Sentence { message, details } = sentence;
+        let details = if details.is_empty() { String::new() } else { format!(" ({})", details.join(", ")) };
+        writeln!(to, "{} {}", words::time_of_day(live::now().wall), plain(&(message + &details)))
+    }
+}
+
+#[derive(Default)]
+struct Sentence {
+    message: String,
+    details: Vec<String>,
+}
+
+impl Visit for Sentence {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        match field.name() {
+            "message" => self.message = format!("{value:?}"),
+            // They speak for themselves.
+            "error" | "reason" | "path" => self.details.push(format!("{value:?}")),
+            name => self.details.push(format!("{name} {value:?}")),
+        }
+    }
 }
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> Failure {

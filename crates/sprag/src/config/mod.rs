@@ -15,7 +15,7 @@ pub(crate) use duration::parse_ms as duration_ms;
 
 use document::{Document, Entry, Named, Section};
 use sprag_core::Limits;
-use sprag_runtime::pipeline::{Format, Pipeline, ServiceKind, ServiceSpec, SourceSpec};
+use sprag_runtime::pipeline::{ConfigDigest, Format, Pipeline, ServiceKind, ServiceSpec, SourceSpec};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -52,6 +52,11 @@ pub(crate) fn load(dir: &Path) -> Result<Pipeline, ConfigError> {
         return Err(ConfigError::file(&path, format!("it has {} bytes, more than {BYTES_MAX}", bytes.len())));
     }
     parse(dir, &path, &bytes)
+}
+
+/// What a sprag that runs is to be told apart by: the configuration as it stands now.
+pub(crate) fn digest(dir: &Path) -> Option<String> {
+    std::fs::read(dir.join(FILE)).ok().map(|bytes| ConfigDigest::of(&bytes).to_string())
 }
 
 /// Reads `bytes` as the configuration of the pipeline in `dir`; `file` is what errors call it.
@@ -98,6 +103,7 @@ fn parse(dir: PathBuf, file: &Path, bytes: &[u8]) -> Result<Pipeline, ConfigErro
         env_allow: ENV_DEFAULT.map(String::from).into(),
         limits: Limits::default(),
         stop_timeout_ms: STOP_TIMEOUT_MS,
+        config_digest: ConfigDigest::of(bytes),
     };
     if let Some(run) = top.get("run") {
         let (span, table) = run.table("[run]")?;

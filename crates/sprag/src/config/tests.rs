@@ -105,6 +105,7 @@ fn everything_that_can_be_said_is_understood() {
         env_allow: command(&["PATH", "EDITOR"]),
         limits: Limits { running_max: 3, keep_age_ms: 7 * 86_400_000, keep_jobs: 5_000, ..Limits::default() },
         stop_timeout_ms: 30_000,
+        config_digest: pipeline.config_digest,
     };
     assert_eq!(pipeline, expected);
 }
