@@ -170,6 +170,7 @@ impl Oracle {
             | Notice::Changed { .. }
             | Notice::ServiceStarted { .. }
             | Notice::ServiceShort { .. }
+            | Notice::ServiceStopped { .. }
             | Notice::PublishFailed { .. }
             | Notice::Complaint { .. }
             | Notice::Mended { .. }

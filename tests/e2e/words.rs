@@ -104,6 +104,8 @@ fn services_are_seen_in_status_and_health_and_read_with_log() {
     assert!(said.contains("service good started"), "{said}");
     assert!(said.contains("service once ended: exit code 3; see `sprag log once`"), "{said}");
     assert!(!said.contains("WARN"), "one voice: {said}");
+    assert!(said.contains("service good stopped\n") && !said.contains("service good ended"), "{said}");
+    assert!(health.contains("mend `command` in [service.gone]"), "{health}");
 }
 
 #[test]
@@ -193,10 +195,7 @@ fn jobs_that_all_die_are_told() {
     until("two are dead", || pipeline.json(&["list", "--state", "dead"]).len() == 2);
     let health = pipeline.sprag(&["health"]);
     assert_eq!(health.code, Some(0), "{health:?}");
-    assert!(
-        health.out.contains("note: 2 jobs of queue q are dead: see `sprag list --state dead --queue q`"),
-        "{health:?}"
-    );
+    assert!(health.out.contains("note: 2 dead jobs in queue q: see `sprag list --state dead --queue q`"), "{health:?}");
     pipeline.write("items.json", "[{\"id\": 1}, {\"id\": 2}, {\"id\": 3}, {\"id\": 4}, {\"id\": 5}]");
     until("health is degraded", || pipeline.sprag(&["health"]).code == Some(1));
     let health = pipeline.sprag(&["health"]).out;

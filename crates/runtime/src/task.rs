@@ -254,7 +254,11 @@ impl<F: Fs, P: Processes, W: Watch> Context<F, P, W> {
             Some(spec) => {
                 let path = self.pipeline.dir.join(&spec.path);
                 match spec.format {
-                    Format::Files => vec![path.join(any)],
+                    // Its own name too: a folder that is not there yet cannot be watched, but that it comes can.
+                    Format::Files => {
+                        let inside = self.fs.metadata(&path).is_ok().then(|| path.join(any));
+                        [path].into_iter().chain(inside).collect()
+                    }
                     Format::JsonArray | Format::JsonLines => {
                         // Where it is a link, what it leads to can change as well.
                         let end = scan::resolve(&self.fs, &path).ok().map(|(end, _)| end).filter(|end| *end != path);

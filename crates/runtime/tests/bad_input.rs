@@ -369,7 +369,7 @@ fn lines_that_grow_while_they_are_read_are_taken() {
             return;
         }
         let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
-        std::io::Write::write_all(&mut file, format!("{{\"id\":{n}}}\n").as_bytes()).unwrap();
+        io::Write::write_all(&mut file, format!("{{\"id\":{n}}}\n").as_bytes()).unwrap();
     };
     let busy = Busy { reads: Rc::default(), before: Rc::new(grow) };
     let look = scan::look(&busy, &|_| Ok(()), source.dir.path(), &source.spec, &mut Seen::default()).unwrap();

@@ -403,7 +403,7 @@ fn an_item_that_changes_under_its_key_is_said_once_and_counted() {
     assert_eq!(world.status()["sources"][1]["changed"], 31);
     assert_eq!((changed(&world).len(), changed(&world)[9].1), (10, false), "not for ever");
     let notes = world.status()["notes"].to_string();
-    assert!(notes.contains("ideas.json: 31 items changed after they were taken"), "{notes}");
+    assert!(notes.contains("ideas.json: 31 items changed after being taken"), "{notes}");
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub(crate) struct Cli {
 }
 
 fn top_help() -> String {
-    let example = "Example:\n  sprag run docs/examples/ideas --until-idle\n  sprag -C docs/examples/ideas list";
+    let example = "Examples:\n  sprag init && sprag run\n  sprag -C docs/examples/ideas status";
     format!("{example}\n\n{}", Exit::table())
 }
 
@@ -41,9 +41,16 @@ pub(crate) enum Command {
     Show(Show),
     Log(Log),
     Wait(Wait),
+    /// End jobs, waiting or running.
+    ///
+    /// Those that wait end at once, those that run with TERM and, after the grace of their queue, KILL.
     Cancel(Jobs),
     Retry(Retry),
+    /// Start nothing more in a queue.
+    ///
+    /// It lasts until `sprag resume`, across restarts too; what runs is left alone.
     Pause(Queue),
+    /// Let a paused queue go on.
     Resume(Queue),
     Drain(Drain),
     Health(Health),
@@ -77,7 +84,7 @@ pub(crate) struct Run {
     pub(crate) verbose: bool,
 }
 
-/// Add a job, whether sprag runs or not; or many at once, when it does.
+/// Add a job, or many at once.
 ///
 /// When a sprag runs here, it takes the job at once, and the answer has the job's number. Otherwise the job is written to
 /// the drop-box, .sprag/inbox, and synced, and the next sprag takes it.
@@ -216,7 +223,9 @@ pub(crate) struct Log {
     pub(crate) attempt: Option<u32>,
 }
 
-/// Wait until jobs are at an end: exit code 0 when all succeeded, 1 when one is dead or cancelled, 11 when time is up.
+/// Wait until jobs are at an end.
+///
+/// Exit code 0 when all succeeded, 1 when one is dead or cancelled, 11 when time is up.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   sprag wait 3
@@ -261,7 +270,9 @@ pub(crate) struct Queue {
     pub(crate) queue: String,
 }
 
-/// End the sprag that runs here: nothing new is taken or started, what runs may finish.
+/// End the sprag that runs here in good order.
+///
+/// Nothing new is taken or started, what runs may finish.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  sprag drain")]
 pub(crate) struct Drain {}

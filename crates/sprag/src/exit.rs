@@ -10,6 +10,9 @@ use std::fmt::Write as _;
 use std::io;
 use std::process::{ExitCode, Termination};
 
+/// A line of the table fits into 80 columns.
+const MEANING_CHARS_MAX: usize = 73;
+
 /// Why the program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -78,7 +81,17 @@ impl Exit {
     /// The table of all codes.
     pub(crate) fn table() -> String {
         Exit::ALL.iter().fold(String::from("Exit codes:\n"), |mut table, exit| {
-            let _ = writeln!(table, "  {:>2}  {}", exit.code(), exit.meaning());
+            let _ = write!(table, "  {:>2} ", exit.code());
+            let mut column = 0;
+            for word in exit.meaning().split(' ') {
+                if column + word.len() > MEANING_CHARS_MAX {
+                    table.push_str("\n     ");
+                    column = 0;
+                }
+                let _ = write!(table, " {word}");
+                column += word.len() + 1;
+            }
+            table.push('\n');
             table
         })
     }

@@ -44,6 +44,15 @@ pub(crate) fn line(driver: &Driver, notice: &Notice, at: Wall, json: bool) -> St
     format!("{} {}", words::time_of_day(at), plain(&(subject + &text)))
 }
 
+/// What a signal leads to, as a line.
+pub(crate) fn stopping(at: Wall, text: &str, json: bool) -> String {
+    if json {
+        let line = Line { at_ms: at.0, event: "stopping", job: None, queue: None, attempt: None, text };
+        return serde_json::to_string(&line).unwrap_or_default();
+    }
+    format!("{} {text}", words::time_of_day(at))
+}
+
 /// What a notice is about.
 struct Subject<'a> {
     event: &'static str,
@@ -64,6 +73,7 @@ fn subject(notice: &Notice) -> Subject<'_> {
         Notice::Changed { job, .. } => of_job("changed", job, None, None),
         Notice::ServiceStarted { .. } => of("service_started"),
         Notice::ServiceShort { .. } => of("service_short"),
+        Notice::ServiceStopped { .. } => of("service_ended"),
         Notice::Added { job, queue, .. } => of_job("added", job, Some(queue), None),
         Notice::Started { job, queue, attempt } => of_job("started", job, Some(queue), Some(*attempt)),
         Notice::Finished { job, queue, attempt, .. } => of_job("finished", job, Some(queue), Some(*attempt)),
@@ -103,6 +113,7 @@ fn text(driver: &Driver, notice: &Notice, at: Wall) -> String {
             )
         }
         Notice::ServiceStarted { index } => format!("service {} started", driver.service_name(*index)),
+        Notice::ServiceStopped { index } => format!("service {} stopped", driver.service_name(*index)),
         Notice::ServiceShort { index } => format!(
             "service {} cannot be started: the system is short of something; it is tried again",
             driver.service_name(*index)
@@ -116,8 +127,9 @@ fn text(driver: &Driver, notice: &Notice, at: Wall) -> String {
         }
         Notice::Published { .. } => "its result was published".into(),
         Notice::PublishFailed { what, .. } => format!("its result cannot be put at {what}; it is kept and tried again"),
-        Notice::Complaint { source: index, complaint } => {
-            format!("{}: {}; what was read before stands", source(*index), complaint.text)
+        Notice::Complaint { source: index, complaint, rest } => {
+            let rest = if *rest { "the rest is taken" } else { "nothing new is taken until it is mended" };
+            format!("{}: {}; {rest}", source(*index), complaint.text)
         }
         Notice::Mended { source: index } => format!("{}: in order again", source(*index)),
         Notice::Polling { source: index, what } => {

@@ -5,8 +5,10 @@
 //! sprag that hangs can still be stopped by them. A hang-up that was ignored when we were started (`nohup`) stays ignored.
 
 use crate::exit::Exit;
+use crate::notice;
 use crate::printer::Voice;
 use sprag_handoff::{Level, Stop};
+use sprag_runtime::live;
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -34,8 +36,8 @@ enum Heard {
 }
 
 /// Raises `stop` at each signal from now on, and says what it means.
-pub(crate) fn catch(stop: Arc<Stop>, voice: Voice) -> io::Result<()> {
-    let hangs_up = !sprag_runtime::live::sys::ignores_hangup()?;
+pub(crate) fn catch(stop: Arc<Stop>, voice: Voice, json: bool) -> io::Result<()> {
+    let hangs_up = !live::sys::ignores_hangup()?;
     let runtime = Builder::new_current_thread().enable_io().build()?;
     let signals = {
         let _inside = runtime.enter();
@@ -47,10 +49,11 @@ pub(crate) fn catch(stop: Arc<Stop>, voice: Voice) -> io::Result<()> {
             _nothing: [signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?],
         }
     };
-    thread::Builder::new().name("signals".into()).spawn(move || listen(&runtime, signals, &stop, voice)).map(drop)
+    thread::Builder::new().name("signals".into()).spawn(move || listen(&runtime, signals, &stop, voice, json)).map(drop)
 }
 
-fn listen(runtime: &Runtime, mut signals: Signals, stop: &Stop, mut voice: Voice) {
+fn listen(runtime: &Runtime, mut signals: Signals, stop: &Stop, mut voice: Voice, json: bool) {
+    let mut say = |text| voice.say(notice::stopping(live::now().wall, text, json));
     let mut heard = || {
         let Signals { interrupt, terminate, hangup, quit, _nothing } = &mut signals;
         runtime.block_on(async {
@@ -70,11 +73,11 @@ fn listen(runtime: &Runtime, mut signals: Signals, stop: &Stop, mut voice: Voice
         })
     };
     if heard() == Heard::Drain {
-        voice.say("stopping: nothing new is started, what runs may finish; once more to end it".into());
+        say("stopping: nothing new is started, what runs may finish; once more to end it");
         stop.raise(Level::Draining);
         heard();
     }
-    voice.say("stopping: ending what runs; once more to leave it to the next start".into());
+    say("stopping: ending what runs; once more to leave it to the next start");
     stop.raise(Level::Stopping);
     heard();
     std::process::exit(Exit::Interrupted.code().into());

@@ -88,9 +88,13 @@ impl Services {
     }
 
     /// The run is over: ended for good, or started again after a backoff.
-    fn over(&mut self, now: Now, index: u16, run: u32, outcome: Outcome) -> Option<Notice> {
+    fn over(&mut self, now: Now, index: u16, run: u32, outcome: Outcome, stop: StopLevel) -> Option<Notice> {
         let policy = self.policy.clone();
         let service = self.current(index, run)?;
+        if stop > StopLevel::Run {
+            service.phase = ServicePhase::Ended;
+            return Some(Notice::ServiceStopped { index });
+        }
         let well =
             matches!(service.phase, ServicePhase::Running { since } if now.mono.since_ms(since) >= SERVICE_WELL_MS);
         service.failures = if well { 1 } else { service.failures.saturating_add(1) };
@@ -125,6 +129,11 @@ impl Services {
     /// Whether each fails again and again, or has failed for good.
     fn failing(&self) -> impl Iterator<Item = (u16, bool)> {
         (0..).zip(self.services.iter().map(Service::is_failing))
+    }
+
+    /// Whether it cannot be executed as it is.
+    pub(super) fn is_hopeless(&self, index: u16) -> bool {
+        self.services.get(usize::from(index)).is_some_and(Service::is_hopeless)
     }
 
     /// How its last run ended, for whoever is told that it fails.
@@ -164,13 +173,16 @@ impl Service {
         if self.short { Some(short()) } else { self.last.map(outcome_text) }
     }
 
+    fn is_hopeless(&self) -> bool {
+        matches!(self.last, Some(Outcome::NotFound | Outcome::NotExecutable)) && self.failures > 0
+    }
+
     fn is_failing(&self) -> bool {
-        let hopeless = matches!(self.last, Some(Outcome::NotFound | Outcome::NotExecutable)) && self.failures > 0;
         match self.kind {
             ServiceKind::Oneshot => {
                 self.short || (self.phase == ServicePhase::Ended && self.last != Some(Outcome::Exit(0)))
             }
-            ServiceKind::Keep => self.short || hopeless || self.failures >= SERVICE_FAILURES_MAX,
+            ServiceKind::Keep => self.short || self.is_hopeless() || self.failures >= SERVICE_FAILURES_MAX,
         }
     }
 }
@@ -208,8 +220,10 @@ impl Driver {
             ChildId::Attempt { job, number } => self.input(now, Input::SpawnFailed { job, attempt: number, failure }),
             ChildId::Service { index, run } => {
                 let said = match failure {
-                    SpawnFailure::NotFound => self.services.over(now, index, run, Outcome::NotFound),
-                    SpawnFailure::NotExecutable => self.services.over(now, index, run, Outcome::NotExecutable),
+                    SpawnFailure::NotFound => self.services.over(now, index, run, Outcome::NotFound, self.stopping),
+                    SpawnFailure::NotExecutable => {
+                        self.services.over(now, index, run, Outcome::NotExecutable, self.stopping)
+                    }
                     SpawnFailure::Resources => self.services.short(now, index, run),
                 };
                 self.say_all(said);
@@ -226,7 +240,7 @@ impl Driver {
                 }
             }
             ChildId::Service { index, run } => {
-                let said = self.services.over(now, index, run, exit.outcome);
+                let said = self.services.over(now, index, run, exit.outcome, self.stopping);
                 self.say_all(said);
             }
         }

@@ -224,7 +224,7 @@ impl Intake {
             said.extend(waited.then_some(Notice::Appeared { source: index }));
             said.extend(match complaint.clone() {
                 Some(_) if source.is_waiting() => Some(Notice::Waiting { source: index }),
-                Some(complaint) => Some(Notice::Complaint { source: index, complaint }),
+                Some(complaint) => Some(Notice::Complaint { source: index, complaint, rest: read }),
                 None if waited => None,
                 None => Some(Notice::Mended { source: index }),
             });

@@ -20,7 +20,7 @@ mod snapshots;
 pub use idle::HELD_UP_MS;
 pub use persist::{Committed, JournalWork, journal_step};
 pub use recovery::{OpenError, Recovered, machine_config, open};
-pub use report::{Notice, outcome_text};
+pub use report::{Notice, count_text, outcome_text};
 
 use crate::pipeline::Pipeline;
 use crate::request::{Answer, Request, Ticket};

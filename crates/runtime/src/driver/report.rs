@@ -39,8 +39,8 @@ pub enum Notice {
     Published { job: JobId },
     /// A result does not.
     PublishFailed { job: JobId, what: String },
-    /// A source cannot be taken as it is.
-    Complaint { source: u16, complaint: Complaint },
+    /// A source cannot be taken as it is, or, with `rest`, some of it cannot.
+    Complaint { source: u16, complaint: Complaint, rest: bool },
     /// It can again.
     Mended { source: u16 },
     /// A source was never there so far.
@@ -64,6 +64,8 @@ pub enum Notice {
     ServiceStarted { index: u16 },
     /// The system has no room for it; it is tried again.
     ServiceShort { index: u16 },
+    /// A service ended because sprag does.
+    ServiceStopped { index: u16 },
     /// A service ended.
     ServiceEnded { index: u16, outcome: Outcome, again_ms: Option<u64> },
     /// The journal's last frame was torn by a crash and cut off; nothing acknowledged was in it.
@@ -251,6 +253,12 @@ struct ServiceStatus<'a> {
     next_start_at_ms: Option<u64>,
 }
 
+/// So many of them, in words: `1 job`, `2 jobs`.
+pub fn count_text(count: u64, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
 /// How a process ended, in words.
 pub fn outcome_text(outcome: Outcome) -> String {
     match outcome {
@@ -372,11 +380,12 @@ impl Driver {
         let changed = sources.map(|index| (index, self.intake.changed(index))).filter(|(_, changed)| *changed > 0);
         let changed = changed.map(|(index, changed)| {
             let name = self.source_name(index);
-            format!("{name}: {changed} items changed after they were taken: their first versions stand")
+            let items = count_text(changed as u64, "item");
+            format!("{name}: {items} changed after being taken: what was taken first stands")
         });
         let dead = self.machine.queues().filter(|queue| queue.counts.dead > 0).map(|queue| {
-            let (name, dead) = (queue.name, queue.counts.dead);
-            format!("{dead} jobs of queue {name} are dead: see `sprag list --state dead --queue {name}`")
+            let (name, dead) = (queue.name, count_text(queue.counts.dead, "dead job"));
+            format!("{dead} in queue {name}: see `sprag list --state dead --queue {name}`")
         });
         waiting.chain(changed).chain(dead).collect()
     }
@@ -423,7 +432,12 @@ impl Driver {
             Reason::ServiceFailing { service } => {
                 let name = self.service_name(service);
                 let view = self.services.last_exit_text(service);
-                format!("service {name} keeps failing ({view}): see `sprag log {name}`")
+                let mend = if self.services.is_hopeless(service) {
+                    format!("mend `command` in [service.{name}] and restart")
+                } else {
+                    format!("see `sprag log {name}`")
+                };
+                format!("service {name} keeps failing ({view}): {mend}")
             }
             Reason::NoSpace => "the disk is full: adds are refused and nothing starts".into(),
         }

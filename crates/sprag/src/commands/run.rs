@@ -11,7 +11,7 @@ use crate::{config, notice, signals, words};
 use serde::Serialize;
 use sprag_core::Counts;
 use sprag_handoff::Stop;
-use sprag_runtime::driver::OpenError;
+use sprag_runtime::driver::{OpenError, count_text};
 use sprag_runtime::live::{self, Ended, Options, RunError};
 use sprag_runtime::pipeline::{Pipeline, StateDir};
 use std::io;
@@ -49,7 +49,7 @@ fn run_aloud(pipeline: Pipeline, json: bool, args: &Run, mut voice: Voice) -> Re
     let state = pipeline.state();
     log_to(&voice, args.verbose);
     let stop = Arc::new(Stop::new());
-    signals::catch(Arc::clone(&stop), voice.clone()).map_err(system("catch signals"))?;
+    signals::catch(Arc::clone(&stop), voice.clone(), json).map_err(system("catch signals"))?;
     let mut say = |driver: &sprag_runtime::driver::Driver, said: &_| {
         voice.say(notice::line(driver, said, live::now().wall, json));
     };
@@ -73,7 +73,9 @@ fn idle(state: &StateDir, json: bool, args: &Run, intake: (u64, u64), voice: &mu
     let (added, known) = intake;
     let Counts { succeeded, dead, .. } = jobs(state)?;
     let text = format!(
-        "nothing is left to do: {added} new jobs, {known} items known before; in all {succeeded} succeeded, {dead} dead"
+        "nothing is left to do: {}, {} known before; in all {succeeded} succeeded, {dead} dead",
+        count_text(added, "new job"),
+        count_text(known, "item")
     );
     let at = live::now().wall;
     voice.say(if json {

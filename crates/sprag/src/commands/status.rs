@@ -15,6 +15,7 @@ use anstyle::Style;
 use hyper::Method;
 use serde::{Deserialize, Serialize};
 use sprag_core::{Counts, StateName, Wall};
+use sprag_runtime::driver::count_text;
 use sprag_runtime::live;
 use sprag_runtime::pipeline::{Pipeline, StateDir};
 
@@ -187,7 +188,7 @@ fn tell(status: &Status, out: &mut Out) -> Result<(), Failure> {
         out.line(format_args!("  note: {}", plain(note)))?;
     }
     if status.inbox_files > 0 {
-        out.line(format_args!("{} jobs wait in the drop-box", status.inbox_files))?;
+        out.line(format_args!("in the drop-box: {}", count_text(status.inbox_files as u64, "job")))?;
     }
     let heads = ["queue", "scheduled", "ready", "running", "succeeded", "dead", "cancelled", "remark"];
     out.line(table(&heads, status.queues.iter().map(row).collect()))?;

@@ -15,7 +15,7 @@ pub(crate) use duration::parse_ms as duration_ms;
 
 use document::{Document, Entry, Named, Section};
 use sprag_core::Limits;
-use sprag_runtime::pipeline::{ConfigDigest, Format, Pipeline, ServiceKind, ServiceSpec, SourceSpec};
+use sprag_runtime::pipeline::{ConfigDigest, Format, Pipeline, QueueSpec, ServiceKind, ServiceSpec, SourceSpec};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -44,8 +44,9 @@ pub(crate) fn load(dir: &Path) -> Result<Pipeline, ConfigError> {
         Err(error) => return Err(ConfigError::file(dir, error)),
     };
     let bytes = std::fs::read(&path).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => ConfigError::file(&path, "there is no such file")
-            .mend(format!("name a folder that holds a {FILE}, or write one; docs/examples/ideas shows how")),
+        ErrorKind::NotFound => ConfigError::file(&path, "there is no such file").mend(format!(
+            "`sprag init` writes a {FILE} to begin with; or name the folder that holds one: sprag -C DIR ..."
+        )),
         _ => ConfigError::file(&path, error),
     })?;
     if bytes.len() > BYTES_MAX {
@@ -80,6 +81,15 @@ fn parse(dir: PathBuf, file: &Path, bytes: &[u8]) -> Result<Pipeline, ConfigErro
         if sources.iter().any(|other| other.path == source.path && other.queue == source.queue) {
             let what = format!("`{}` feeds the queue `{}` twice", source.path.display(), source.queue);
             return Err(doc.error(span, what).mend("take one of the two [[source]] tables out"));
+        }
+        let feeds_itself = |queue: &&QueueSpec| {
+            let below = queue.output.as_ref().is_some_and(|output| Path::new(output).starts_with(&source.path));
+            source.format == Format::Files && below && *queue.policy.name == source.queue
+        };
+        if let Some(output) = queues.iter().find(feeds_itself).and_then(|queue| queue.output.as_ref()) {
+            let (folder, queue) = (source.path.display(), &source.queue);
+            let what = format!("`{folder}` feeds the queue `{queue}`, whose own results lie in it ({output}): a loop");
+            return Err(doc.error(span, what).mend("let the `output` of the queue lie in another folder"));
         }
         sources.push(source);
     }
