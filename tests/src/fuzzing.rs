@@ -6,7 +6,6 @@
 
 #![allow(clippy::missing_panics_doc, clippy::expect_used, reason = "to panic is how these functions report")]
 
-use serde_json::Value;
 use serde_json::value::RawValue;
 use sim::fs::{Image, SimFs};
 use sprag_core::{Config, Machine, Mono, PayloadRef, Wall};
@@ -151,36 +150,34 @@ pub fn source(bytes: &[u8]) {
     let spec = SourceSpec { path: "source".into(), format, queue: "q".into(), key };
     let half = &content[..content.len() * usize::from(*cut) / 256];
     let (mut seen, mut grown) = (Seen::default(), Seen::default());
-    let at_once = look(&spec, content, &mut seen);
-    let mut in_two = look(&spec, half, &mut grown);
-    in_two.extend(look(&spec, content, &mut grown));
+    let Ok(at_once) = look(&spec, content, &mut seen) else { return };
+    let mut in_two = look(&spec, half, &mut grown).unwrap_or_default();
+    in_two.extend(look(&spec, content, &mut grown).unwrap_or_default());
     match format {
         // What is not whole is nothing, and no proper beginning of an array is whole but for white space behind it.
         Format::JsonArray => assert!(in_two.iter().all(|key| at_once.contains(key)), "half an array was taken"),
         Format::JsonLines => assert_eq!(sorted(&at_once), sorted(&in_two), "half a line was taken, or one was lost"),
         Format::Files => {}
     }
-    assert!(look(&spec, content, &mut seen).is_empty(), "what was known is offered again");
+    let again = look(&spec, content, &mut seen).unwrap_or_default();
+    assert!(again.is_empty(), "what was known is offered again: {again:?}");
 }
 
 /// The payloads that are offered, which must be what the file says.
-fn look(spec: &SourceSpec, content: &[u8], seen: &mut Seen) -> Vec<String> {
+fn look(spec: &SourceSpec, content: &[u8], seen: &mut Seen) -> Result<Vec<String>, Complaint> {
     let mut image = Image { dirs: ["/p".into()].into(), ..Image::default() };
     image.files.insert("/p/source".into(), content.into());
     let fs = SimFs::boot(&image);
     seen.begin(Mono(0));
-    let found: Result<scan::Look, Complaint> = scan::look(&fs, &|_| Ok(()), Path::new("/p"), spec, seen);
+    let found = scan::look(&fs, &|_| Ok(()), Path::new("/p"), spec, seen);
     seen.end(Mono(0));
-    let items = found.map(|look| look.items).unwrap_or_default();
-    items
-        .iter()
-        .map(|item| {
-            let text = item.payload.get();
-            assert!(!text.contains('\n'), "a payload is one line");
-            assert!(serde_json::from_str::<Value>(text).is_ok(), "a payload is JSON");
-            format!("{:032x} {:?} {text}", item.hash.0, item.key)
-        })
-        .collect()
+    let told = |item: &scan::Item| {
+        let text = item.payload.get();
+        assert!(!text.contains('\n'), "a payload is one line");
+        assert!(serde_json::from_str::<&RawValue>(text).is_ok(), "a payload is JSON");
+        format!("{:032x} {:?} {text}", item.hash.0, item.key)
+    };
+    Ok(found?.items.iter().map(told).collect())
 }
 
 fn sorted(texts: &[String]) -> Vec<&String> {
