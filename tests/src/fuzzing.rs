@@ -8,7 +8,7 @@
 
 use serde_json::value::RawValue;
 use sim::fs::{Image, SimFs};
-use sprag_core::{Config, Machine, Mono, PayloadRef, Wall};
+use sprag_core::{Config, Counts, Machine, Mono, PayloadRef, Wall};
 use sprag_journal::{Append, JournalError, Limits, Place, QueueId, Replay, Snapshot, image, open, read_job, recall};
 use sprag_runtime::history;
 use sprag_runtime::pipeline::{Format, SourceSpec};
@@ -263,7 +263,8 @@ fn named(error: &JournalError) -> String {
 /// All that is known, with what is read back of each job.
 fn view(fs: &SimFs, machine: &Machine) -> String {
     let mut text = format!("last job {}\n", machine.last_job().0);
-    let mut queues: Vec<_> = machine.queues().collect();
+    // A queue that is not configured, not paused and has no jobs is but a name.
+    let mut queues: Vec<_> = machine.queues().filter(|q| q.paused || q.counts != Counts::default()).collect();
     queues.sort_by_key(|queue| queue.name);
     for queue in queues {
         let _ = writeln!(text, "{} paused={} {:?}", queue.name, queue.paused, queue.counts);
