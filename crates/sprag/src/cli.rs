@@ -14,6 +14,7 @@ use std::path::PathBuf;
     name = "sprag",
     version,
     arg_required_else_help = true,
+    max_term_width = 100,
     after_help = top_help(),
 )]
 pub(crate) struct Cli {
