@@ -156,6 +156,10 @@ fn a_configuration_that_changed_is_told_and_the_running_one_counts() {
         assert!(told(&status.out) && told(&health.out), "{} {}", status.out, health.out);
         assert!(status.out.contains("q ") && !status.out.contains("not in sprag.toml"), "{}", status.out);
     }
+    let added = pipeline.sprag(&["add", "q", "1", "--key", "a"]);
+    assert_eq!((added.code, added.out.as_str()), (Some(0), "job 1 in queue q with key a\n"), "{added:?}");
+    let refused = pipeline.sprag(&["add", "qq", "1"]);
+    assert!(refused.code == Some(2) && refused.err.contains("queues here: q\n"), "{refused:?}");
     pipeline.write("sprag.toml", QUEUE);
     assert!(!told(&pipeline.sprag(&["status"]).out), "put back");
     running.terminate();

@@ -14,8 +14,6 @@ pub enum Bug {
     LookBeforeArm,
     /// What can be taken from a half-written array is taken.
     TornRead,
-    /// A file that changed is read once, and what somebody is writing over it is not told from it.
-    ReadOnce,
     /// A source that could not be parsed is never looked at again.
     ParseErrorEndsSource,
     /// A frame is called durable after the write, before the sync.
@@ -34,12 +32,11 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 12] = [
+    pub const ALL: [Bug; 11] = [
         Bug::NoRescan,
         Bug::LostWakeUp,
         Bug::LookBeforeArm,
         Bug::TornRead,
-        Bug::ReadOnce,
         Bug::ParseErrorEndsSource,
         Bug::AckBeforeSync,
         Bug::NameNotSynced,

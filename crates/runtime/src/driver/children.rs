@@ -203,7 +203,9 @@ impl Driver {
             }
             ChildId::Service { index, run } => {
                 let stop = self.stopping;
-                if let Some(service) = self.services.current(index, run) {
+                // One that was short-lived may have been heard to end before this.
+                let service = self.services.current(index, run);
+                if let Some(service) = service.filter(|service| service.phase == ServicePhase::Starting) {
                     service.phase = ServicePhase::Running { since: now.mono };
                     service.short = false;
                     self.effects.push_back(Effect::Say(Notice::ServiceStarted { index }));

@@ -11,10 +11,10 @@ use crate::task::Task;
 use serde::Serialize;
 use sprag_core::{
     Counts, DeadReason, JobId, Machine, Mono, Next, Now, Outcome, Reason, Record, Refusal, Reply, Seq, SourceFault,
-    SourceId, Verdict,
+    SourceId, StopLevel, Verdict,
 };
 use sprag_journal::Cut;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// The heartbeat is written at least so often.
 const STATUS_MS: u64 = 5_000;
@@ -82,6 +82,8 @@ pub enum Notice {
 pub(super) struct Reporter {
     /// Said once their record is durable.
     withheld: VecDeque<(Seq, Notice)>,
+    /// Attempts whose start is on record, and whose command is not known to be executed: it may still be given back.
+    starts: BTreeMap<JobId, (u32, String)>,
     verdict: Verdict,
     /// The reasons that the last heartbeat gave, without their durations.
     reasons: Vec<Reason>,
@@ -98,6 +100,7 @@ impl Reporter {
     pub(super) fn new(machine: &Machine) -> Reporter {
         Reporter {
             withheld: VecDeque::new(),
+            starts: BTreeMap::new(),
             verdict: Verdict::Well,
             reasons: Vec::new(),
             status_at: Mono(0),
@@ -112,6 +115,13 @@ impl Reporter {
     pub(super) fn decided(&mut self, seq: Seq, record: &Record, machine: &Machine, key: Option<&str>) {
         let queue_of =
             |job: JobId| machine.job(job).map(|job| machine.queue_name(job.queue).to_owned()).unwrap_or_default();
+        if let Record::Finished { job, outcome, .. } = *record
+            && let Some((attempt, queue)) = self.starts.remove(&job)
+            && outcome.is_some_and(|outcome| !matches!(outcome, Outcome::NotFound | Outcome::NotExecutable))
+        {
+            // It was so short that its end was heard of before its beginning.
+            self.withheld.push_back((seq, Notice::Started { job, queue, attempt }));
+        }
         let notice = match *record {
             Record::Added { job, .. } => Notice::Added { job, queue: queue_of(job), key: key.map(str::to_owned) },
             Record::Finished { next: Next::Unused, .. } => return,
@@ -122,9 +132,11 @@ impl Reporter {
                 Notice::Finished { job, queue: queue_of(job), attempt, outcome, next }
             }
             Record::Published { job } => Notice::Published { job },
-            // Said when the command was executed: a start may still be given back.
-            Record::Started { .. }
-            | Record::Reserved { .. }
+            Record::Started { job, attempt, .. } => {
+                self.starts.insert(job, (attempt, queue_of(job)));
+                return;
+            }
+            Record::Reserved { .. }
             | Record::Cancelled { .. }
             | Record::Redriven { .. }
             | Record::Forgotten { .. }
@@ -365,8 +377,10 @@ impl Driver {
 
     /// Says that the attempt's command was executed, once the record of it is durable.
     pub(super) fn say_started(&mut self, job: JobId, attempt: u32) {
-        let current = self.attempts.get(&job).filter(|current| current.number == attempt);
-        let Some(queue) = current.map(|attempt| self.machine.queue_name(attempt.queue).to_owned()) else { return };
+        if self.reporter.starts.get(&job).is_none_or(|(number, _)| *number != attempt) {
+            return;
+        }
+        let Some((_, queue)) = self.reporter.starts.remove(&job) else { return };
         self.reporter.withheld.push_back((self.machine.last_seq(), Notice::Started { job, queue, attempt }));
         let said = self.reporter.durable(self.machine.durable_seq());
         self.say_all(said);
@@ -387,7 +401,12 @@ impl Driver {
             let (name, dead) = (queue.name, count_text(queue.counts.dead, "dead job"));
             format!("{dead} in queue {name}: see `sprag list --state dead --queue {name}`")
         });
-        waiting.chain(changed).chain(dead).collect()
+        let stopping = match self.stopping {
+            StopLevel::Run => None,
+            StopLevel::Drain => Some("sprag is stopping: nothing new is started, what runs may finish"),
+            StopLevel::Kill => Some("sprag is stopping: what runs is ended"),
+        };
+        stopping.map(str::to_owned).into_iter().chain(waiting).chain(changed).chain(dead).collect()
     }
 
     /// The path of a source as the user wrote it.
