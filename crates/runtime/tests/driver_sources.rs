@@ -1,13 +1,14 @@
-//! The driver and its sources, with time and the watcher as arguments: a look that hangs, and watching that is not to be had.
+//! The driver, its sources and services, with time and the watcher as arguments: a look that hangs, watching that is not to
+//! be had, what holds everything up, services that fail.
 
 #![allow(clippy::unwrap_used, reason = "only tests are here")]
 
 use serde_json::json;
-use sprag_core::{Kill, Mono, Now, QueueConfig, SpawnFailure, Wall};
+use sprag_core::{Kill, Mono, Now, Outcome, QueueConfig, SpawnFailure, Wall};
 use sprag_journal::{Limits, RealFs, Writer};
 use sprag_runtime::driver::{self, Driver, Effect, Event, HELD_UP_MS, Notice};
-use sprag_runtime::pipeline::{ConfigDigest, Format, Pipeline, QueueSpec, SourceSpec};
-use sprag_runtime::seams::{ChildId, Nonce, Processes, SpawnSpec, Sweep, Watch};
+use sprag_runtime::pipeline::{ConfigDigest, Format, Pipeline, QueueSpec, ServiceKind, ServiceSpec, SourceSpec};
+use sprag_runtime::seams::{ChildId, Exit, Nonce, Processes, SpawnSpec, Sweep, Watch};
 use sprag_runtime::task::{Context, Done, Task};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -18,13 +19,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use tempfile::TempDir;
 
-/// Commands that never end.
-#[derive(Clone)]
-struct NoProcesses;
+/// Commands that never end; with `short`, the system has no room for any.
+#[derive(Clone, Default)]
+struct NoProcesses {
+    short: Rc<Cell<bool>>,
+}
 
 impl Processes for NoProcesses {
     fn spawn(&self, _spec: &SpawnSpec) -> Result<(), SpawnFailure> {
-        Ok(())
+        if self.short.get() { Err(SpawnFailure::Resources) } else { Ok(()) }
     }
 
     fn signal(&self, _child: ChildId, _kill: Kill) {}
@@ -77,10 +80,10 @@ struct World {
 
 impl World {
     fn new(sources: &[(&str, Format)]) -> World {
-        World::with_key(sources, None)
+        World::with(sources, None, &[])
     }
 
-    fn with_key(sources: &[(&str, Format)], key: Option<&str>) -> World {
+    fn with(sources: &[(&str, Format)], key: Option<&str>, services: &[(&str, ServiceKind)]) -> World {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join(".sprag")).unwrap();
         let policy = QueueConfig { name: "q".into(), ..QueueConfig::default() };
@@ -90,11 +93,16 @@ impl World {
             queue: "q".into(),
             key: key.map(str::to_owned),
         };
+        let service = |(name, kind): &(&str, ServiceKind)| ServiceSpec {
+            name: (*name).into(),
+            command: vec!["true".into()],
+            kind: *kind,
+        };
         let pipeline = Arc::new(Pipeline {
             dir: dir.path().into(),
             queues: vec![QueueSpec { policy, command: vec!["true".into()], output: None }],
             sources: sources.iter().map(source).collect(),
-            services: Vec::new(),
+            services: services.iter().map(service).collect(),
             env_allow: Vec::new(),
             limits: sprag_core::Limits::default(),
             stop_timeout_ms: 1_000,
@@ -104,7 +112,7 @@ impl World {
         let opened = driver::open(&RealFs, Arc::clone(&pipeline), Limits::default(), at, [7; 16]).unwrap();
         let context = Context {
             fs: RealFs,
-            processes: NoProcesses,
+            processes: NoProcesses::default(),
             watch: Refusing::default(),
             pipeline,
             env: BTreeMap::new(),
@@ -377,7 +385,7 @@ fn what_is_not_there_yet_is_waited_for_and_what_is_gone_is_missed() {
 
 #[test]
 fn an_item_that_changes_under_its_key_is_said_once_and_counted() {
-    let mut world = World::with_key(&[("ideas.json", Format::JsonArray)], Some("/id"));
+    let mut world = World::with(&[("ideas.json", Format::JsonArray)], Some("/id"), &[]);
     let changed = |world: &World| -> Vec<(u64, bool)> {
         let jobs = world.said.iter().filter_map(|notice| match notice {
             Notice::Changed { source: 1, job, more } => Some((job.0, *more)),
@@ -411,31 +419,62 @@ fn idle_waits_for_a_file_that_is_not_yet_at_rest() {
     let mut world = World::new(&[("drafts", Format::Files)]);
     fs::create_dir(world.dir.path().join("drafts")).unwrap();
     world.write("drafts/a", "text");
-    let mut idle_at = None;
-    while idle_at.is_none() && world.now_ms < 10_000 {
+    while world.driver.intake_counts() != (1, 0) {
+        assert!(world.idle == 0 && world.now_ms < 10_000, "idle before the file was offered");
         world.now_ms += 50;
-        let now = world.now();
-        world.driver.handle(now, Event::Tick);
-        while let Some(effect) = world.driver.poll() {
-            match effect {
-                Effect::Journal(work) => {
-                    let committed = driver::journal_step(&mut world.writer, work);
-                    world.driver.handle(now, Event::Journal(committed));
-                }
-                Effect::Run(Task::Start { job, attempt, .. }) => {
-                    let child = ChildId::Attempt { job, number: attempt.number };
-                    world.driver.handle(now, Event::Done(Done::Spawned { child }));
-                }
-                Effect::Run(task) => world.run(task),
-                Effect::Idle => idle_at = Some(world.driver.intake_counts()),
-                Effect::Say(_) | Effect::Signal { .. } | Effect::Stopped | Effect::Answer { .. } => {}
-                Effect::HeldUp { .. } | Effect::GivenUp { .. } => {}
-                Effect::Fatal { what } => panic!("{what}"),
-            }
-        }
-        if world.driver.intake_counts() == (1, 0) {
-            return;
-        }
+        world.tell(Event::Tick);
     }
-    panic!("idle with {idle_at:?} before the file was offered");
+}
+
+#[test]
+fn a_service_that_ends_again_and_again_is_told_until_it_has_run_for_a_minute() {
+    let mut world = World::with(&[], None, &[("beat", ServiceKind::Keep)]);
+    let mut run = 0;
+    let mut ends = |world: &mut World, outcome| {
+        run += 1;
+        world.wait(10_000);
+        world.tell(Event::Exited(Exit { child: ChildId::Service { index: 0, run }, outcome }));
+        world.wait(1);
+    };
+    ends(&mut world, Outcome::Exit(0));
+    ends(&mut world, Outcome::Exit(1));
+    world.wait(1_500);
+    assert_eq!(world.status()["health"], "well", "that may be bad luck");
+    assert_eq!(world.status()["services"][0]["restarts"], 1, "it waits for its third run");
+    ends(&mut world, Outcome::Signal(11));
+    world.wait(1_500);
+    let status = world.status();
+    let reason = "service beat keeps failing (killed by SIGSEGV): see `sprag log beat`";
+    assert_eq!((&status["health"], &status["reasons"][0]), (&json!("degraded"), &json!(reason)));
+    let beat = &status["services"][0];
+    assert_eq!((&beat["state"], &beat["last_exit"]), (&json!("waiting"), &json!("killed by SIGSEGV")), "{beat}");
+    assert!(beat["next_start_at_ms"].as_u64().unwrap() > world.now_ms, "{beat}");
+    world.wait(60_000);
+    assert_eq!(
+        (&world.status()["health"], &world.status()["services"][0]["state"]),
+        (&json!("degraded"), &json!("running"))
+    );
+    world.wait(10_000);
+    assert_eq!(world.status()["health"], "well", "it has run for a minute");
+}
+
+#[test]
+fn a_oneshot_that_the_system_has_no_room_for_is_told_and_tried_again() {
+    let mut world = World::with(&[], None, &[("once", ServiceKind::Oneshot)]);
+    world.context.processes.short.set(true);
+    world.wait(5_000);
+    let reason = world.status()["reasons"][0].clone();
+    assert!(reason.as_str().unwrap().contains("the system is short of something"), "{reason}");
+    let said = world.said.iter().filter(|notice| matches!(notice, Notice::ServiceShort { index: 0 })).count();
+    assert_eq!((said, world.idle), (1, 0), "said once, and there is something left to do");
+    world.context.processes.short.set(false);
+    world.wait(2_000);
+    let status = world.status();
+    assert_eq!((&status["health"], &status["services"][0]["state"]), (&json!("well"), &json!("running")));
+    // Its end may be heard of before its beginning.
+    let child = ChildId::Service { index: 0, run: status["services"][0]["restarts"].as_u64().unwrap() as u32 + 1 };
+    world.tell(Event::Exited(Exit { child, outcome: Outcome::Exit(0) }));
+    world.tell(Event::Done(Done::Spawned { child }));
+    world.wait(6_000);
+    assert_eq!((&world.status()["services"][0]["state"], world.idle), (&json!("ended"), 1));
 }
