@@ -25,6 +25,7 @@ fn until_idle_says_what_holds_it_up_and_ends_with_12() {
     pipeline.write("items.json", "[{\"id\": \"a\"");
     let run = pipeline.sprag(&["run", "--until-idle"]);
     assert_eq!(run.code, Some(12), "{run:?}");
+    assert!(run.out.contains("; nothing new is taken until it is mended\n"), "{}", run.out);
     let said: Vec<&str> = run.out.lines().filter(|line| line.contains("waiting 10s for this to be mended")).collect();
     assert!(said.len() == 1 && said[0].contains("items.json: not a whole JSON array"), "{}", run.out);
     let ended = "sprag: what is left cannot be done: items.json: not a whole JSON array";

@@ -64,7 +64,7 @@ fn of_job(cli: &Cli, args: &Log, job: u64, out: &mut Out) -> Result<Exit, Failur
         let what = format!("job {} has had {} attempts", job, view.attempt);
         return Err(Failure::new(Exit::No, what).mend("`sprag show` tells its story"));
     }
-    let mut lines = Lines { out, json: cli.json, job: job, attempt, read: 0, begun: Vec::new() };
+    let mut lines = Lines { out, json: cli.json, job, attempt, read: 0, begun: Vec::new() };
     loop {
         while let Some(slot) = view.is_alive(lines.attempt) {
             let piece = read(&state.slot_log(slot), lines.read)?;

@@ -173,3 +173,22 @@ impl From<RunError> for Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_is_a_sentence_with_what_belongs_to_it() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_owned();
+        let writer = move || std::fs::File::options().append(true).open(&path).unwrap();
+        let subscriber = tracing_subscriber::fmt().event_format(Plainly).with_writer(writer).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::warn!(path = %"a/b\u{1b}[2J", error = %"no room", user = 7, "its socket cannot be made");
+        });
+        let said = std::fs::read_to_string(file.path()).unwrap();
+        let (time, text) = said.split_once(' ').unwrap();
+        assert_eq!((time.len(), text), (12, "its socket cannot be made (a/b\\u{1b}[2J, no room, user 7)\n"));
+    }
+}
