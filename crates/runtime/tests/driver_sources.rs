@@ -373,14 +373,17 @@ fn what_is_not_there_yet_is_waited_for_and_what_is_gone_is_missed() {
     world.write("ideas.json", "[]");
     world.wait(6_000);
     let said: Vec<&Notice> = world.said.iter().filter(|notice| !matches!(notice, Notice::Health { .. })).collect();
-    let expected = |said: &[&Notice]| match said {
-        [Notice::Begun, Notice::Waiting { source: 1 }, rest @ ..] => match rest {
-            [Notice::Appeared { source: 1 }, Notice::Complaint { source: 1, .. }, Notice::Mended { source: 1 }] => true,
-            _ => false,
-        },
-        _ => false,
-    };
-    assert!(expected(&said), "{said:?}");
+    let expected = matches!(
+        said.as_slice(),
+        [
+            Notice::Begun,
+            Notice::Waiting { source: 1 },
+            Notice::Appeared { source: 1 },
+            Notice::Complaint { source: 1, .. },
+            Notice::Mended { source: 1 },
+        ]
+    );
+    assert!(expected, "{said:?}");
 }
 
 #[test]
