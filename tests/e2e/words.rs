@@ -186,6 +186,11 @@ fn a_start_says_what_is_watched_and_rest_is_said() {
     pipeline.write("items.json", "[{\"id\": \"a\"}]");
     until("it is done", || pipeline.state("a").0 == "succeeded");
     until("rest is said again", || log().matches("nothing to do").count() == 2);
+    pipeline.write(".sprag/inbox/new/bad", "{\"queue\": \"none\", \"payload\": 1}");
+    let refused = "  note: drop-box: 1 file refused, see .sprag/inbox/rejected\n";
+    until("a refused file is told", || pipeline.sprag(&["health"]).out == format!("well\n{refused}"));
+    fs::remove_file(pipeline.path("items.json")).unwrap();
+    until("it is missed", || log().contains("items.json: no such file; it is waited for; what was read stands"));
     pipeline.write("items.json", "[{\"id\": \"a\", \"n\": 2}]");
     until("the change is said", || log().contains("job 1: its item in items.json changed after it was taken"));
     running.terminate();

@@ -1,8 +1,8 @@
 //! The file system of the operating system.
 //!
-//! Invariant: every file of ours is made with mode 0600 and every directory with 0700, whatever the umask adds; every descriptor is
-//! close-on-exec; a symbolic link as the last component is an error (`ELOOP`); opening never waits (a pipe under the name of
-//! a regular file does not hang the caller).
+//! Invariant: every file of ours is made with mode 0600 and every directory with 0700, whatever the umask adds; every
+//! descriptor is close-on-exec; a symbolic link as the last component is an error (`ELOOP`); opening never waits (a pipe
+//! under the name of a regular file does not hang the caller).
 
 use std::ffi::{OsStr, OsString};
 use std::io;

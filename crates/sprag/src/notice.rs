@@ -5,7 +5,7 @@
 use crate::out::plain;
 use crate::words;
 use serde::Serialize;
-use sprag_core::{JobId, Outcome, Refusal, Verdict, Wall};
+use sprag_core::{JobId, Outcome, Refusal, SourceFault, Verdict, Wall};
 use sprag_journal::Cut;
 use sprag_runtime::driver::{Driver, HELD_UP_MS, Notice};
 use sprag_runtime::pipeline::Pipeline;
@@ -128,7 +128,14 @@ fn text(driver: &Driver, notice: &Notice, at: Wall) -> String {
         Notice::Published { .. } => "its result was published".into(),
         Notice::PublishFailed { what, .. } => format!("its result cannot be put at {what}; it is kept and tried again"),
         Notice::Complaint { source: index, complaint, rest } => {
-            let rest = if *rest { "the rest is taken" } else { "nothing new is taken until it is mended" };
+            let rest = match complaint.fault {
+                SourceFault::Missing => "it is waited for; what was read stands",
+                _ if *rest => "the rest is taken",
+                SourceFault::Unreadable
+                | SourceFault::TooLarge
+                | SourceFault::Malformed
+                | SourceFault::ItemWithoutKey => "nothing new is taken until it is mended",
+            };
             format!("{}: {}; {rest}", source(*index), complaint.text)
         }
         Notice::Mended { source: index } => format!("{}: in order again", source(*index)),

@@ -167,7 +167,9 @@ impl Live {
         let latch = Arc::clone(&dirty);
         tokio::spawn(async move {
             if let Err(error) = events.run(|index| latch.set(usize::from(index))).await {
-                tracing::error!(%error, "the kernel tells of no more changes: sources are looked at every 5 s from now on; start sprag again to mend it");
+                let what =
+                    "the kernel tells of no more changes: sources are looked at every 5 s; a restart may mend it";
+                tracing::error!(%error, "{what}");
             }
         });
         let env = inherited(&pipeline);
@@ -316,7 +318,8 @@ fn listen(pipeline: &Pipeline, answers: Arc<Mailbox<Answer>>) -> Option<Api> {
     match LocalListener::bind(&path) {
         Ok(listener) => Some(Api::serve(listener, move |asked| post(&answers, Answer::Client(asked)))),
         Err(error) => {
-            tracing::warn!(%error, path = %path.display(), "commands such as `sprag add` cannot reach this sprag, and use the drop-box: its socket cannot be made");
+            let what = "no command can reach this sprag, and `sprag add` uses the drop-box: its socket cannot be made";
+            tracing::warn!(%error, path = %path.display(), "{what}");
             None
         }
     }

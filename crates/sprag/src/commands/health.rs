@@ -2,7 +2,7 @@
 //!
 //! **Invariant.** Healthy is said only by a running sprag that answered just now; its silence is a stall.
 
-use super::{changed, state_of};
+use super::{notes, state_of};
 use crate::cli::Cli;
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
@@ -58,8 +58,7 @@ fn judge(cli: &Cli, state: &StateDir) -> Result<Health, Failure> {
                 texts.iter().filter_map(|text| Some(text.as_str()?.to_owned())).collect()
             };
             let health = told.json["health"].as_str().unwrap_or("stalled").to_owned();
-            let changed = changed(cli, told.json["config_digest"].as_str());
-            let notes = changed.into_iter().chain(texts("notes")).collect();
+            let notes = notes(cli, state, told.json["config_digest"].as_str(), texts("notes"));
             Health { health, reasons: texts("reasons"), notes, running_pid }
         }
         Err(failure) => {

@@ -23,6 +23,7 @@ use crate::config;
 use crate::exit::{Exit, Failure};
 use crate::out::Out;
 use clap::CommandFactory as _;
+use sprag_runtime::driver::count_text;
 use sprag_runtime::pipeline::StateDir;
 use std::path::Path;
 
@@ -73,6 +74,14 @@ fn state_of(dir: &Path) -> Result<StateDir, Failure> {
         return Err(Failure::new(Exit::Configuration, what).mend("name the folder of the pipeline: sprag -C DIR ..."));
     }
     Ok(state)
+}
+
+/// What a look at the folder adds to what the running sprag says of itself.
+fn notes(cli: &Cli, state: &StateDir, running: Option<&str>, told: Vec<String>) -> Vec<String> {
+    let rejected = std::fs::read_dir(state.inbox("rejected")).map_or(0, Iterator::count);
+    let refused = || format!("drop-box: {} refused, see .sprag/inbox/rejected", count_text(rejected as u64, "file"));
+    let rejected = (rejected > 0).then(refused);
+    changed(cli, running).into_iter().chain(rejected).chain(told).collect()
 }
 
 /// What to know when sprag.toml is no longer what the running sprag was started with.

@@ -4,7 +4,7 @@
 //! jobs comes from the journal and what is said of health from the heartbeat. A heartbeat that is late, or of a sprag that
 //! is gone, is never passed on as health.
 
-use super::{changed, state_of};
+use super::{notes, state_of};
 use crate::cli::Cli;
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
@@ -110,12 +110,11 @@ fn of_running(cli: &Cli, state: &StateDir, pid: u32, heartbeat: Heartbeat) -> St
         paused,
         jobs,
     });
-    let changed = changed(cli, heartbeat.config_digest.as_deref());
     Status {
         running_pid: Some(pid),
         health: heartbeat.health,
         reasons: heartbeat.reasons,
-        notes: changed.into_iter().chain(heartbeat.notes).collect(),
+        notes: notes(cli, state, heartbeat.config_digest.as_deref(), heartbeat.notes),
         heartbeat_at_ms: Some(heartbeat.at_ms),
         inbox_files: inbox_files(state),
         queues: queues.collect(),
