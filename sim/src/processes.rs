@@ -9,11 +9,11 @@ use crate::fs::{SimFile, SimFs};
 use crate::oracle::{Character, Execution, item_of};
 use crate::producer;
 use crate::shared::Shared;
+use crate::threads::Order;
 use crate::trace::Kind;
 use crate::world::{Due, World};
 use sprag_core::{Kill, Outcome, SpawnFailure};
 use sprag_journal::fs::{File, Fs, Open, write_all_at};
-use sprag_runtime::driver::Event;
 use sprag_runtime::seams::{ChildId, Exit, Nonce, Processes, SpawnSpec, Sweep};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -138,6 +138,10 @@ impl Processes for SimProcesses {
         let free = shared.world.borrow().is_free(input);
         Ok(free)
     }
+
+    fn is_free_now(&self, input: &Path) -> io::Result<bool> {
+        self.is_free(input)
+    }
 }
 
 /// Takes the lock and has the files of a command ready.
@@ -161,7 +165,7 @@ impl World {
     }
 
     fn execute(&mut self, spec: &SpawnSpec) -> io::Result<()> {
-        let ChildId::Attempt { job, number } = spec.child else {
+        let ChildId::Attempt { job, attempt } = spec.child else {
             return Err(io::Error::other("there are no services in these worlds"));
         };
         let fs = self.fs.new_process();
@@ -179,13 +183,18 @@ impl World {
             ending: Ending::Never,
         };
         if self.processes.values().any(|process| process.job == job.0) {
+            let number = attempt.number;
             self.fail(format!("attempt {number} of job {} starts while another lives", job.0));
         }
         let fence = spec.nonce.name.parse().unwrap_or(0);
         self.pids += 1;
         let pid = self.pids;
-        self.note(Actor::Sprag, Kind::Act, format_args!("process {pid} is attempt {number} of job {}", job.0));
-        let execution = Execution { job: job.0, attempt: number, fence, item: None, outcome: None };
+        self.note(
+            Actor::Sprag,
+            Kind::Act,
+            format_args!("process {pid} is attempt {} of job {}", attempt.number, job.0),
+        );
+        let execution = Execution { job: job.0, attempt: attempt.number, fence, item: None, outcome: None };
         if let Err(what) = self.oracle.executed(execution, &self.fs) {
             self.fail(what);
         }
@@ -228,8 +237,7 @@ impl World {
             self.oracle.executions[process.execution].outcome = Some(outcome);
         }
         let Some((life, child)) = process.child.filter(|(life, _)| *life == self.life) else { return };
-        let delay_us = self.chance.span(Actor::Sprag, Site::AnswerDelay, 5, 2_000);
-        self.schedule(delay_us, Due::Heard { life, event: Event::Exited(Exit { child, outcome }) });
+        self.order(life, Order::Hear(Exit { child, outcome }));
     }
 
     fn actor_of(&self, process: &Process) -> Actor {

@@ -10,6 +10,7 @@ use crate::plan;
 use crate::processes::Process;
 use crate::producer::Producer;
 use crate::shared::Threads;
+use crate::threads::Order;
 use crate::trace::{Keep, Kind, Trace};
 use sprag_core::{Mono, Now, Wall};
 use sprag_journal::fs::Open;
@@ -63,7 +64,7 @@ pub enum Due {
     Open,
     /// A thread of the pool takes up a task.
     Pool { life: u32, task: Task },
-    /// The keeper takes up the next of its tasks.
+    /// The keeper takes up the next of its orders.
     Keeper { life: u32 },
     /// The journal thread takes up the next of its work.
     Journal { life: u32 },
@@ -113,7 +114,7 @@ pub struct World {
     pub life: u32,
     pub sprag_fs: SimFs,
     pub threads: Option<Rc<Threads>>,
-    pub keeper: VecDeque<Task>,
+    pub keeper: VecDeque<Order>,
     pub journal: VecDeque<JournalWork>,
     pub marked: BTreeSet<u16>,
     pub nested: u32,

@@ -223,7 +223,7 @@ pub enum Output {
 }
 
 /// One run of a job's command, as everyone outside names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Attempt {
     /// 1 for the first.
     pub number: u32,

@@ -3,7 +3,7 @@
 //! **Invariant.** Each has exactly two implementers, real and simulated, and is called only off the loop, from
 //! [`crate::task`]. A call may block; what it finds comes back to the loop as an event.
 
-use sprag_core::{JobId, Kill, Outcome, SpawnFailure};
+use sprag_core::{Attempt, JobId, Kill, Outcome, SpawnFailure};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,8 +15,8 @@ pub enum ChildId {
     Attempt {
         /// The job.
         job: JobId,
-        /// The attempt's number.
-        number: u32,
+        /// The attempt.
+        attempt: Attempt,
     },
     /// A run of a service.
     Service {
@@ -85,8 +85,11 @@ pub trait Processes: Clone {
     fn sweep(&self, queue_id: &str, doomed: &dyn Fn(&Nonce) -> bool) -> io::Result<Sweep>;
 
     /// Whether nobody holds the lock on an input file: every process that was given it is gone. True for a file that
-    /// does not exist.
+    /// does not exist. One that is about to let go is given a moment for it.
     fn is_free(&self, input: &Path) -> io::Result<bool>;
+
+    /// The same, asked once and without waiting: `false` may be true a moment later.
+    fn is_free_now(&self, input: &Path) -> io::Result<bool>;
 }
 
 /// Watching a path for changes. Hints only: correctness must hold if every one is lost.

@@ -107,7 +107,7 @@ impl World {
     fn end_all(&mut self, outcome: Outcome) {
         for task in std::mem::take(&mut self.starts) {
             let Task::Start { job, attempt, .. } = task else { continue };
-            let child = ChildId::Attempt { job, number: attempt.number };
+            let child = ChildId::Attempt { job, attempt };
             self.handle(Event::Done(Done::Spawned { child }));
             self.handle(Event::Exited(Exit { child, outcome }));
             self.handle(Event::Done(Done::Settled { job, attempt, outcome, result: None, gone: true }));

@@ -33,6 +33,10 @@ impl Processes for NoProcesses {
         Ok(Sweep::default())
     }
 
+    fn is_free_now(&self, input: &Path) -> io::Result<bool> {
+        self.is_free(input)
+    }
+
     fn is_free(&self, _input: &Path) -> io::Result<bool> {
         Ok(true)
     }
@@ -330,7 +334,7 @@ fn idle_waits_for_a_file_that_is_not_yet_at_rest() {
                     world.driver.handle(now, Event::Journal(committed));
                 }
                 Effect::Run(Task::Start { job, attempt, .. }) => {
-                    let child = ChildId::Attempt { job, number: attempt.number };
+                    let child = ChildId::Attempt { job, attempt };
                     world.driver.handle(now, Event::Done(Done::Spawned { child }));
                 }
                 Effect::Run(task) => world.run(task),

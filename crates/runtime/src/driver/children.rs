@@ -1,6 +1,6 @@
 //! Attempts and services as processes: started, exited, proved dead, started again.
 //!
-//! **Invariant.** An exit leads to exactly one `Settle`; one look at all processes is under way at a time; a service
+//! **Invariant.** An exit leads to exactly one `Settle`, unless whoever heard of it has settled it at once; one look at all processes is under way at a time; a service
 //! starts only when every earlier life of sprag is proved dead, so no service runs twice.
 
 use super::{Driver, Effect, Notice};
@@ -88,7 +88,6 @@ impl Services {
 
 impl Driver {
     pub(super) fn start_attempt(&mut self, now: Now, job: JobId, attempt: Attempt) {
-        self.attempts.insert(job, attempt);
         let Some(place) = self.machine.job(job).map(|job| job.payload) else { return };
         let deadline = self.deadline_of(now, attempt);
         self.effects.push_back(Effect::Run(Task::Start { job, attempt, place, deadline }));
@@ -96,10 +95,12 @@ impl Driver {
 
     pub(super) fn spawned(&mut self, now: Now, child: ChildId) {
         match child {
-            ChildId::Attempt { job, number } => self.input(now, Input::Spawned { job, attempt: number }),
+            ChildId::Attempt { job, attempt } => self.input(now, Input::Spawned { job, attempt: attempt.number }),
             ChildId::Service { index, run } => {
                 let stop = self.stopping;
-                if let Some(service) = self.services.current(index, run) {
+                // One that was short-lived may have been heard to end before this.
+                let service = self.services.current(index, run);
+                if let Some(service) = service.filter(|service| service.phase == ServicePhase::Starting) {
                     service.phase = ServicePhase::Running { since: now.mono };
                     if stop > StopLevel::Run {
                         self.effects.push_back(Effect::Signal { child, kill: Kill::Term });
@@ -111,7 +112,9 @@ impl Driver {
 
     pub(super) fn spawn_failed(&mut self, now: Now, child: ChildId, failure: SpawnFailure) {
         match child {
-            ChildId::Attempt { job, number } => self.input(now, Input::SpawnFailed { job, attempt: number, failure }),
+            ChildId::Attempt { job, attempt } => {
+                self.input(now, Input::SpawnFailed { job, attempt: attempt.number, failure });
+            }
             ChildId::Service { index, run } => {
                 let outcome = match failure {
                     SpawnFailure::NotFound => Outcome::NotFound,
@@ -125,11 +128,8 @@ impl Driver {
 
     pub(super) fn exited(&mut self, now: Now, exit: Exit) {
         match exit.child {
-            ChildId::Attempt { job, number } => {
-                let attempt = self.attempts.get(&job).copied().filter(|attempt| attempt.number == number);
-                if let Some(attempt) = attempt {
-                    self.effects.push_back(Effect::Run(Task::Settle { job, attempt, outcome: exit.outcome }));
-                }
+            ChildId::Attempt { job, attempt } => {
+                self.effects.push_back(Effect::Run(Task::Settle { job, attempt, outcome: exit.outcome }));
             }
             ChildId::Service { index, run } => {
                 let said = self.services.over(now, index, run, exit.outcome);

@@ -31,7 +31,7 @@ use persist::Persistence;
 use report::Reporter;
 use snapshots::Snapshots;
 use sprag_core::{Attempt, Input, JobId, Kill, Machine, Mono, Now, Output, SourceReport, StopLevel, Wall};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// What happens to the driver.
@@ -46,7 +46,7 @@ pub enum Event {
     },
     /// A task ended.
     Done(Done),
-    /// A child ended.
+    /// A child ended, and nothing more was done about it.
     Exited(Exit),
     /// A client asks. Answered by [`Effect::Answer`], once.
     Request {
@@ -122,8 +122,6 @@ pub struct Driver {
     /// When a drain has taken long enough, and when the end is not waited for any longer.
     kill_at: Option<Mono>,
     abandon_at: Option<Mono>,
-    /// Attempts under way, by job: what an exit belongs to.
-    attempts: BTreeMap<JobId, Attempt>,
 }
 
 /// After the last grace, so much longer for what was killed to be proved dead, in milliseconds.
@@ -210,13 +208,10 @@ impl Driver {
             Output::Reply { request, reply } => self.replied(now, request, reply),
             Output::Start { job, attempt } => self.start_attempt(now, job, attempt),
             Output::Signal { job, attempt, kill } => {
-                let child = ChildId::Attempt { job, number: attempt.number };
+                let child = ChildId::Attempt { job, attempt };
                 self.effects.push_back(Effect::Signal { child, kill });
             }
-            Output::Prove { job, attempt } => {
-                self.attempts.insert(job, attempt);
-                self.to_prove.push((job, attempt));
-            }
+            Output::Prove { job, attempt } => self.to_prove.push((job, attempt)),
             Output::Publish { job, attempt } => self.publish(job, attempt),
             Output::Discard { job, attempts } => self.snapshots.discard(job, attempts),
             Output::Stopped => self.stopped = true,

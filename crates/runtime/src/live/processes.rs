@@ -1,12 +1,12 @@
 //! Starting processes, off the loop. What happens to them afterwards is [`super::children`]'s.
 //!
 //! **Invariant.** A command that was executed has the lock on its input, leads a process group of its own, has
-//! descriptors 0 to 2 and nothing else, and the loop is told of it. A command that was not executed leaves no lock held.
+//! descriptors 0 to 2 and nothing else, and the keeper is told of it. A command that was not executed leaves no lock held.
 //!
 //! Nothing here signals a process, except one that was started, could not be handed over, and is not yet reaped.
 
 use super::children::{Message, Spawned, kill_group};
-use super::sweep;
+use super::sweep::{self, Patience};
 use crate::seams::{ChildId, Nonce, Processes, SpawnSpec, Sweep};
 use rustix::fs::{Access, CWD, FlockOperation, Mode, OFlags, access, fstat, ftruncate, openat};
 use rustix::io::Errno;
@@ -23,16 +23,16 @@ use std::sync::Arc;
 /// Where a command without a slash is looked for when its environment has no `PATH`; what the C library does.
 const PATH_DEFAULT: &str = "/bin:/usr/bin";
 
-/// Starts processes and hands them to the loop.
+/// Starts processes and hands them to whoever keeps the children.
 #[derive(Clone)]
 pub struct LiveProcesses {
-    tell_loop: Arc<dyn Fn(Message) + Send + Sync>,
+    tell_keeper: Arc<dyn Fn(Message) + Send + Sync>,
 }
 
 impl LiveProcesses {
-    /// `tell_loop` brings every message to [`super::children::Children::take`], in order, and does not block.
-    pub fn new(tell_loop: Arc<dyn Fn(Message) + Send + Sync>) -> LiveProcesses {
-        LiveProcesses { tell_loop }
+    /// `tell_keeper` brings every message to [`super::children::Children::take`], in order, and does not block.
+    pub fn new(tell_keeper: Arc<dyn Fn(Message) + Send + Sync>) -> LiveProcesses {
+        LiveProcesses { tell_keeper }
     }
 }
 
@@ -59,12 +59,12 @@ impl Processes for LiveProcesses {
                 return Err(SpawnFailure::Resources);
             }
         };
-        (self.tell_loop)(Message::Spawned(Spawned { child: spec.child, pidfd, process }));
+        (self.tell_keeper)(Message::Spawned(Spawned { child: spec.child, pidfd, process }));
         Ok(())
     }
 
     fn signal(&self, child: ChildId, kill: Kill) {
-        (self.tell_loop)(Message::Signal { child, kill });
+        (self.tell_keeper)(Message::Signal { child, kill });
     }
 
     fn sweep(&self, queue_id: &str, doomed: &dyn Fn(&Nonce) -> bool) -> io::Result<Sweep> {
@@ -72,7 +72,11 @@ impl Processes for LiveProcesses {
     }
 
     fn is_free(&self, input: &Path) -> io::Result<bool> {
-        sweep::is_free(input)
+        sweep::is_free(input, Patience::Some)
+    }
+
+    fn is_free_now(&self, input: &Path) -> io::Result<bool> {
+        sweep::is_free(input, Patience::None)
     }
 }
 
@@ -87,7 +91,7 @@ impl Files {
     /// The outputs are emptied only under the lock: before, an earlier command might still write to them.
     fn prepare(spec: &SpawnSpec) -> io::Result<Files> {
         let stdin = open(&spec.input, OFlags::RDWR)?;
-        if !sweep::try_lock(&stdin, FlockOperation::NonBlockingLockExclusive)? {
+        if !sweep::try_lock(&stdin, FlockOperation::NonBlockingLockExclusive, Patience::Some)? {
             let path = spec.input.display();
             return Err(io::Error::other(format!("{path}: a process of an earlier command still holds its lock")));
         }

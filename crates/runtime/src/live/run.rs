@@ -1,20 +1,20 @@
 //! The loop on tokio: waits for everything at once, feeds the driver, does what it says.
 //!
 //! **Invariant.** One thread owns the driver and never blocks on another. What can take long is handed away through a
-//! [`Mailbox`] and comes back through one: frames to the journal thread, starts to the keeper thread (the only one that
-//! makes processes), all else to the pool. Nothing here decides an order: effects are done as the driver hands them out.
+//! [`Mailbox`] and comes back through one: frames to the journal thread, starts and signals to the [keeper](super::keeper), all else to
+//! the pool. Nothing here decides an order: effects are done as the driver hands them out.
 
 use super::api::{Api, Asked, Client, LocalListener};
-use super::children::{Children, Message};
 use super::clock::{Timer, now};
+use super::keeper::{Order, Watchdog};
 use super::processes::LiveProcesses;
 use super::watch::LiveWatch;
 use super::{lock, sys};
 use crate::driver::{self, Driver, Effect, Event, JournalWork, Notice, OpenError};
 use crate::pipeline::Pipeline;
 use crate::request::Ticket;
-use crate::seams::{Exit, Processes as _};
-use crate::task::{Context, Task};
+use crate::seams::Processes as _;
+use crate::task::{Context, Done, Task};
 use sprag_core::{Mono, StopLevel};
 use sprag_handoff::{Dirty, Level, Mailbox, Stop};
 use sprag_journal::{Limits, RealFs, Writer};
@@ -119,9 +119,9 @@ struct Live {
     context: Arc<LiveContext>,
     answers: Arc<Mailbox<Answer>>,
     journal: Arc<Mailbox<JournalWork>>,
-    keeper: Arc<Mailbox<Task>>,
+    orders: Arc<Mailbox<Order>>,
+    watchdog: Watchdog,
     dirty: Arc<Dirty>,
-    children: Children,
     timer: Timer,
     /// `None` where no socket can be had.
     api: Option<Api>,
@@ -129,14 +129,15 @@ struct Live {
     clients: BTreeMap<Ticket, Client>,
     last_ticket: u64,
     options: Options,
-    threads: Vec<thread::JoinHandle<()>>,
+    journal_thread: thread::JoinHandle<()>,
 }
 
 /// What comes back to the loop.
 enum Answer {
     Event(Event),
-    Child(Message),
     Client(Asked),
+    /// The keeper's last word.
+    Lost(io::Error),
 }
 
 /// What the loop woke up for.
@@ -144,7 +145,6 @@ enum Woken {
     Stop(Level),
     Answers(Vec<Answer>),
     Dirty(BTreeSet<usize>),
-    Exit(Exit),
     Time,
 }
 
@@ -155,8 +155,9 @@ impl Live {
         let recovered =
             driver::open(&fs, Arc::clone(&pipeline), Limits::default(), now(), chance).map_err(RunError::Open)?;
         let answers = Arc::new(Mailbox::new(ANSWERS_MAX));
-        let to_loop = Arc::clone(&answers);
-        let processes = LiveProcesses::new(Arc::new(move |message| post(&to_loop, Answer::Child(message))));
+        let orders = Arc::new(Mailbox::new(ANSWERS_MAX));
+        let to_keeper = Arc::clone(&orders);
+        let processes = LiveProcesses::new(Arc::new(move |message| post(&to_keeper, Order::Child(message))));
         let (watch, events) = LiveWatch::new().map_err(system("watch files"))?;
         let dirty = Arc::new(Dirty::new(pipeline.sources.len() + 1));
         let latch = Arc::clone(&dirty);
@@ -168,12 +169,14 @@ impl Live {
         let env = inherited(&pipeline);
         let (queue_id, epoch) = (recovered.queue_id, recovered.epoch);
         let context = Arc::new(Context { fs, processes, watch, pipeline, env, queue_id, epoch });
-        let (journal, keeper) = (Arc::new(Mailbox::new(8)), Arc::new(Mailbox::new(ANSWERS_MAX)));
-        let threads = vec![
-            start("journal", journal_thread(recovered.writer, Arc::clone(&journal), Arc::clone(&answers)))?,
-            start("keeper", keeper_thread(Arc::clone(&context), Arc::clone(&keeper), Arc::clone(&answers)))?,
-        ];
-        let children = Children::new().map_err(system("wait for children"))?;
+        let journal = Arc::new(Mailbox::new(8));
+        let journal_thread = journal_thread(recovered.writer, Arc::clone(&journal), Arc::clone(&answers));
+        let journal_thread =
+            thread::Builder::new().name("journal".into()).spawn(journal_thread).map_err(system("start a thread"))?;
+        let to_loop = Arc::clone(&answers);
+        let report = move |said: io::Result<_>| post(&to_loop, said.map_or_else(Answer::Lost, Answer::Event));
+        let watchdog = Watchdog::start(Arc::clone(&context), Arc::clone(&orders), Box::new(report))
+            .map_err(system("wait for children"))?;
         let timer = Timer::new().map_err(system("set a timer"))?;
         let api = listen(&context.pipeline, Arc::clone(&answers));
         let (driver, clients) = (recovered.driver, BTreeMap::new());
@@ -182,15 +185,15 @@ impl Live {
             context,
             answers,
             journal,
-            keeper,
+            orders,
+            watchdog,
             dirty,
-            children,
             timer,
             api,
             clients,
             last_ticket: 0,
             options,
-            threads,
+            journal_thread,
         };
         Ok(live)
     }
@@ -219,7 +222,8 @@ impl Live {
                     Effect::Fatal { what } => return Err(RunError::Journal(what)),
                 }
             }
-            let deadline = self.driver.deadline(now());
+            let (at, deadline) = (now().mono, self.driver.deadline(now()));
+            self.watchdog.look(at);
             match self.wait(stop, seen, deadline).await.map_err(system("wait for what happens"))? {
                 Woken::Stop(level) => {
                     (seen, idle) = (level, false);
@@ -231,7 +235,6 @@ impl Live {
                         self.driver.handle(now(), Event::Dirty { source });
                     }
                 }
-                Woken::Exit(exit) => self.driver.handle(now(), Event::Exited(exit)),
                 Woken::Time => self.driver.handle(now(), Event::Tick),
             }
         }
@@ -242,7 +245,6 @@ impl Live {
             biased;
             level = stop.above(seen), if seen < Level::Stopping => Ok(Woken::Stop(level)),
             answers = self.answers.take() => Ok(Woken::Answers(answers.unwrap_or_default())),
-            exit = self.children.next() => exit.map(Woken::Exit),
             marks = self.dirty.take() => Ok(Woken::Dirty(marks)),
             time = self.timer.until(deadline) => time.map(|()| Woken::Time),
         }
@@ -251,22 +253,28 @@ impl Live {
     fn answered(&mut self, answers: Vec<Answer>) -> Result<(), RunError> {
         for answer in answers {
             match answer {
-                Answer::Event(event) => self.driver.handle(now(), event),
+                Answer::Event(event) => {
+                    if let Event::Done(Done::Spawned { .. } | Done::SpawnFailed { .. }) = event {
+                        self.watchdog.answered(now().mono);
+                    }
+                    self.driver.handle(now(), event);
+                }
                 Answer::Client(Asked { request, client }) => {
                     self.last_ticket += 1;
                     let ticket = Ticket(self.last_ticket);
                     self.clients.insert(ticket, client);
                     self.driver.handle(now(), Event::Request { ticket, request });
                 }
-                Answer::Child(message) => self.children.take(message).map_err(system("supervise a child"))?,
+                Answer::Lost(error) => return Err(system("supervise a child")(error)),
             }
         }
         Ok(())
     }
 
-    fn run_task(&self, task: Task) {
+    fn run_task(&mut self, task: Task) {
         if task.makes_process() {
-            return post(&self.keeper, task);
+            self.watchdog.ordered(now().mono);
+            return post(&self.orders, Order::Start(task));
         }
         let (context, answers) = (Arc::clone(&self.context), Arc::clone(&self.answers));
         drop(tokio::task::spawn_blocking(move || {
@@ -284,11 +292,10 @@ impl Live {
             api.close().await;
         }
         self.journal.close();
-        self.keeper.close();
-        for thread in self.threads {
-            if thread.join().is_err() {
-                tracing::error!("a thread of sprag panicked");
-            }
+        // The keeper is not waited for: it may hang in a start.
+        self.orders.close();
+        if self.journal_thread.join().is_err() {
+            tracing::error!("a thread of sprag panicked");
         }
         let (added, known) = self.driver.intake_counts();
         if idle { Ended::Idle { added, known } } else { Ended::Stopped }
@@ -312,10 +319,6 @@ fn post<T>(mailbox: &Mailbox<T>, item: T) {
     let _ = mailbox.push(item);
 }
 
-fn start(name: &str, body: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>, RunError> {
-    thread::Builder::new().name(name.into()).spawn(body).map_err(system("start a thread"))
-}
-
 fn journal_thread(
     mut writer: Writer<RealFs>,
     work: Arc<Mailbox<JournalWork>>,
@@ -328,20 +331,6 @@ fn journal_thread(
             }
         }
         writer.trim();
-    }
-}
-
-fn keeper_thread(
-    context: Arc<LiveContext>,
-    work: Arc<Mailbox<Task>>,
-    answers: Arc<Mailbox<Answer>>,
-) -> impl FnOnce() + Send + 'static {
-    move || {
-        while let Some(batch) = work.take_blocking() {
-            for task in batch {
-                post(&answers, Answer::Event(Event::Done(context.run(task))));
-            }
-        }
     }
 }
 
