@@ -4,8 +4,9 @@
 //! destination wholly or not at all. An attempt that may be followed by another is called dead only when its lock is
 //! free and no process bears its mark.
 
-use crate::pipeline::{QueueSpec, destination, result_digest};
-use crate::seams::{ChildId, Nonce, Processes, SpawnSpec, Watch};
+use crate::output::{is_cut, keep_log};
+use crate::pipeline::{LOG_BYTES_MAX, QueueSpec, RESULT_BYTES_MAX, destination, result_digest};
+use crate::seams::{Bound, ChildId, Nonce, Over, Processes, SpawnSpec, Watch};
 use crate::task::{Context, Done};
 use sprag_core::{Attempt, Bug, Digest, JobId, Outcome, PayloadRef, Seq, SpawnFailure, Wall, planted};
 use sprag_journal::fs::{File, Fs, Open, read_all, write_atomic};
@@ -13,9 +14,6 @@ use sprag_journal::image;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-
-/// No result is longer, in bytes.
-const RESULT_BYTES_MAX: u64 = 256 << 20;
 
 /// What the job's own record says.
 struct Asked {
@@ -87,6 +85,10 @@ where
         set("SPRAG_DEADLINE", (deadline.0 / 1000).to_string());
     }
     let stderr = state.slot_log(attempt.slot);
+    let stdout = if queue.output.is_some() { state.slot_output(attempt.slot) } else { stderr.clone() };
+    let spoiled = |path| Bound { path, bytes_max: RESULT_BYTES_MAX, over: Over::IsSpoiled };
+    let mut bounds = vec![log_bound(&stderr, queue.log_bytes_max), spoiled(result)];
+    bounds.extend(queue.output.is_some().then(|| spoiled(stdout.clone())));
     Ok(SpawnSpec {
         child: ChildId::Attempt { job, attempt },
         nonce,
@@ -95,9 +97,14 @@ where
         env,
         input: state.slot_input(attempt.slot),
         payload: asked.payload,
-        stdout: if queue.output.is_some() { state.slot_output(attempt.slot) } else { stderr.clone() },
+        stdout,
         stderr,
+        bounds,
     })
+}
+
+fn log_bound(log: &Path, bytes_max: u64) -> Bound {
+    Bound { path: log.to_owned(), bytes_max, over: Over::LosesItsMiddle }
 }
 
 /// Executes a service.
@@ -118,6 +125,7 @@ pub(crate) fn serve<F: Fs, P: Processes, W: Watch>(context: &Context<F, P, W>, i
         env,
         input: context.state().service_input(&service.name),
         payload: Vec::new(),
+        bounds: vec![log_bound(&log, service.log_bytes_max)],
         stdout: log.clone(),
         stderr: log,
     };
@@ -141,6 +149,7 @@ pub(crate) fn settle_at_once<F: Fs, P: Processes, W: Watch>(
         Ok(outcome == Outcome::Exit(0)
             && !exists(&context.fs, &state.attempt_result(job.0, attempt.number))?
             && !(publishes && len(&context.fs, &state.slot_output(attempt.slot))? > 0)
+            && !is_cut(len(&context.fs, &state.slot_log(attempt.slot))?, log_bytes_max(context, attempt))
             && context.processes.is_free_now(&state.slot_input(attempt.slot))?)
     };
     quick().unwrap_or(false).then(|| settle(context, job, attempt, outcome))
@@ -156,6 +165,9 @@ pub(crate) fn settle<F: Fs, P: Processes, W: Watch>(
     let kept = keep_output(context, job, attempt);
     let (outcome, result) = match kept {
         Ok(result) => (outcome, result.filter(|_| outcome == Outcome::Exit(0))),
+        Err(error) if outcome == Outcome::Exit(0) && error.kind() == io::ErrorKind::FileTooLarge => {
+            (Outcome::ResultTooLarge, None)
+        }
         Err(_) if outcome == Outcome::Exit(0) => (Outcome::ResultLost, None),
         Err(_) => (outcome, None),
     };
@@ -165,7 +177,11 @@ pub(crate) fn settle<F: Fs, P: Processes, W: Watch>(
     Done::Settled { job, attempt, outcome, result, gone }
 }
 
-/// The result to publish, if there is one: durable, and by its digest.
+fn log_bytes_max<F, P, W>(context: &Context<F, P, W>, attempt: Attempt) -> u64 {
+    queue(context, attempt).map_or(LOG_BYTES_MAX, |queue| queue.log_bytes_max)
+}
+
+/// The result to publish, if there is one: durable, and by its digest. One that is too large is removed.
 fn keep_output<F: Fs, P: Processes, W: Watch>(
     context: &Context<F, P, W>,
     job: JobId,
@@ -173,8 +189,18 @@ fn keep_output<F: Fs, P: Processes, W: Watch>(
 ) -> io::Result<Option<Digest>> {
     let (fs, state) = (&context.fs, context.state());
     let (log, result) = (state.attempt_log(job.0, attempt.number), state.attempt_result(job.0, attempt.number));
-    rename_unless_empty(fs, &state.slot_log(attempt.slot), &log)?;
+    keep_log(fs, &state.slot_log(attempt.slot), &log, log_bytes_max(context, attempt))?;
     let publishes = queue(context, attempt).is_some_and(|queue| queue.output.is_some());
+    let mut too_large = false;
+    for file in [&result, &state.slot_output(attempt.slot)] {
+        if len(fs, file)? > RESULT_BYTES_MAX {
+            fs.remove(file)?;
+            too_large = true;
+        }
+    }
+    if too_large {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
     if publishes && !exists(fs, &result)? {
         rename_unless_empty(fs, &state.slot_output(attempt.slot), &result)?;
     }
@@ -249,7 +275,7 @@ pub(crate) fn publish<F: Fs, P: Processes, W: Watch>(
     copy().map_err(|error| format!("{} -> {}: {error}", from.display(), to.display()))
 }
 
-fn rename_unless_empty<F: Fs>(fs: &F, from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn rename_unless_empty<F: Fs>(fs: &F, from: &Path, to: &Path) -> io::Result<()> {
     if len(fs, from)? == 0 {
         return Ok(());
     }
@@ -258,7 +284,7 @@ fn rename_unless_empty<F: Fs>(fs: &F, from: &Path, to: &Path) -> io::Result<()> 
 }
 
 /// The length of a file; 0 for one that is not there.
-fn len<F: Fs>(fs: &F, path: &Path) -> io::Result<u64> {
+pub(crate) fn len<F: Fs>(fs: &F, path: &Path) -> io::Result<u64> {
     match fs.metadata(path) {
         Ok(metadata) => Ok(metadata.len),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),

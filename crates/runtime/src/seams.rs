@@ -63,6 +63,28 @@ pub struct SpawnSpec {
     pub stdout: PathBuf,
     /// Standard error: emptied, then appended to.
     pub stderr: PathBuf,
+    /// What it writes, and how much of that is kept.
+    pub bounds: Vec<Bound>,
+}
+
+/// A file that a command writes, and how long it may become. It is looked at while the command runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The file; it need not be there.
+    pub path: PathBuf,
+    /// Its limit, in bytes.
+    pub bytes_max: u64,
+    /// What becomes of it beyond.
+    pub over: Over,
+}
+
+/// What becomes of a file that is over its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// A log: it keeps its beginning and its end.
+    LosesItsMiddle,
+    /// A result: nothing of it is kept, and a command that exits well has not succeeded.
+    IsSpoiled,
 }
 
 /// What one look at the processes of an earlier life, or of an attempt whose command exited, has found.

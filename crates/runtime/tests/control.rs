@@ -5,7 +5,7 @@
 use sprag_core::{JobId, Limits, Mono, Now, Outcome, QueueConfig, Refusal, Reply, RetryPolicy, StopLevel, Wall};
 use sprag_journal::{RealFs, Writer};
 use sprag_runtime::driver::{self, Driver, Effect, Event, JournalWork};
-use sprag_runtime::pipeline::{Pipeline, QueueSpec};
+use sprag_runtime::pipeline::{LOG_BYTES_MAX, Pipeline, QueueSpec};
 use sprag_runtime::request::{Add, Answer, JobView, Request, Ticket};
 use sprag_runtime::seams::{ChildId, Exit};
 use sprag_runtime::task::{Done, Task};
@@ -32,7 +32,7 @@ fn pipeline(dir: &Path) -> Pipeline {
     let policy = QueueConfig { name: "q".into(), concurrency: 100, retry, ..QueueConfig::default() };
     Pipeline {
         dir: dir.into(),
-        queues: vec![QueueSpec { policy, command: vec!["true".into()], output: None }],
+        queues: vec![QueueSpec { policy, command: vec!["true".into()], output: None, log_bytes_max: LOG_BYTES_MAX }],
         sources: Vec::new(),
         services: Vec::new(),
         env_allow: Vec::new(),

@@ -6,7 +6,7 @@ use serde_json::json;
 use sprag_core::{Kill, Mono, Now, QueueConfig, SpawnFailure, Wall};
 use sprag_journal::{Limits, RealFs, Writer};
 use sprag_runtime::driver::{self, Driver, Effect, Event, Notice};
-use sprag_runtime::pipeline::{Format, Pipeline, QueueSpec, SourceSpec};
+use sprag_runtime::pipeline::{Format, LOG_BYTES_MAX, Pipeline, QueueSpec, SourceSpec};
 use sprag_runtime::seams::{ChildId, Nonce, Processes, SpawnSpec, Sweep, Watch};
 use sprag_runtime::task::{Context, Done, Task};
 use std::cell::{Cell, RefCell};
@@ -88,7 +88,12 @@ impl World {
         };
         let pipeline = Arc::new(Pipeline {
             dir: dir.path().into(),
-            queues: vec![QueueSpec { policy, command: vec!["true".into()], output: None }],
+            queues: vec![QueueSpec {
+                policy,
+                command: vec!["true".into()],
+                output: None,
+                log_bytes_max: LOG_BYTES_MAX,
+            }],
             sources: sources.iter().map(source).collect(),
             services: Vec::new(),
             env_allow: Vec::new(),

@@ -5,6 +5,7 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use sprag_core::{DeadReason, Next, Outcome, Record, Wall};
+use sprag_runtime::pipeline::RESULT_BYTES_MAX;
 
 /// A moment by the local calendar, to the millisecond.
 pub(crate) fn moment(at: Wall) -> String {
@@ -57,6 +58,9 @@ pub(crate) fn outcome(outcome: Option<Outcome>) -> String {
         Some(Outcome::NotFound) => "its command does not exist".into(),
         Some(Outcome::NotExecutable) => "its command cannot be executed".into(),
         Some(Outcome::ResultLost) => "its result could not be stored".into(),
+        Some(Outcome::ResultTooLarge) => {
+            format!("its result is over the limit of {} MiB", RESULT_BYTES_MAX >> 20)
+        }
     }
 }
 
@@ -174,6 +178,10 @@ mod tests {
             (
                 finished(Some(Outcome::Signal(15)), Next::Again { due: Wall(1_000), crash: false }),
                 "attempt 2 was ended by sprag (killed by SIGTERM), which does not count; another one comes at once",
+            ),
+            (
+                finished(Some(Outcome::ResultTooLarge), Next::Dead(DeadReason::Exhausted)),
+                "attempt 2 failed (its result is over the limit of 256 MiB); the job is dead: no attempts are left",
             ),
             (
                 finished(None, Next::Again { due: Wall(1_000), crash: true }),

@@ -10,11 +10,13 @@
 //! that instant too the group's number belongs to the dead child.
 
 use super::sys::pause_ms;
-use crate::seams::{ChildId, Exit};
+use crate::output;
+use crate::seams::{Bound, ChildId, Exit, Over};
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
-use sprag_core::{Kill, Outcome};
+use sprag_core::{Kill, Mono, Outcome};
+use sprag_journal::RealFs;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -23,6 +25,8 @@ use std::process::{Child, ExitStatus};
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
+/// Between two looks at what commands write.
+const LOOK_MS: u64 = 1_000;
 /// What the set says when the bell rings: no process has this number.
 const BELL: u64 = 0;
 
@@ -49,6 +53,10 @@ pub struct Spawned {
     pub pidfd: OwnedFd,
     /// What reaps it.
     pub process: Child,
+    /// What it writes.
+    pub bounds: Vec<Bound>,
+    /// Something that it wrote was once too long to be kept whole, and had to be.
+    pub spoiled: bool,
 }
 
 /// All children that have not been reaped.
@@ -59,6 +67,9 @@ pub struct Children {
     bell: Arc<Bell>,
     /// By process number, which is also what the set says of an end.
     running: BTreeMap<u64, Spawned>,
+    looked: Mono,
+    /// It was said that nothing can be held to its limit here.
+    complained: bool,
 }
 
 impl Children {
@@ -70,7 +81,7 @@ impl Children {
         let ended = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         epoll::add(&ended, &bell, epoll::EventData::new_u64(BELL), epoll::EventFlags::IN)?;
-        Ok(Children { ended, bell: Arc::new(Bell(bell)), running: BTreeMap::new() })
+        Ok(Children { ended, bell: Arc::new(Bell(bell)), running: BTreeMap::new(), looked: Mono(0), complained: false })
     }
 
     /// What ends the wait in [`Children::next`] from another thread.
@@ -127,6 +138,32 @@ impl Children {
         }
     }
 
+    /// How long until the next [`Children::look`], in milliseconds; `None` while nothing runs.
+    pub fn look_in_ms(&self, now: Mono) -> Option<u64> {
+        (!self.running.is_empty()).then(|| self.looked.after(LOOK_MS).since_ms(now))
+    }
+
+    /// Holds what running commands write to its limits, if the time for that has come.
+    pub fn look(&mut self, now: Mono) {
+        if self.look_in_ms(now) != Some(0) {
+            return;
+        }
+        self.looked = now;
+        for Spawned { child, bounds, spoiled, .. } in self.running.values_mut() {
+            for bound in bounds {
+                match output::hold(&RealFs, bound) {
+                    Ok(over) => *spoiled |= over && bound.over == Over::IsSpoiled,
+                    Err(error) if !self.complained => {
+                        self.complained = true;
+                        let path = bound.path.display();
+                        tracing::warn!(?child, %path, %error, "what commands write cannot be held to its limit while they run");
+                    }
+                    Err(_) => {}
+                }
+            }
+        }
+    }
+
     fn wait(&self, patience_ms: Option<u64>) -> io::Result<Option<u64>> {
         let patience = patience_ms.map(|ms| Timespec {
             tv_sec: i64::try_from(ms / 1000).unwrap_or(i64::MAX),
@@ -159,7 +196,9 @@ impl Children {
         // Not left to the close: a child that is being started may have a copy of the descriptor, which would keep it in
         // the set.
         epoll::delete(&self.ended, &ended.pidfd)?;
-        let exit = Exit { child: ended.child, outcome: outcome(status) };
+        let spoiled = |outcome| ended.spoiled && outcome == Outcome::Exit(0);
+        let outcome = Some(outcome(status)).filter(|outcome| !spoiled(*outcome)).unwrap_or(Outcome::ResultTooLarge);
+        let exit = Exit { child: ended.child, outcome };
         self.running.remove(&number);
         Ok(Some(exit))
     }

@@ -8,6 +8,7 @@
 //! started reaches the new keeper as an order, like any other. No lock is held meanwhile, and nobody waits for anybody.
 
 use super::children::{Children, Message};
+use super::clock::now;
 use super::processes::LiveProcesses;
 use super::watch::LiveWatch;
 use crate::driver::Event;
@@ -149,9 +150,10 @@ impl Keeper {
                 }
                 Poll::Ready(None) => return Ok(None),
                 // Only now will the next order ring.
-                Poll::Pending if held.starts.is_empty() => patience_ms = None,
+                Poll::Pending if held.starts.is_empty() => patience_ms = held.children.look_in_ms(now().mono),
                 Poll::Pending => {}
             }
+            held.children.look(now().mono);
             // An end frees a place, and a start takes one.
             while let Some(exit) = held.children.next(patience_ms)? {
                 (self.report)(Ok(self.context.ended(exit)));

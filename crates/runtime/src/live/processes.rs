@@ -59,7 +59,8 @@ impl Processes for LiveProcesses {
                 return Err(SpawnFailure::Resources);
             }
         };
-        (self.tell_keeper)(Message::Spawned(Spawned { child: spec.child, pidfd, process }));
+        let spawned = Spawned { child: spec.child, pidfd, process, bounds: spec.bounds.clone(), spoiled: false };
+        (self.tell_keeper)(Message::Spawned(spawned));
         Ok(())
     }
 

@@ -75,6 +75,7 @@ impl World {
             payload: Vec::new(),
             stdout: self.path(&format!("{number}.log")),
             stderr: self.path(&format!("{number}.log")),
+            bounds: Vec::new(),
         }
     }
 
