@@ -90,6 +90,7 @@ impl fmt::Display for Heard<'_> {
             Event::Request { ticket, request } => write!(f, "request {}: {request:?}", ticket.0),
             Event::Stop(level) => write!(f, "stop: {level:?}"),
             Event::Tick => write!(f, "tick"),
+            Event::Slept { ms } => write!(f, "the machine slept for {ms} ms"),
         }
     }
 }

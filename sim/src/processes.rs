@@ -12,9 +12,9 @@ use crate::shared::Shared;
 use crate::threads::Order;
 use crate::trace::Kind;
 use crate::world::{Due, World};
-use sprag_core::{Kill, Outcome, SpawnFailure};
+use sprag_core::{Kill, Outcome};
 use sprag_journal::fs::{File, Fs, Open, write_all_at};
-use sprag_runtime::seams::{ChildId, Exit, Nonce, Processes, SpawnSpec, Sweep};
+use sprag_runtime::seams::{ChildId, Exit, Nonce, NotSpawned, Processes, SpawnSpec, Sweep};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
@@ -82,13 +82,13 @@ impl SimProcesses {
 }
 
 impl Processes for SimProcesses {
-    fn spawn(&self, spec: &SpawnSpec) -> Result<(), SpawnFailure> {
-        let shared = self.call("forks").map_err(|_| SpawnFailure::Resources)?;
+    fn spawn(&self, spec: &SpawnSpec) -> Result<(), NotSpawned> {
+        let shared = self.call("forks").map_err(NotSpawned::short)?;
         let fs = {
             let mut world = shared.world.borrow_mut();
             let refused = world.strikes(Actor::Sprag, Hazard::SpawnIsRefused);
             if refused || !world.is_free(&spec.input) {
-                return Err(SpawnFailure::Resources);
+                return Err(NotSpawned::short("the system is short of something"));
             }
             world.preparing.insert(spec.input.clone());
             world.sprag_fs()
@@ -96,7 +96,7 @@ impl Processes for SimProcesses {
         let done = prepare(&fs, spec).and_then(|()| self.call("executes"));
         let done = done.and_then(|shared| shared.world.borrow_mut().execute(spec));
         shared.world.borrow_mut().preparing.remove(&spec.input);
-        done.map_err(|_| SpawnFailure::Resources)
+        done.map_err(NotSpawned::short)
     }
 
     fn signal(&self, child: ChildId, kill: Kill) {

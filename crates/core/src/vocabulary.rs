@@ -111,6 +111,12 @@ pub enum Input {
     },
     /// Time has passed.
     Tick,
+    /// Since the last input the machine slept for so long; told before anything else that came meanwhile. Elapsed time
+    /// counts it, the timeouts of attempts do not.
+    Slept {
+        /// Milliseconds.
+        ms: u64,
+    },
     /// The program is to end.
     Stop(StopLevel),
 }

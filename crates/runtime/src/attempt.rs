@@ -6,10 +6,10 @@
 
 use crate::output::{is_cut, keep_log};
 use crate::pipeline::{LOG_BYTES_MAX, QueueSpec, RESULT_BYTES_MAX, destination, result_digest};
-use crate::seams::{Bound, ChildId, Nonce, Over, Processes, SpawnSpec, Watch};
+use crate::seams::{Bound, ChildId, Nonce, NotSpawned, Over, Processes, SpawnSpec, Watch};
 use crate::task::{Context, Done};
 use sprag_core::{Attempt, Bug, Digest, JobId, Outcome, PayloadRef, Seq, SpawnFailure, Wall, planted};
-use sprag_journal::fs::{File, Fs, Open, read_all, write_atomic};
+use sprag_journal::fs::{File, Fs, Open, read_all, write_all_at, write_atomic};
 use sprag_journal::image;
 use std::collections::BTreeMap;
 use std::io;
@@ -48,11 +48,26 @@ pub(crate) fn start<F: Fs, P: Processes, W: Watch>(
         return Done::SpawnFailed { child, failure: SpawnFailure::NotFound };
     };
     let spec = asked(context, job, place).and_then(|asked| spawn_spec(context, queue, job, attempt, asked, deadline));
-    let spawned = spec.map_err(|_| SpawnFailure::Resources).and_then(|spec| context.processes.spawn(&spec));
-    match spawned {
+    match spec.map_err(NotSpawned::short).and_then(|spec| context.processes.spawn(&spec)) {
         Ok(()) => Done::Spawned { child },
-        Err(failure) => Done::SpawnFailed { child, failure },
+        Err(not) => {
+            let log = context.state().attempt_log(job.0, attempt.number);
+            not_spawned(&context.fs, child, &not, &log, &queue.command)
+        }
     }
+}
+
+/// What the command cannot say, its log says for it.
+fn not_spawned<F: Fs>(fs: &F, child: ChildId, not: &NotSpawned, log: &Path, command: &[String]) -> Done {
+    match not.failure {
+        SpawnFailure::NotFound | SpawnFailure::NotExecutable => {
+            let text = format!("[sprag: cannot execute {command:?}: {}]\n", not.why);
+            // The kind of the reason is on record; a log that cannot be written changes nothing about it.
+            let _ = fs.open(log, Open::Replace).and_then(|file| write_all_at(&file, text.as_bytes(), 0));
+        }
+        SpawnFailure::Resources => {}
+    }
+    Done::SpawnFailed { child, failure: not.failure }
 }
 
 fn spawn_spec<F: Fs, P, W>(
@@ -131,7 +146,7 @@ pub(crate) fn serve<F: Fs, P: Processes, W: Watch>(context: &Context<F, P, W>, i
     };
     match context.processes.spawn(&spec) {
         Ok(()) => Done::Spawned { child },
-        Err(failure) => Done::SpawnFailed { child, failure },
+        Err(not) => not_spawned(&context.fs, child, &not, &spec.stderr, &spec.command),
     }
 }
 

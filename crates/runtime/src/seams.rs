@@ -78,6 +78,15 @@ pub struct Bound {
     pub over: Over,
 }
 
+/// A command that was not executed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotSpawned {
+    /// What kind of reason it was.
+    pub failure: SpawnFailure,
+    /// The reason, for people.
+    pub why: String,
+}
+
 /// What becomes of a file that is over its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Over {
@@ -98,7 +107,7 @@ pub struct Sweep {
 pub trait Processes: Clone {
     /// Executes a command in a process group of its own, with descriptors 0 to 2 and nothing else. After `Ok` the world
     /// will report its end once, as an exit event for `spec.child`, after its group was killed and it was reaped.
-    fn spawn(&self, spec: &SpawnSpec) -> Result<(), SpawnFailure>;
+    fn spawn(&self, spec: &SpawnSpec) -> Result<(), NotSpawned>;
 
     /// Signals the group of a child whose end was not reported. No effect on any other.
     fn signal(&self, child: ChildId, kill: Kill);
@@ -130,6 +139,13 @@ pub struct Exit {
     pub child: ChildId,
     /// How.
     pub outcome: Outcome,
+}
+
+impl NotSpawned {
+    /// One for lack of something that the command cannot help.
+    pub fn short(why: impl ToString) -> NotSpawned {
+        NotSpawned { failure: SpawnFailure::Resources, why: why.to_string() }
+    }
 }
 
 impl Nonce {

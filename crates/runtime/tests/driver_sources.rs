@@ -3,11 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "only tests are here")]
 
 use serde_json::json;
-use sprag_core::{Kill, Mono, Now, QueueConfig, SpawnFailure, Wall};
+use sprag_core::{Kill, Mono, Now, QueueConfig, Wall};
 use sprag_journal::{Limits, RealFs, Writer};
 use sprag_runtime::driver::{self, Driver, Effect, Event, Notice};
 use sprag_runtime::pipeline::{Format, LOG_BYTES_MAX, Pipeline, QueueSpec, SourceSpec};
-use sprag_runtime::seams::{ChildId, Nonce, Processes, SpawnSpec, Sweep, Watch};
+use sprag_runtime::seams::{ChildId, Nonce, NotSpawned, Processes, SpawnSpec, Sweep, Watch};
 use sprag_runtime::task::{Context, Done, Task};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ use tempfile::TempDir;
 struct NoProcesses;
 
 impl Processes for NoProcesses {
-    fn spawn(&self, _spec: &SpawnSpec) -> Result<(), SpawnFailure> {
+    fn spawn(&self, _spec: &SpawnSpec) -> Result<(), NotSpawned> {
         Ok(())
     }
 

@@ -174,7 +174,7 @@ fn a_command_is_not_started_while_another_has_its_lock() {
         world.start(&world.script(1, "echo first; sleep 10")).unwrap();
         live_common::eventually("it should have begun", || world.log(1) == "first\n").await;
         let second = SpawnSpec { payload: b"second".to_vec(), ..world.spec(1, &["true"]) };
-        assert_eq!(world.processes.spawn(&second), Err(SpawnFailure::Resources));
+        assert_eq!(world.start(&second), Err(SpawnFailure::Resources));
         assert_eq!(world.log(1), "first\n", "its output was touched");
         assert_eq!(fs::read(&second.input).unwrap(), b"", "its input was touched");
         world.processes.signal(live_common::attempt(1), sprag_core::Kill::Kill);

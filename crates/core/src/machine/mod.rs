@@ -127,6 +127,7 @@ impl Machine {
             Input::PublishFailed { job } => self.publish_failed(now, job),
             Input::Source { source, report } => self.health.source(source, report, now.mono),
             Input::Tick => {}
+            Input::Slept { ms } => self.workers.slept(ms),
             Input::Stop(level) => self.stop(now, level),
         }
         self.run_timers(now);

@@ -59,6 +59,11 @@ pub enum Event {
     Stop(StopLevel),
     /// A deadline has come, or nothing.
     Tick,
+    /// The machine slept since the last event. Told before any other that came meanwhile.
+    Slept {
+        /// For so long, in milliseconds.
+        ms: u64,
+    },
 }
 
 /// What is to be done.
@@ -149,6 +154,7 @@ impl Driver {
             Event::Request { ticket, request } => self.request(now, ticket, request),
             Event::Stop(level) => self.stop(now, level),
             Event::Tick => self.input(now, Input::Tick),
+            Event::Slept { ms } => self.input(now, Input::Slept { ms }),
         }
         self.advance(now);
     }

@@ -7,7 +7,7 @@
 
 use super::children::{Message, Spawned, kill_group};
 use super::sweep::{self, Patience};
-use crate::seams::{ChildId, Nonce, Processes, SpawnSpec, Sweep};
+use crate::seams::{ChildId, Nonce, NotSpawned, Processes, SpawnSpec, Sweep};
 use rustix::fs::{Access, CWD, FlockOperation, Mode, OFlags, access, fstat, ftruncate, openat};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -36,6 +36,25 @@ impl LiveProcesses {
     }
 }
 
+impl LiveProcesses {
+    fn try_spawn(&self, spec: &SpawnSpec) -> Result<(), NotSpawned> {
+        let program = resolve(spec)?;
+        let files = Files::prepare(spec).map_err(NotSpawned::short)?;
+        let mut process = execute(spec, &program, files)?;
+        let pidfd = match pidfd_open(Pid::from_child(&process), PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            Err(error) => {
+                kill_group(Pid::from_child(&process));
+                let end = process.wait();
+                return Err(NotSpawned::short(format!("cannot hear of its end ({error}), so it was ended: {end:?}")));
+            }
+        };
+        let spawned = Spawned { child: spec.child, pidfd, process, bounds: spec.bounds.clone(), spoiled: false };
+        (self.tell_keeper)(Message::Spawned(spawned));
+        Ok(())
+    }
+}
+
 impl std::fmt::Debug for LiveProcesses {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LiveProcesses").finish_non_exhaustive()
@@ -43,25 +62,10 @@ impl std::fmt::Debug for LiveProcesses {
 }
 
 impl Processes for LiveProcesses {
-    fn spawn(&self, spec: &SpawnSpec) -> Result<(), SpawnFailure> {
-        let program = resolve(spec)?;
-        let files = Files::prepare(spec).map_err(|error| {
-            tracing::warn!(child = ?spec.child, %error, "cannot prepare the files of a command");
-            SpawnFailure::Resources
-        })?;
-        let mut process = execute(spec, &program, files)?;
-        let pidfd = match pidfd_open(Pid::from_child(&process), PidfdFlags::empty()) {
-            Ok(pidfd) => pidfd,
-            Err(error) => {
-                kill_group(Pid::from_child(&process));
-                let end = process.wait();
-                tracing::warn!(child = ?spec.child, %error, ?end, "cannot hear of the end of a command: ended it");
-                return Err(SpawnFailure::Resources);
-            }
-        };
-        let spawned = Spawned { child: spec.child, pidfd, process, bounds: spec.bounds.clone(), spoiled: false };
-        (self.tell_keeper)(Message::Spawned(spawned));
-        Ok(())
+    fn spawn(&self, spec: &SpawnSpec) -> Result<(), NotSpawned> {
+        self.try_spawn(spec).inspect_err(|NotSpawned { failure, why }| {
+            tracing::warn!(child = ?spec.child, program = program_of(spec), ?failure, why, "cannot execute a command");
+        })
     }
 
     fn signal(&self, child: ChildId, kill: Kill) {
@@ -136,12 +140,9 @@ fn at(path: &Path, error: io::Error) -> io::Error {
 
 /// The program to execute. Found here, not by the C library, because that would look along our `PATH` and not the
 /// command's.
-fn resolve(spec: &SpawnSpec) -> Result<PathBuf, SpawnFailure> {
+fn resolve(spec: &SpawnSpec) -> Result<PathBuf, NotSpawned> {
     let name = program_of(spec);
-    let dir = std::path::absolute(&spec.dir).map_err(|error| {
-        tracing::warn!(child = ?spec.child, %error, "cannot tell where the working directory is");
-        SpawnFailure::Resources
-    })?;
+    let dir = std::path::absolute(&spec.dir).map_err(NotSpawned::short)?;
     if name.contains('/') {
         return Ok(dir.join(name));
     }
@@ -154,8 +155,8 @@ fn resolve(spec: &SpawnSpec) -> Result<PathBuf, SpawnFailure> {
             Err(_) => {}
         }
     }
-    tracing::warn!(child = ?spec.child, program = name, path, ?failure, "no such program along its PATH");
-    Err(failure)
+    let what = if failure == SpawnFailure::NotFound { "there is no such program" } else { "it may not be executed" };
+    Err(NotSpawned { failure, why: format!("{what} along its PATH, {path}") })
 }
 
 fn program_of(spec: &SpawnSpec) -> &str {
@@ -164,7 +165,7 @@ fn program_of(spec: &SpawnSpec) -> &str {
 }
 
 /// When this returns, no descriptor of `files` is open on our side.
-fn execute(spec: &SpawnSpec, program: &Path, files: Files) -> Result<Child, SpawnFailure> {
+fn execute(spec: &SpawnSpec, program: &Path, files: Files) -> Result<Child, NotSpawned> {
     // Nothing that runs code between fork and exec: so the standard library uses posix_spawn, which does not copy our
     // address space, and which reports exactly why an exec failed.
     Command::new(program)
@@ -180,9 +181,7 @@ fn execute(spec: &SpawnSpec, program: &Path, files: Files) -> Result<Child, Spaw
         .spawn()
         .map_err(|error| {
             let failure = classify(&error);
-            let reason = reason(spec, program, failure);
-            tracing::warn!(child = ?spec.child, program = %program.display(), %error, reason, "cannot execute a command");
-            failure
+            NotSpawned { failure, why: format!("{} ({error})", reason(spec, program, failure)) }
         })
 }
 

@@ -5,7 +5,7 @@
 //! the pool. Nothing here decides an order: effects are done as the driver hands them out.
 
 use super::api::{Api, Asked, Client, LocalListener};
-use super::clock::{Timer, now};
+use super::clock::{Sleeps, Timer, now};
 use super::keeper::{Order, Watchdog};
 use super::processes::LiveProcesses;
 use super::watch::LiveWatch;
@@ -22,11 +22,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 /// Answers that can be on their way to the loop: one per task, child and frame; all of these are bounded elsewhere.
 const ANSWERS_MAX: usize = 1 << 20;
 /// Threads that may be busy with files, proofs and publications at once. A hung one costs its place.
 const POOL_THREADS_MAX: usize = 64;
+/// A pool thread stays for good: where there is none, and no thread can be made, tokio does not go on.
+const POOL_THREAD_KEPT: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 type LiveContext = Context<RealFs, LiveProcesses, LiveWatch>;
 
@@ -97,6 +100,7 @@ pub fn run(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(POOL_THREADS_MAX)
+        .thread_keep_alive(POOL_THREAD_KEPT)
         .build()
         .map_err(system("start the event loop"))?;
     let ended = runtime.block_on(async {
@@ -123,6 +127,7 @@ struct Live {
     watchdog: Watchdog,
     dirty: Arc<Dirty>,
     timer: Timer,
+    sleeps: Sleeps,
     /// `None` where no socket can be had.
     api: Option<Api>,
     /// Who waits for an answer.
@@ -189,6 +194,7 @@ impl Live {
             watchdog,
             dirty,
             timer,
+            sleeps: Sleeps::new(),
             api,
             clients,
             last_ticket: 0,
@@ -200,7 +206,7 @@ impl Live {
 
     async fn turn(mut self, stop: &Stop, say: &mut dyn FnMut(&Driver, &Notice)) -> Result<Ended, RunError> {
         let (mut seen, mut idle) = (Level::Running, false);
-        self.driver.handle(now(), Event::Tick);
+        self.tell(Event::Tick);
         loop {
             while let Some(effect) = self.driver.poll() {
                 match effect {
@@ -215,7 +221,7 @@ impl Live {
                     Effect::Say(notice) => say(&self.driver, &notice),
                     Effect::Idle if self.options.until_idle => {
                         idle = true;
-                        self.driver.handle(now(), Event::Stop(StopLevel::Drain));
+                        self.tell(Event::Stop(StopLevel::Drain));
                     }
                     Effect::Idle => {}
                     Effect::Stopped => return Ok(self.end(idle).await),
@@ -227,17 +233,27 @@ impl Live {
             match self.wait(stop, seen, deadline).await.map_err(system("wait for what happens"))? {
                 Woken::Stop(level) => {
                     (seen, idle) = (level, false);
-                    self.driver.handle(now(), Event::Stop(stop_level(level)));
+                    self.tell(Event::Stop(stop_level(level)));
                 }
                 Woken::Answers(answers) => self.answered(answers)?,
                 Woken::Dirty(marks) => {
                     for source in marks.into_iter().filter_map(|mark| u16::try_from(mark).ok()) {
-                        self.driver.handle(now(), Event::Dirty { source });
+                        self.tell(Event::Dirty { source });
                     }
                 }
-                Woken::Time => self.driver.handle(now(), Event::Tick),
+                Woken::Time => self.tell(Event::Tick),
             }
         }
+    }
+
+    fn tell(&mut self, event: Event) {
+        // In this order: time that is slept through from here on is told with the next event.
+        let at = now();
+        let ms = self.sleeps.since();
+        if ms > 0 {
+            self.driver.handle(at, Event::Slept { ms });
+        }
+        self.driver.handle(at, event);
     }
 
     async fn wait(&mut self, stop: &Stop, seen: Level, deadline: Option<Mono>) -> io::Result<Woken> {
@@ -257,13 +273,13 @@ impl Live {
                     if let Event::Done(Done::Spawned { .. } | Done::SpawnFailed { .. }) = event {
                         self.watchdog.answered(now().mono);
                     }
-                    self.driver.handle(now(), event);
+                    self.tell(event);
                 }
                 Answer::Client(Asked { request, client }) => {
                     self.last_ticket += 1;
                     let ticket = Ticket(self.last_ticket);
                     self.clients.insert(ticket, client);
-                    self.driver.handle(now(), Event::Request { ticket, request });
+                    self.tell(Event::Request { ticket, request });
                 }
                 Answer::Lost(error) => return Err(system("supervise a child")(error)),
             }

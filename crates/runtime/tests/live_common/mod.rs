@@ -87,7 +87,7 @@ impl World {
     pub(crate) fn start(&mut self, spec: &SpawnSpec) -> Result<(), SpawnFailure> {
         let result = self.processes.spawn(spec);
         self.deliver();
-        result
+        result.map_err(|not| not.failure)
     }
 
     /// Does what was said.
