@@ -8,16 +8,21 @@
 //!
 //! Before a child is reaped its whole group is killed: what stayed behind in the group cannot outlive the command. For
 //! that instant too the group's number belongs to the dead child.
+//!
+//! Orphans of commands are nobody's business here, but for one case: as the first process of a container sprag is given
+//! them by the kernel, and reaps them, each by its number. It does not ask to be given them elsewhere
+//! (`PR_SET_CHILD_SUBREAPER`): the proof of death needs no parenthood, and the system's first process reaps as well.
 
 use super::sys::pause_ms;
 use crate::output;
 use crate::seams::{Bound, ChildId, Exit, Over};
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process_group, pidfd_send_signal, waitid};
 use sprag_core::{Kill, Mono, Outcome};
 use sprag_journal::RealFs;
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
@@ -138,17 +143,22 @@ impl Children {
         }
     }
 
-    /// How long until the next [`Children::look`], in milliseconds; `None` while nothing runs.
+    /// How long until the next [`Children::look`], in milliseconds; `None` while there is nothing to look at.
     pub fn look_in_ms(&self, now: Mono) -> Option<u64> {
-        (!self.running.is_empty()).then(|| self.looked.after(LOOK_MS).since_ms(now))
+        let wanted = !self.running.is_empty() || getpid().is_init();
+        wanted.then(|| self.looked.after(LOOK_MS).since_ms(now))
     }
 
-    /// Holds what running commands write to its limits, if the time for that has come.
-    pub fn look(&mut self, now: Mono) {
+    /// Holds what running commands write to its limits, if the time for that has come. Reaps orphans where that is ours to
+    /// do, and `alone` says that no child of ours is on its way to us.
+    pub fn look(&mut self, now: Mono, alone: bool) {
         if self.look_in_ms(now) != Some(0) {
             return;
         }
         self.looked = now;
+        if alone && getpid().is_init() {
+            self.reap_orphans();
+        }
         for Spawned { child, bounds, spoiled, .. } in self.running.values_mut() {
             for bound in bounds {
                 match output::hold(&RealFs, bound) {
@@ -160,6 +170,22 @@ impl Children {
                     }
                     Err(_) => {}
                 }
+            }
+        }
+    }
+
+    fn reap_orphans(&self) {
+        let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().filter_map(Result::ok);
+        let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+        let children: Vec<Pid> = lists
+            .flat_map(|list| {
+                list.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect::<Vec<_>>()
+            })
+            .collect();
+        for pid in children {
+            if !self.running.contains_key(&u64::from(pid.as_raw_nonzero().get().unsigned_abs())) {
+                // One that lives, or is gone already, stays as it is.
+                let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
             }
         }
     }

@@ -43,6 +43,8 @@ pub(super) type Report = dyn Fn(io::Result<Event>) + Send + Sync;
 struct Held {
     children: Children,
     starts: VecDeque<Task>,
+    /// Some other thread may be in the middle of a start.
+    relieved: bool,
 }
 
 /// What all threads have that are or were the keeper.
@@ -70,10 +72,10 @@ impl Watchdog {
     ) -> io::Result<Watchdog> {
         let held = Mailbox::new(1);
         // It is new, and open.
-        let _ = held.push(Held { children: Children::new()?, starts: VecDeque::new() });
+        let _ = held.push(Held { children: Children::new()?, starts: VecDeque::new(), relieved: false });
         let watchdog =
             Watchdog { keeper: Arc::new(Keeper { context, orders, held, report }), unanswered: 0, since: Mono(0) };
-        watchdog.send()?;
+        watchdog.send(false)?;
         Ok(watchdog)
     }
 
@@ -101,20 +103,21 @@ impl Watchdog {
             return;
         }
         tracing::warn!("starting a command takes long: its program may lie where nothing answers");
-        if let Err(error) = self.send() {
+        if let Err(error) = self.send(true) {
             tracing::error!(%error, "cannot start a thread to keep the commands meanwhile");
         }
     }
 
-    fn send(&self) -> io::Result<()> {
+    fn send(&self, relief: bool) -> io::Result<()> {
         let keeper = Arc::clone(&self.keeper);
-        thread::Builder::new().name("keeper".into()).spawn(move || keeper.keep()).map(drop)
+        thread::Builder::new().name("keeper".into()).spawn(move || keeper.keep(relief)).map(drop)
     }
 }
 
 impl Keeper {
-    fn keep(&self) {
+    fn keep(&self, relief: bool) {
         while let Some(mut held) = self.take() {
+            held.relieved |= relief;
             match self.next_start(&mut held) {
                 Ok(Some(task)) => {
                     // Closed is only the mailbox of orders.
@@ -153,7 +156,7 @@ impl Keeper {
                 Poll::Pending if held.starts.is_empty() => patience_ms = held.children.look_in_ms(now().mono),
                 Poll::Pending => {}
             }
-            held.children.look(now().mono);
+            held.children.look(now().mono, !held.relieved);
             // An end frees a place, and a start takes one.
             while let Some(exit) = held.children.next(patience_ms)? {
                 (self.report)(Ok(self.context.ended(exit)));
