@@ -158,14 +158,14 @@ pub(crate) fn settle_at_once<F: Fs, P: Processes, W: Watch>(
     attempt: Attempt,
     outcome: Outcome,
 ) -> Option<Done> {
-    let state = context.state();
+    let (fs, state) = (&context.fs, context.state());
     let quick = || -> io::Result<bool> {
         let publishes = queue(context, attempt).is_some_and(|queue| queue.output.is_some());
-        Ok(outcome == Outcome::Exit(0)
-            && !exists(&context.fs, &state.attempt_result(job.0, attempt.number))?
-            && !(publishes && len(&context.fs, &state.slot_output(attempt.slot))? > 0)
-            && !is_cut(len(&context.fs, &state.slot_log(attempt.slot))?, log_bytes_max(context, attempt))
-            && context.processes.is_free_now(&state.slot_input(attempt.slot))?)
+        let printed = publishes && len(fs, &state.slot_output(attempt.slot))? > 0;
+        let result = printed || exists(fs, &state.attempt_result(job.0, attempt.number))?;
+        let cut = is_cut(len(fs, &state.slot_log(attempt.slot))?, log_bytes_max(context, attempt));
+        let little = outcome == Outcome::Exit(0) && !result && !cut;
+        Ok(little && context.processes.is_free_now(&state.slot_input(attempt.slot))?)
     };
     quick().unwrap_or(false).then(|| settle(context, job, attempt, outcome))
 }
