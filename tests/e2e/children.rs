@@ -133,9 +133,9 @@ fn a_result_over_the_limit_is_named_and_leaves_nothing_on_the_disk() {
 
 #[test]
 fn what_a_service_writes_is_bounded() {
-    let config = "[service.s]\ncommand = [\"sh\", \"-c\", \"head -c 67108864 /dev/zero | tr '\\\\0' x; touch written; sleep 600\"]\n\
-        kind = \"keep\"\nlog_max = \"128KiB\"\n";
+    let config = "[service.s]\ncommand = [\"sh\", \"serve.sh\"]\nkind = \"keep\"\nlog_max = \"128KiB\"\n";
     let pipeline = Pipeline::new(config);
+    pipeline.write("serve.sh", "head -c 67108864 /dev/zero | tr '\\0' x; touch written; sleep 600\n");
     let running = pipeline.start(&[]);
     until("it has written", || pipeline.path("written").exists());
     let log = pipeline.path(".sprag/slots/service-s.log");

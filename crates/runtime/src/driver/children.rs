@@ -1,7 +1,8 @@
 //! Attempts and services as processes: started, exited, proved dead, started again.
 //!
-//! **Invariant.** An exit leads to exactly one `Settle`, unless whoever heard of it has settled it at once; one look at all processes is under way at a time; a service
-//! starts only when every earlier life of sprag is proved dead, so no service runs twice.
+//! **Invariant.** An exit leads to exactly one `Settle`, unless whoever heard of it has settled it at once; one look at all
+//! processes is under way at a time; a service starts only when every earlier life of sprag is proved dead, so no service
+//! runs twice.
 
 use super::{Driver, Effect, Notice};
 use crate::pipeline::{Pipeline, ServiceKind};

@@ -3,7 +3,7 @@
 //! **Invariant.** A stranger is never signalled. A process keeps its number, and its group the number too, until it is
 //! reaped; only [`Children`] reaps, one named process at a time; and it does so in the same breath in which it forgets the
 //! process. Signals go only to what it has not forgotten. Starts and signals reach it as [`Message`]s and it has one
-//! owner at a time (see [`super::keeper`]), so no signal can fall between a reaping and a forgetting, and no lock is needed
+//! owner at a time (see `keeper.rs`), so no signal can fall between a reaping and a forgetting, and no lock is needed
 //! to say so.
 //!
 //! Before a child is reaped its whole group is killed: what stayed behind in the group cannot outlive the command. For

@@ -1,8 +1,9 @@
 //! The loop on tokio: waits for everything at once, feeds the driver, does what it says.
 //!
 //! **Invariant.** One thread owns the driver and never blocks on another. What can take long is handed away through a
-//! [`Mailbox`] and comes back through one: frames to the journal thread, starts and signals to the [keeper](super::keeper), all else to
-//! the pool. Nothing here decides an order: effects are done as the driver hands them out.
+//! [`Mailbox`] and comes back through one: frames to the journal thread, starts and signals to the
+//! [keeper](super::keeper), all else to the pool. Nothing here decides an order: effects are done as the driver hands them
+//! out.
 
 use super::api::{Api, Asked, Client, LocalListener};
 use super::clock::{Sleeps, Timer, now};
