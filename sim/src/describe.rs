@@ -22,7 +22,7 @@ struct Child(ChildId);
 impl fmt::Display for Child {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            ChildId::Attempt { job, number } => write!(f, "job {} attempt {number}", job.0),
+            ChildId::Attempt { job, attempt } => write!(f, "job {} attempt {}", job.0, attempt.number),
             ChildId::Service { index, run } => write!(f, "service {index} run {run}"),
         }
     }
@@ -90,6 +90,7 @@ impl fmt::Display for Heard<'_> {
             Event::Request { ticket, request } => write!(f, "request {}: {request:?}", ticket.0),
             Event::Stop(level) => write!(f, "stop: {level:?}"),
             Event::Tick => write!(f, "tick"),
+            Event::Slept { ms } => write!(f, "the machine slept for {ms} ms"),
         }
     }
 }

@@ -7,7 +7,7 @@ use sprag_core::{
 };
 use sprag_journal::{RealFs, Writer};
 use sprag_runtime::driver::{self, Driver, Effect, Event, JournalWork, Notice};
-use sprag_runtime::pipeline::{ConfigDigest, Pipeline, QueueSpec};
+use sprag_runtime::pipeline::{ConfigDigest, LOG_BYTES_MAX, Pipeline, QueueSpec};
 use sprag_runtime::request::{Add, Answer, JobView, Request, Ticket};
 use sprag_runtime::seams::{ChildId, Exit};
 use sprag_runtime::task::{Done, Task};
@@ -35,7 +35,7 @@ fn pipeline(dir: &Path) -> Pipeline {
     let policy = QueueConfig { name: "q".into(), concurrency: 100, retry, ..QueueConfig::default() };
     Pipeline {
         dir: dir.into(),
-        queues: vec![QueueSpec { policy, command: vec!["true".into()], output: None }],
+        queues: vec![QueueSpec { policy, command: vec!["true".into()], output: None, log_bytes_max: LOG_BYTES_MAX }],
         sources: Vec::new(),
         services: Vec::new(),
         env_allow: Vec::new(),
@@ -120,7 +120,7 @@ impl World {
     fn end_all(&mut self, outcome: Outcome) {
         for task in std::mem::take(&mut self.starts) {
             let Task::Start { job, attempt, .. } = task else { continue };
-            let child = ChildId::Attempt { job, number: attempt.number };
+            let child = ChildId::Attempt { job, attempt };
             self.handle(Event::Done(Done::Spawned { child }));
             self.handle(Event::Exited(Exit { child, outcome }));
             self.handle(Event::Done(Done::Settled { job, attempt, outcome, result: None, gone: true }));
@@ -281,7 +281,7 @@ fn a_start_is_said_when_the_command_was_executed_and_not_when_it_was_given_back(
     world.add(r#"{"payload":2}"#);
     world.commit();
     let Some(Task::Start { job, attempt, .. }) = world.starts.pop() else { panic!("no start") };
-    let (outcome, child) = (Outcome::Exit(0), ChildId::Attempt { job, number: attempt.number });
+    let (outcome, child) = (Outcome::Exit(0), ChildId::Attempt { job, attempt });
     world.handle(Event::Done(Done::Settled { job, attempt, outcome, result: None, gone: true }));
     world.handle(Event::Done(Done::Spawned { child }));
     world.settle();
@@ -290,7 +290,7 @@ fn a_start_is_said_when_the_command_was_executed_and_not_when_it_was_given_back(
     world.add(r#"{"payload":3}"#);
     world.commit();
     let Some(Task::Start { job, attempt, .. }) = world.starts.pop() else { panic!("no start") };
-    let (failure, child) = (SpawnFailure::NotFound, ChildId::Attempt { job, number: attempt.number });
+    let (failure, child) = (SpawnFailure::NotFound, ChildId::Attempt { job, attempt });
     world.handle(Event::Done(Done::SpawnFailed { child, failure }));
     world.settle();
     assert_eq!(begun(&world)[4..], ["dead"], "what does not exist does not start");

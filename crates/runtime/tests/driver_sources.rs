@@ -4,11 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "only tests are here")]
 
 use serde_json::json;
-use sprag_core::{Kill, Mono, Now, Outcome, QueueConfig, SpawnFailure, Wall};
+use sprag_core::{Kill, Mono, Now, Outcome, QueueConfig, Wall};
 use sprag_journal::{Limits, RealFs, Writer};
 use sprag_runtime::driver::{self, Driver, Effect, Event, HELD_UP_MS, Notice};
-use sprag_runtime::pipeline::{ConfigDigest, Format, Pipeline, QueueSpec, ServiceKind, ServiceSpec, SourceSpec};
-use sprag_runtime::seams::{ChildId, Exit, Nonce, Processes, SpawnSpec, Sweep, Watch};
+use sprag_runtime::pipeline::{
+    ConfigDigest, Format, LOG_BYTES_MAX, Pipeline, QueueSpec, ServiceKind, ServiceSpec, SourceSpec,
+};
+use sprag_runtime::seams::{ChildId, Exit, Nonce, NotSpawned, Processes, SpawnSpec, Sweep, Watch};
 use sprag_runtime::task::{Context, Done, Task};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -26,14 +28,18 @@ struct NoProcesses {
 }
 
 impl Processes for NoProcesses {
-    fn spawn(&self, _spec: &SpawnSpec) -> Result<(), SpawnFailure> {
-        if self.short.get() { Err(SpawnFailure::Resources) } else { Ok(()) }
+    fn spawn(&self, _spec: &SpawnSpec) -> Result<(), NotSpawned> {
+        if self.short.get() { Err(NotSpawned::short("no room")) } else { Ok(()) }
     }
 
     fn signal(&self, _child: ChildId, _kill: Kill) {}
 
     fn sweep(&self, _queue_id: &str, _doomed: &dyn Fn(&Nonce) -> bool) -> io::Result<Sweep> {
         Ok(Sweep::default())
+    }
+
+    fn is_free_now(&self, input: &Path) -> io::Result<bool> {
+        self.is_free(input)
     }
 
     fn is_free(&self, _input: &Path) -> io::Result<bool> {
@@ -97,10 +103,16 @@ impl World {
             name: (*name).into(),
             command: vec!["true".into()],
             kind: *kind,
+            log_bytes_max: LOG_BYTES_MAX,
         };
         let pipeline = Arc::new(Pipeline {
             dir: dir.path().into(),
-            queues: vec![QueueSpec { policy, command: vec!["true".into()], output: None }],
+            queues: vec![QueueSpec {
+                policy,
+                command: vec!["true".into()],
+                output: None,
+                log_bytes_max: LOG_BYTES_MAX,
+            }],
             sources: sources.iter().map(source).collect(),
             services: services.iter().map(service).collect(),
             env_allow: Vec::new(),

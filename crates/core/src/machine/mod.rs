@@ -128,6 +128,7 @@ impl Machine {
             Input::Source { source, report } => self.health.source(source, report, now.mono),
             Input::Service { service, failing } => self.health.service(service, failing),
             Input::Tick => {}
+            Input::Slept { ms } => self.workers.slept(ms),
             Input::Stop(level) => self.stop(now, level),
         }
         self.run_timers(now);

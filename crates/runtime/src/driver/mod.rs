@@ -37,7 +37,7 @@ use persist::Persistence;
 use report::Reporter;
 use snapshots::Snapshots;
 use sprag_core::{Attempt, Input, JobId, Kill, Machine, Mono, Now, Output, SourceReport, StopLevel, Wall};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// What happens to the driver.
@@ -52,7 +52,7 @@ pub enum Event {
     },
     /// A task ended.
     Done(Done),
-    /// A child ended.
+    /// A child ended, and nothing more was done about it.
     Exited(Exit),
     /// A client asks. Answered by [`Effect::Answer`], once.
     Request {
@@ -65,6 +65,11 @@ pub enum Event {
     Stop(StopLevel),
     /// A deadline has come, or nothing.
     Tick,
+    /// The machine slept since the last event. Told before any other that came meanwhile.
+    Slept {
+        /// For so long, in milliseconds.
+        ms: u64,
+    },
 }
 
 /// What is to be done.
@@ -139,8 +144,6 @@ pub struct Driver {
     /// When a drain has taken long enough, and when the end is not waited for any longer.
     kill_at: Option<Mono>,
     abandon_at: Option<Mono>,
-    /// Attempts under way, by job: what an exit belongs to.
-    attempts: BTreeMap<JobId, Attempt>,
 }
 
 /// After the last grace, so much longer for what was killed to be proved dead, in milliseconds.
@@ -157,6 +160,7 @@ impl Driver {
             Event::Request { ticket, request } => self.request(now, ticket, request),
             Event::Stop(level) => self.stop(now, level),
             Event::Tick => self.input(now, Input::Tick),
+            Event::Slept { ms } => self.input(now, Input::Slept { ms }),
         }
         self.advance(now);
     }
@@ -217,13 +221,10 @@ impl Driver {
             Output::Reply { request, reply } => self.replied(now, request, reply),
             Output::Start { job, attempt } => self.start_attempt(now, job, attempt),
             Output::Signal { job, attempt, kill } => {
-                let child = ChildId::Attempt { job, number: attempt.number };
+                let child = ChildId::Attempt { job, attempt };
                 self.effects.push_back(Effect::Signal { child, kill });
             }
-            Output::Prove { job, attempt } => {
-                self.attempts.insert(job, attempt);
-                self.to_prove.push((job, attempt));
-            }
+            Output::Prove { job, attempt } => self.to_prove.push((job, attempt)),
             Output::Publish { job, attempt } => self.publish(job, attempt),
             Output::Discard { job, attempts } => self.snapshots.discard(job, attempts),
             Output::Stopped => self.stopped = true,

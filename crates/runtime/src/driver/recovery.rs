@@ -19,7 +19,7 @@ use crate::pipeline::Pipeline;
 use sprag_core::{Config, Machine, Now, StopLevel};
 use sprag_journal::fs::Fs;
 use sprag_journal::{JournalError, Limits, Place, QueueId, Replay, Snapshot, Writer};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -130,7 +130,6 @@ pub fn open<F: Fs>(
         said_stopped: false,
         kill_at: None,
         abandon_at: None,
-        attempts: BTreeMap::new(),
     };
     driver.effects.push_back(super::Effect::Say(Notice::Begun));
     if let Some(cut) = opened.cut {

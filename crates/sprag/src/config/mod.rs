@@ -7,6 +7,7 @@
 mod document;
 mod duration;
 mod queue;
+mod size;
 #[cfg(test)]
 mod tests;
 
@@ -15,7 +16,9 @@ pub(crate) use duration::parse_ms as duration_ms;
 
 use document::{Document, Entry, Named, Section};
 use sprag_core::Limits;
-use sprag_runtime::pipeline::{ConfigDigest, Format, Pipeline, QueueSpec, ServiceKind, ServiceSpec, SourceSpec};
+use sprag_runtime::pipeline::{
+    ConfigDigest, Format, LOG_BYTES_MAX, Pipeline, QueueSpec, ServiceKind, ServiceSpec, SourceSpec,
+};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +32,8 @@ const TABLES_MAX: usize = 1_000;
 const CONCURRENCY_MAX: u64 = 1_000;
 /// Attempts may go on for so long after a stop, unless `[run] stop_timeout` says otherwise.
 const STOP_TIMEOUT_MS: u64 = 10_000;
+/// A smaller `log_max` is refused, in bytes.
+const LOG_BYTES_MIN: u64 = 64 << 10;
 /// What commands inherit unless `[run] env` says otherwise.
 const ENV_DEFAULT: [&str; 7] = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER"];
 
@@ -96,7 +101,7 @@ fn parse(dir: PathBuf, file: &Path, bytes: &[u8]) -> Result<Pipeline, ConfigErro
 
     let mut services = Vec::new();
     for Named { name, span, table } in top.named_tables("service")? {
-        let section = Section::new(&doc, format!("[service.{name}]"), span, table, &["command", "kind"])?;
+        let section = Section::new(&doc, format!("[service.{name}]"), span, table, &["command", "kind", "log_max"])?;
         services.push(read_service(&section, name)?);
     }
 
@@ -196,5 +201,16 @@ fn read_service(section: &Section<'_>, name: String) -> Result<ServiceSpec, Conf
     let command = section.need("command", "command = [\"sh\", \"producer.sh\"]")?.command()?;
     let kind = section.need("kind", "kind = \"oneshot\", or \"keep\" for one that is started again")?;
     let kind = kind.word(&[("oneshot", ServiceKind::Oneshot), ("keep", ServiceKind::Keep)])?;
-    Ok(ServiceSpec { name, command, kind })
+    Ok(ServiceSpec { name, command, kind, log_bytes_max: log_bytes_max(section)? })
+}
+
+/// How much of a log is kept. Less than the least would leave out what a log is for.
+fn log_bytes_max(section: &Section<'_>) -> Result<u64, ConfigError> {
+    let Some(entry) = section.get("log_max") else { return Ok(LOG_BYTES_MAX) };
+    match entry.bytes()? {
+        bytes if bytes < LOG_BYTES_MIN => {
+            Err(entry.error(format!("{} is too small", entry.path())).mend("write \"64KiB\" or more"))
+        }
+        bytes => Ok(bytes),
+    }
 }
