@@ -232,7 +232,7 @@ fn all_succeed_at_once_or_later(pipeline: &Pipeline, running: &Running, jobs: u6
 fn an_attempt_that_cannot_be_proved_dead_keeps_its_slot_and_health_says_so() {
     // Who is left behind has the lock, and can neither be found nor killed, like one that hangs in the kernel.
     let pipeline = Pipeline::new("[queue.q]\ncommand = [\"sh\", \"leave.sh\"]\n");
-    let stays = "echo > away; until [ -e go ]; do /bin/sleep 0.05; done";
+    let stays = "echo > away; until [ -e go ] || [ ! -e away ]; do /bin/sleep 0.05; done";
     pipeline
         .write("leave.sh", &format!("setsid -f env -i /bin/sh -c '{stays}'\nuntil [ -e away ]; do sleep 0.02; done\n"));
     let running = pipeline.start(&[]);
