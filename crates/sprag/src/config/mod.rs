@@ -66,7 +66,7 @@ pub(crate) fn digest(dir: &Path) -> Option<String> {
 }
 
 /// Reads `bytes` as the configuration of the pipeline in `dir`; `file` is what errors call it.
-fn parse(dir: PathBuf, file: &Path, bytes: &[u8]) -> Result<Pipeline, ConfigError> {
+pub(crate) fn parse(dir: PathBuf, file: &Path, bytes: &[u8]) -> Result<Pipeline, ConfigError> {
     let doc = Document::new(file, bytes)?;
     let table = doc.parse()?;
     let top = Section::new(&doc, String::new(), 0..0, &table, &["run", "queue", "source", "service"])?;
