@@ -58,6 +58,7 @@ impl fmt::Display for Task<'_> {
             task::Task::Serve { index, run } => write!(f, "start service {index} run {run}"),
             task::Task::Snapshot { segment } => write!(f, "take a snapshot through segment {segment}"),
             task::Task::Discard { jobs } => write!(f, "remove what is left of {} jobs", jobs.len()),
+            task::Task::Measure { .. } => write!(f, "measure the disk"),
             task::Task::Status { json } => write!(f, "write the status, {} bytes", json.len()),
         }
     }
@@ -120,9 +121,13 @@ impl fmt::Display for DoneText<'_> {
             }
             Done::Published { job, result: Ok(()) } => write!(f, "job {} is published", job.0),
             Done::Published { job, result: Err(what) } => write!(f, "job {} is not published: {what}", job.0),
-            Done::Snapshot { segment, result: Ok(()) } => write!(f, "a snapshot through segment {segment} stands"),
+            Done::Snapshot { segment, result: Ok(_) } => write!(f, "a snapshot through segment {segment} stands"),
             Done::Snapshot { segment, result: Err(what) } => write!(f, "no snapshot through segment {segment}: {what}"),
             Done::Discarded => write!(f, "what forgotten jobs left is removed"),
+            Done::Measured(measured) => match &measured.room {
+                Ok(room) => write!(f, "{} bytes are free", room.free),
+                Err(what) => write!(f, "nobody knows what is free: {what}"),
+            },
             Done::Status { result: Ok(()) } => write!(f, "the status is written"),
             Done::Status { result: Err(what) } => write!(f, "the status is not written: {what}"),
         }

@@ -156,7 +156,7 @@ impl Shared {
         world.sprag_fs = fs.clone();
         world.life += 1;
         world.fate = fate;
-        (world.ending, world.in_flight, world.excused) = (None, false, world.full);
+        (world.ending, world.in_flight, world.excused) = (None, false, world.squeezed.is_some());
         fs
     }
 

@@ -2,9 +2,14 @@
 //!
 //! Errors are injected by `strace`, outside the program under test. Where it is not to be had, that is said aloud.
 
-use crate::support::{Answer, Pipeline, lines};
+use crate::api::ask;
+use crate::support::{Answer, Pipeline, lines, until};
+use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
 use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
 
 const ITEMS: usize = 6;
 
@@ -93,4 +98,115 @@ fn a_damaged_journal_is_refused_by_file_offset_and_sequence() {
         }
     }
     assert_eq!(fs::read(&path).unwrap(), bytes, "nothing was guessed over");
+}
+
+/// What a queue is asked to do, job by job, and what was acknowledged.
+#[derive(Default)]
+struct Adder {
+    acked: BTreeSet<String>,
+    refused: usize,
+}
+
+impl Adder {
+    /// Adds one more job, with a payload of so many bytes. Whether it was taken.
+    fn add(&mut self, pipeline: &Pipeline, bytes: usize) -> bool {
+        let key = format!("k{}", self.acked.len());
+        let body = format!(r#"{{"payload":"{}","key":"{key}"}}"#, "x".repeat(bytes));
+        match ask(pipeline, "POST", "/v1/queues/work/jobs", &body) {
+            (200 | 201, _) => self.acked.insert(key),
+            (507, _) => {
+                self.refused += 1;
+                false
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Adds until so many jobs were taken in all.
+    fn add_until(&mut self, pipeline: &Pipeline, count: usize, bytes: usize) {
+        until("jobs are taken", || {
+            while self.acked.len() < count && self.add(pipeline, bytes) {}
+            self.acked.len() >= count
+        });
+    }
+}
+
+/// The files that commands have written, one for each key.
+fn done(pipeline: &Pipeline) -> BTreeSet<String> {
+    fs::read_to_string(pipeline.path("done")).unwrap_or_default().lines().map(String::from).collect()
+}
+
+fn reasons(pipeline: &Pipeline) -> String {
+    let (_, status) = ask(pipeline, "GET", "/v1/status", "");
+    status["reasons"].to_string()
+}
+
+#[test]
+fn a_disk_that_somebody_else_fills_and_empties_costs_time_and_nothing_else() {
+    let config = "[queue.work]\ncommand = [\"sh\", \"-c\", \"echo $SPRAG_JOB to the log >&2; echo $SPRAG_KEY >> done\"]\n\
+                  retry = { attempts = 1000, backoff = \"100ms\", max = \"200ms\" }\n";
+    let Some(pipeline) = Pipeline::on_a_disk_of("2m", config) else { return };
+    let running = pipeline.start(&[]);
+    let mut adder = Adder::default();
+    adder.add_until(&pipeline, 50, 300);
+    // Somebody else writes until there is nothing left.
+    let mut filler = fs::File::create(pipeline.path("filler")).unwrap();
+    for size in [1 << 16, 4096, 1] {
+        while filler.write_all(&vec![b'f'; size]).is_ok() {}
+    }
+    until("adds are refused", || !adder.add(&pipeline, 300));
+    until("nothing runs any more", || pipeline.json(&["status"])[0]["queues"][0]["jobs"]["running"] == 0);
+    until("it was measured", || reasons(&pipeline).contains("nearly full"));
+    let said = reasons(&pipeline);
+    for word in ["nearly full", ".sprag", "less than 64 KiB", "nothing starts", "free some room"] {
+        assert!(said.contains(word), "no {word} in {said}");
+    }
+    assert_eq!(pipeline.sprag(&["health"]).code, Some(1), "degraded");
+    let before = done(&pipeline).len();
+    sleep(Duration::from_millis(1_500));
+    assert_eq!(done(&pipeline).len(), before, "something was started on a full disk");
+    fs::remove_file(pipeline.path("filler")).unwrap();
+    adder.add_until(&pipeline, 100, 300);
+    until("all is done", || done(&pipeline).is_superset(&adder.acked));
+    until("it is well again", || reasons(&pipeline) == "[]");
+    assert!(adder.refused > 0);
+    running.terminate();
+    let (code, said) = running.end();
+    assert_eq!(code, Some(8), "{said}");
+    let verified = pipeline.sprag(&["journal", "verify"]);
+    assert_eq!(verified.code, Some(0), "{verified:?}");
+    for job in pipeline.json(&["list"]) {
+        assert_eq!(job["state"], "succeeded", "{job}");
+    }
+}
+
+#[test]
+fn a_state_folder_that_is_taken_away_is_noticed() {
+    let config = "[queue.work]\ncommand = [\"sleep\", \"1000\"]\n";
+    for how in ["remove", "rename", "replace the lock"] {
+        let pipeline = Pipeline::new(config);
+        let running = pipeline.start(&[]);
+        assert!(Adder::default().add(&pipeline, 10), "{how}");
+        until("it runs", || pipeline.json(&["status"])[0]["queues"][0]["jobs"]["running"] == 1);
+        let (state, aside) = (pipeline.path(".sprag"), pipeline.path("aside"));
+        match how {
+            "remove" => fs::remove_dir_all(&state).unwrap(),
+            "rename" => fs::rename(&state, &aside).unwrap(),
+            _ => {
+                fs::write(&aside, "").unwrap();
+                fs::rename(&aside, state.join("lock")).unwrap();
+            }
+        }
+        let (code, said) = running.end();
+        assert_eq!(code, Some(6), "{how}: {said}");
+        for word in [".sprag was removed or replaced", "put it back"] {
+            assert!(said.contains(word), "{how}: no {word} in {said}");
+        }
+        if how == "rename" {
+            fs::rename(&aside, &state).unwrap();
+            let running = pipeline.start(&[]);
+            until("its job runs again", || pipeline.json(&["list"])[0]["attempt"] == 2);
+            drop(running);
+        }
+    }
 }

@@ -5,6 +5,7 @@
 
 use crate::ids::{JobId, QueueId, SourceId};
 use crate::time::Mono;
+use crate::vocabulary::Space;
 use alloc::{collections::BTreeSet, vec, vec::Vec};
 use serde::{Deserialize, Serialize};
 
@@ -88,8 +89,11 @@ pub enum Reason {
         /// Its job.
         job: JobId,
     },
-    /// The disk has no room: adds are refused, nothing starts.
-    NoSpace,
+    /// The disk has no room: adds are refused, and nothing starts when it is full.
+    NoSpace {
+        /// More than `Enough`.
+        space: Space,
+    },
 }
 
 /// Progress of one queue or source.
@@ -109,7 +113,7 @@ pub struct Health {
     queues: Vec<Progress>,
     sources: Vec<(Progress, Option<SourceFault>)>,
     journal: Progress,
-    pub(crate) no_space: bool,
+    pub(crate) space: Space,
     pub(crate) unproved: BTreeSet<JobId>,
     pub(crate) unpublished: BTreeSet<JobId>,
 }
@@ -184,7 +188,7 @@ impl Health {
         }
         degraded.extend(self.unproved.iter().map(|job| Reason::Unproved { job: *job }));
         degraded.extend(self.unpublished.iter().map(|job| Reason::Unpublished { job: *job }));
-        degraded.extend(self.no_space.then_some(Reason::NoSpace));
+        degraded.extend((self.space > Space::Enough).then_some(Reason::NoSpace { space: self.space }));
         if !stalled.is_empty() {
             stalled.append(&mut degraded);
             Verdict::Stalled(stalled)
@@ -198,6 +202,11 @@ impl Health {
     /// The progress of a queue.
     pub fn queue(&self, queue: QueueId) -> Progress {
         self.queues.get(usize::from(queue.0)).copied().unwrap_or_default()
+    }
+
+    /// The progress of the journal: moves on with each frame that becomes durable.
+    pub fn journal(&self) -> Progress {
+        self.journal
     }
 
     /// The progress of a source, and what is wrong with it.

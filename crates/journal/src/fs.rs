@@ -46,6 +46,15 @@ pub struct Metadata {
     pub len: u64,
 }
 
+/// The room on a file system, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Room {
+    /// What we may still use: what is reserved for root is not counted.
+    pub free: u64,
+    /// All there is, used or not.
+    pub total: u64,
+}
+
 /// A file system. A clone is a handle on the same one.
 ///
 /// There is no `Send` bound here: the simulated file system lives on one thread.
@@ -65,6 +74,9 @@ pub trait Fs: Clone {
     /// Makes a directory for its owner alone (mode 0700). Durable after [`Fs::sync_dir`] of its parent.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
 
+    /// Removes a directory; an error when something is in it. Durable after [`Fs::sync_dir`] of its parent.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+
     /// The names in a directory, sorted, without `.` and `..`.
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
 
@@ -73,6 +85,15 @@ pub trait Fs: Clone {
 
     /// What a name stands for; a symbolic link is not followed.
     fn metadata(&self, path: &Path) -> io::Result<Metadata>;
+
+    /// The room on the file system that a path lies on.
+    fn room(&self, path: &Path) -> io::Result<Room>;
+
+    /// A number that no other file of this machine has while the one of that name exists: to be compared with itself. 0 where
+    /// files have none. A symbolic link is not followed.
+    fn identity(&self, _path: &Path) -> io::Result<u128> {
+        Ok(0)
+    }
 
     /// What a symbolic link says; an error for anything else. So answers a file system that has no such links.
     fn read_link(&self, _path: &Path) -> io::Result<PathBuf> {
@@ -107,6 +128,11 @@ pub trait File {
 
     /// Frees the blocks of a range, which then reads as zeros; the length stays. An error where the file system cannot.
     fn punch(&self, offset: u64, len: u64) -> io::Result<()>;
+
+    /// Lets everybody read the file (mode 0644), whatever the umask says. Does nothing where files have no modes.
+    fn share(&self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Makes the contents and the length durable (fdatasync).
     fn sync_data(&self) -> io::Result<()>;

@@ -142,6 +142,12 @@ impl<F: Fs> Snapshot<F> {
         self.queue
     }
 
+    /// How many bytes it takes, with its index; 0 where that cannot be told.
+    pub fn bytes(&self, fs: &F) -> u64 {
+        let paths = [self.path.clone(), index::path_of(&self.path)];
+        paths.iter().filter_map(|path| fs.metadata(path).ok()).map(|metadata| metadata.len).sum()
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

@@ -23,8 +23,25 @@ pub struct Pipeline {
     pub env_allow: Vec<String>,
     /// Bounds of the Machine.
     pub limits: Limits,
+    /// Bounds of what is taken on the disk.
+    pub disk: DiskLimits,
     /// On SIGTERM, attempts may go on for so long before they are ended.
     pub stop_timeout_ms: u64,
+}
+
+/// How much of the disk may be taken. What is not said depends on how large the disk is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DiskLimits {
+    /// So many bytes stay free for what must be written; 0 for none.
+    pub min_free_bytes: Option<u64>,
+}
+
+impl DiskLimits {
+    /// The bytes that stay free on a disk of so many. Enough for what is running to end, and for a person to look around; on a
+    /// small disk a part of it, or nothing could ever be added.
+    pub fn min_free_bytes(&self, total_bytes: u64) -> u64 {
+        self.min_free_bytes.unwrap_or((total_bytes / 16).min(64 << 20))
+    }
 }
 
 /// A queue: the Machine's policy, and what the Machine need not know.

@@ -9,8 +9,10 @@ use crate::pipeline::{Format, Pipeline, StateDir};
 use crate::scan::{self, Complaint, Look, Seen};
 use crate::seams::{ChildId, Nonce, Processes, Watch};
 use sprag_core::{Attempt, Digest, JobId, Outcome, PayloadRef, SpawnFailure, Wall};
-use sprag_journal::fs::{Fs, write_atomic};
+use sprag_journal::Stored;
+use sprag_journal::fs::{Fs, Room, write_atomic};
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,6 +31,8 @@ pub struct Context<F, P, W> {
     pub env: BTreeMap<String, String>,
     /// The journal's identity, 32 hexadecimal digits.
     pub queue_id: String,
+    /// The identity of the lock's file, as [`Fs::identity`] tells it.
+    pub lock: u128,
     /// This life of sprag.
     pub epoch: u64,
 }
@@ -109,6 +113,11 @@ pub enum Task {
         /// The jobs, and the number of each one's last attempt.
         jobs: Vec<(JobId, u32)>,
     },
+    /// See how much room there is, and whether the state folder is still ours.
+    Measure {
+        /// And how much of it is taken by what we have stored.
+        stored: bool,
+    },
     /// Replace the heartbeat.
     Status {
         /// Its content.
@@ -183,16 +192,29 @@ pub enum Done {
     Snapshot {
         /// Up to the end of this segment.
         segment: u32,
-        /// The reason, for people.
-        result: Result<(), String>,
+        /// Its length in bytes, if it was not there before; or the reason, for people.
+        result: Result<Option<u64>, String>,
     },
     /// What was left of forgotten jobs is gone, as far as it could be removed.
     Discarded,
+    /// How much room there is.
+    Measured(Measured),
     /// The heartbeat was replaced, or why not.
     Status {
         /// The reason, for people.
         result: Result<(), String>,
     },
+}
+
+/// How much room there is, and what takes it.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// The room on the file system of the state folder; or why nobody knows.
+    pub room: Result<Room, String>,
+    /// The state folder is the one whose lock we hold.
+    pub ours: bool,
+    /// What journal and snapshots take, if it was asked for and can be told.
+    pub stored: Option<Stored>,
 }
 
 impl Task {
@@ -208,6 +230,7 @@ impl Task {
             | Task::Publish { .. }
             | Task::Snapshot { .. }
             | Task::Discard { .. }
+            | Task::Measure { .. }
             | Task::Status { .. } => false,
         }
     }
@@ -231,6 +254,7 @@ impl<F: Fs, P: Processes, W: Watch> Context<F, P, W> {
                 Done::Snapshot { segment, result: history::take_snapshot(&self.fs, self.state().path(), segment) }
             }
             Task::Discard { jobs } => self.discard(&jobs),
+            Task::Measure { stored } => Done::Measured(self.measure(stored)),
             Task::Status { json } => {
                 let result = write_atomic(&self.fs, &self.state().status(), &json);
                 Done::Status { result: result.map_err(|error| error.to_string()) }
@@ -274,6 +298,19 @@ impl<F: Fs, P: Processes, W: Watch> Context<F, P, W> {
             None => scan::look_into_inbox(&self.fs, &self.state(), &self.pipeline, &mut seen),
         };
         Done::Looked { source, seen, result }
+    }
+
+    fn measure(&self, stored: bool) -> Measured {
+        let (fs, state) = (&self.fs, self.state());
+        let ours = match fs.identity(&state.lock()) {
+            Ok(identity) => identity == self.lock,
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        };
+        Measured {
+            room: fs.room(state.path()).map_err(|error| error.to_string()),
+            ours,
+            stored: stored.then(|| sprag_journal::stored(fs, state.path()).ok()).flatten(),
+        }
     }
 
     /// What cannot be removed stays: it is only in the way of nobody.

@@ -5,7 +5,7 @@
 use sprag_core::{JobId, Limits, Mono, Now, Outcome, QueueConfig, Refusal, Reply, RetryPolicy, StopLevel, Wall};
 use sprag_journal::{RealFs, Writer};
 use sprag_runtime::driver::{self, Driver, Effect, Event, JournalWork};
-use sprag_runtime::pipeline::{Pipeline, QueueSpec};
+use sprag_runtime::pipeline::{DiskLimits, Pipeline, QueueSpec};
 use sprag_runtime::request::{Add, Answer, JobView, Request, Ticket};
 use sprag_runtime::seams::{ChildId, Exit};
 use sprag_runtime::task::{Done, Task};
@@ -37,6 +37,7 @@ fn pipeline(dir: &Path) -> Pipeline {
         services: Vec::new(),
         env_allow: Vec::new(),
         limits: Limits::default(),
+        disk: DiskLimits::default(),
         stop_timeout_ms: 1_000,
     }
 }

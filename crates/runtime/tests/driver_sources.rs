@@ -4,9 +4,10 @@
 
 use serde_json::json;
 use sprag_core::{Kill, Mono, Now, QueueConfig, SpawnFailure, Wall};
+use sprag_journal::fs::Fs as _;
 use sprag_journal::{Limits, RealFs, Writer};
 use sprag_runtime::driver::{self, Driver, Effect, Event, Notice};
-use sprag_runtime::pipeline::{Format, Pipeline, QueueSpec, SourceSpec};
+use sprag_runtime::pipeline::{DiskLimits, Format, Pipeline, QueueSpec, SourceSpec};
 use sprag_runtime::seams::{ChildId, Nonce, Processes, SpawnSpec, Sweep, Watch};
 use sprag_runtime::task::{Context, Done, Task};
 use std::cell::{Cell, RefCell};
@@ -74,7 +75,9 @@ struct World {
 impl World {
     fn new(sources: &[(&str, Format)]) -> World {
         let dir = tempfile::tempdir().unwrap();
+        let lock = dir.path().join(".sprag/lock");
         fs::create_dir(dir.path().join(".sprag")).unwrap();
+        fs::write(&lock, "").unwrap();
         let policy = QueueConfig { name: "q".into(), ..QueueConfig::default() };
         let source = |(path, format): &(&str, Format)| SourceSpec {
             path: path.into(),
@@ -89,6 +92,7 @@ impl World {
             services: Vec::new(),
             env_allow: Vec::new(),
             limits: sprag_core::Limits::default(),
+            disk: DiskLimits::default(),
             stop_timeout_ms: 1_000,
         });
         let at = Now { mono: Mono(1_000), wall: Wall(1_000) };
@@ -100,6 +104,7 @@ impl World {
             pipeline,
             env: BTreeMap::new(),
             queue_id: opened.queue_id,
+            lock: RealFs.identity(&lock).unwrap(),
             epoch: opened.epoch,
         };
         let (driver, writer) = (opened.driver, opened.writer);

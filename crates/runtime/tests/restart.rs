@@ -7,7 +7,7 @@ use sprag_core::{JobId, Limits, NewJob, QueueConfig, QueueId, Record, Seq, When}
 use sprag_journal::codec::{self, Texts};
 use sprag_journal::{RealFs, Snapshot};
 use sprag_runtime::driver::{self, Effect, Event};
-use sprag_runtime::pipeline::{Pipeline, QueueSpec, key_hash};
+use sprag_runtime::pipeline::{DiskLimits, Pipeline, QueueSpec, key_hash};
 use sprag_runtime::{history, live, task::Task};
 use std::path::Path;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ fn pipeline(dir: &Path) -> Arc<Pipeline> {
         services: Vec::new(),
         env_allow: Vec::new(),
         limits: Limits::default(),
+        disk: DiskLimits::default(),
         stop_timeout_ms: 0,
     })
 }

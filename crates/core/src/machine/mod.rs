@@ -23,7 +23,7 @@ use crate::job::{Counts, Job, PayloadRef, State, StateName};
 use crate::queue::Queues;
 use crate::table::Table;
 use crate::time::{Mono, Now};
-use crate::vocabulary::{Attempt, Input, Output, Record, Reply, StopLevel};
+use crate::vocabulary::{Attempt, Input, Output, Record, Reply, Space, StopLevel};
 use crate::worker::{Phase, Workers};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -52,7 +52,7 @@ pub struct Machine {
     outputs: VecDeque<Output>,
     stopping: StopLevel,
     stopped: bool,
-    space: bool,
+    space: Space,
     /// When a queue may start again after the system ran out of resources.
     starts_held_until: Option<Mono>,
     /// Queues whose last attempt was short, so that journaling ahead pays.
@@ -100,7 +100,7 @@ impl Machine {
             outputs: VecDeque::new(),
             stopping: StopLevel::Run,
             stopped: false,
-            space: true,
+            space: Space::Enough,
             starts_held_until: None,
             short: BTreeSet::new(),
             config,
@@ -116,7 +116,7 @@ impl Machine {
             Input::Pause { request, queue } => self.pause(now, request, queue, true),
             Input::Resume { request, queue } => self.pause(now, request, queue, false),
             Input::Persisted { through } => self.persisted(now, through),
-            Input::Space { available } => self.space(available),
+            Input::Space(space) => (self.space, self.health.space) = (space, space),
             Input::Spawned { job, attempt } => self.spawned(now, job, attempt),
             Input::SpawnFailed { job, attempt, failure } => self.spawn_failed(now, job, attempt, failure),
             Input::Ended { job, attempt, outcome, result, gone } => {
@@ -251,8 +251,8 @@ impl Machine {
         self.durable
     }
 
-    /// Whether the journal has room for more than completions.
-    pub fn has_space(&self) -> bool {
+    /// How much room the disk has, as the Machine was told last.
+    pub fn space(&self) -> Space {
         self.space
     }
 
@@ -308,11 +308,6 @@ impl Machine {
                 self.released(now, output);
             }
         }
-    }
-
-    fn space(&mut self, available: bool) {
-        self.space = available;
-        self.health.no_space = !available;
     }
 
     fn check_stopped(&mut self) {

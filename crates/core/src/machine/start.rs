@@ -6,7 +6,7 @@
 use super::Machine;
 use crate::ids::{JobId, QueueId};
 use crate::time::Now;
-use crate::vocabulary::{Output, Record, StopLevel};
+use crate::vocabulary::{Output, Record, Space, StopLevel};
 use crate::worker::Phase;
 
 impl Machine {
@@ -23,7 +23,7 @@ impl Machine {
 
     fn may_start(&self, queue: QueueId) -> bool {
         self.stopping == StopLevel::Run
-            && self.space
+            && self.space < Space::Full
             && self.starts_held_until.is_none()
             && self.queues.get(queue).is_open()
     }

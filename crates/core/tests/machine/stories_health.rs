@@ -2,7 +2,7 @@
 
 use crate::bench::{A, B, Bench, OK, config, job};
 use sprag_core::{
-    Config, Input, JobId, QueueId, Reason, SourceFault, SourceId, SourceReport, SpawnFailure, StopLevel, Verdict,
+    Config, Input, JobId, QueueId, Reason, SourceFault, SourceId, SourceReport, Space, SpawnFailure, StopLevel, Verdict,
 };
 
 const STALL_MS: u64 = 30_000;
@@ -44,7 +44,7 @@ fn pause_schedule_and_drain_are_no_stall() {
 #[test]
 fn a_journal_that_does_not_answer_is_a_stall_and_heals() {
     let mut bench = Bench::new(config());
-    bench.send(Input::Space { available: true });
+    bench.send(Input::Space(Space::Enough));
     let request = bench.request(|request| Input::Pause { request, queue: B });
     bench.pass(STALL_MS - 1);
     assert_eq!(verdict(&bench), Verdict::Well);
@@ -161,9 +161,12 @@ fn a_result_without_a_destination_and_a_full_disk_are_degraded() {
     bench.end_with(id, OK, true, true);
     bench.sync();
     bench.send(Input::PublishFailed { job: id });
-    bench.send(Input::Space { available: false });
-    assert_eq!(verdict(&bench), Verdict::Degraded(vec![Reason::Unpublished { job: id }, Reason::NoSpace]));
-    bench.send(Input::Space { available: true });
+    bench.send(Input::Space(Space::Full));
+    assert_eq!(
+        verdict(&bench),
+        Verdict::Degraded(vec![Reason::Unpublished { job: id }, Reason::NoSpace { space: Space::Full }])
+    );
+    bench.send(Input::Space(Space::Enough));
     bench.send(Input::Published { job: id });
     bench.sync();
     assert_eq!(verdict(&bench), Verdict::Well);

@@ -53,6 +53,11 @@ impl Services {
         self.services.iter().all(|service| service.kind != ServiceKind::Oneshot || service.phase == ServicePhase::Ended)
     }
 
+    /// How often each was started in this life of sprag.
+    pub(super) fn runs(&self) -> impl Iterator<Item = u32> {
+        self.services.iter().map(|service| service.run)
+    }
+
     pub(super) fn deadline(&self) -> Option<Mono> {
         let waiting = self.services.iter().filter_map(|service| match service.phase {
             ServicePhase::Waiting(at) => Some(at),

@@ -13,10 +13,12 @@ mod persist;
 mod recovery;
 mod report;
 mod snapshots;
+mod space;
 
 pub use persist::{Committed, JournalWork, journal_step};
 pub use recovery::{OpenError, Recovered, machine_config, open};
 pub use report::Notice;
+pub use space::bytes_text;
 
 use crate::pipeline::Pipeline;
 use crate::request::{Answer, Request, Ticket};
@@ -30,6 +32,7 @@ use intake::Intake;
 use persist::Persistence;
 use report::Reporter;
 use snapshots::Snapshots;
+use space::DiskSpace;
 use sprag_core::{Attempt, Input, JobId, Kill, Machine, Mono, Now, Output, SourceReport, StopLevel, Wall};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -107,6 +110,7 @@ pub struct Driver {
     services: Services,
     reporter: Reporter,
     snapshots: Snapshots,
+    space: DiskSpace,
     /// Attempts that wait for a proof of death.
     to_prove: Vec<(JobId, Attempt)>,
     /// A look at all processes is under way.
@@ -169,6 +173,7 @@ impl Driver {
             self.persistence.deadline(),
             self.reporter.deadline(),
             self.snapshots.deadline(),
+            self.space.deadline(),
             self.kill_at,
             self.abandon_at,
         ];
@@ -200,6 +205,9 @@ impl Driver {
     fn output(&mut self, now: Now, output: Output) {
         match output {
             Output::Persist { seq, record } => {
+                if let sprag_core::Record::Finished { job, .. } = record {
+                    self.attempts.remove(&job);
+                }
                 let place = self.persistence.push(now, seq, &record, &self.machine, self.asked.current());
                 let key = self.asked.current().and_then(|texts| texts.key);
                 self.reporter.decided(seq, &record, &self.machine, key);
@@ -241,6 +249,7 @@ impl Driver {
             Done::Status { result } => self.reporter.status_written(result),
             Done::Snapshot { segment, result } => self.snapshot_taken(now, segment, result),
             Done::Discarded => self.snapshots.discarded(),
+            Done::Measured(measured) => self.measured(now, measured),
         }
     }
 
@@ -265,6 +274,7 @@ impl Driver {
         self.check_idle(now);
         self.next_journal_work(now);
         self.keep_house(now);
+        self.measure(now);
         self.report(now);
         self.check_stopped(now);
     }
@@ -272,6 +282,7 @@ impl Driver {
     fn next_journal_work(&mut self, now: Now) {
         let asked = self.control.waits_for_records() || self.machine.waits_for_records();
         let waited = asked || self.stopping > StopLevel::Run;
+        self.persistence.rotate_at(self.snapshots.segment_bytes());
         self.persistence.next_work(now, &mut self.effects, waited, self.stopped);
     }
 

@@ -10,6 +10,7 @@ use super::intake::Intake;
 use super::persist::Persistence;
 use super::report::Reporter;
 use super::snapshots::Snapshots;
+use super::space::DiskSpace;
 use super::{Driver, IdleCheck, Notice};
 use crate::attempt::make_dir;
 use crate::history;
@@ -106,6 +107,7 @@ pub fn open<F: Fs>(
     let opened =
         sprag_journal::open(fs, state.path(), limits, QueueId(chance), &mut replayer).map_err(OpenError::Journal)?;
     machine.resume(now);
+    let live_bytes = opened.snapshot.as_ref().map_or(0, |snapshot| snapshot.bytes(fs));
     let covered = opened.snapshot.map_or(0, |snapshot| snapshot.covers().segment);
     let mut driver = Driver {
         intake: Intake::new(u16::try_from(pipeline.sources.len()).unwrap_or(u16::MAX)),
@@ -114,7 +116,8 @@ pub fn open<F: Fs>(
         services: Services::new(&pipeline),
         reporter: Reporter::new(&machine),
         persistence: Persistence::new(opened.framer, opened.sealed),
-        snapshots: Snapshots::new(opened.end.segment, covered),
+        snapshots: Snapshots::new(opened.end.segment, covered, live_bytes),
+        space: DiskSpace::default(),
         pipeline,
         machine,
         to_prove: Vec::new(),

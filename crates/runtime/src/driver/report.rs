@@ -143,7 +143,9 @@ fn lasting(verdict: &Verdict) -> Vec<Reason> {
         Reason::JournalStalled { waiting_ms: _ } => Reason::JournalStalled { waiting_ms: 0 },
         Reason::QueueStalled { queue, waiting_ms: _ } => Reason::QueueStalled { queue, waiting_ms: 0 },
         Reason::SourceStalled { source, waiting_ms: _ } => Reason::SourceStalled { source, waiting_ms: 0 },
-        Reason::Source { .. } | Reason::Unproved { .. } | Reason::Unpublished { .. } | Reason::NoSpace => *reason,
+        Reason::Source { .. } | Reason::Unproved { .. } | Reason::Unpublished { .. } | Reason::NoSpace { .. } => {
+            *reason
+        }
     };
     reasons.iter().map(timeless).collect()
 }
@@ -159,6 +161,34 @@ struct Status<'a> {
     durable_seq: u64,
     queues: Vec<QueueStatus<'a>>,
     sources: Vec<SourceStatus>,
+    services: Vec<ServiceStatus<'a>>,
+    journal: JournalStatus,
+    snapshots: StoredStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk: Option<DiskStatus>,
+}
+
+#[derive(Serialize)]
+struct ServiceStatus<'a> {
+    name: &'a str,
+    progress: u32,
+}
+
+#[derive(Serialize)]
+struct JournalStatus {
+    progress: u64,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct StoredStatus {
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct DiskStatus {
+    free_bytes: u64,
+    total_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -232,6 +262,8 @@ impl Driver {
             fault: self.intake.complaint(index).map(|complaint| complaint.text.clone()),
             polled: self.intake.polled(index).map(str::to_owned),
         });
+        let services = self.pipeline.services.iter().zip(self.services.runs());
+        let stored = self.space.stored();
         let status = Status {
             format: 1,
             at_ms: now.wall.0,
@@ -241,6 +273,10 @@ impl Driver {
             durable_seq: self.machine.durable_seq().0,
             queues: queues.collect(),
             sources: sources.collect(),
+            services: services.map(|(spec, progress)| ServiceStatus { name: &spec.name, progress }).collect(),
+            journal: JournalStatus { progress: self.machine.health().journal().count, bytes: stored.journal_bytes },
+            snapshots: StoredStatus { bytes: stored.snapshot_bytes },
+            disk: self.space.room().map(|room| DiskStatus { free_bytes: room.free, total_bytes: room.total }),
         };
         let mut json = serde_json::to_vec_pretty(&status).unwrap_or_default();
         json.push(b'\n');
@@ -276,7 +312,7 @@ impl Driver {
             }
             Reason::Unproved { job } => format!("an attempt of job {} cannot be proved dead: it keeps its slot", job.0),
             Reason::Unpublished { job } => format!("the result of job {} could not be put at its destination", job.0),
-            Reason::NoSpace => "the disk is full: adds are refused and nothing starts".into(),
+            Reason::NoSpace { space } => self.space_text(space),
         }
     }
 }

@@ -7,6 +7,7 @@
 mod document;
 mod duration;
 mod queue;
+mod size;
 #[cfg(test)]
 mod tests;
 
@@ -15,7 +16,7 @@ pub(crate) use duration::parse_ms as duration_ms;
 
 use document::{Document, Entry, Named, Section};
 use sprag_core::Limits;
-use sprag_runtime::pipeline::{Format, Pipeline, ServiceKind, ServiceSpec, SourceSpec};
+use sprag_runtime::pipeline::{DiskLimits, Format, Pipeline, ServiceKind, ServiceSpec, SourceSpec};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -97,11 +98,12 @@ fn parse(dir: PathBuf, file: &Path, bytes: &[u8]) -> Result<Pipeline, ConfigErro
         services,
         env_allow: ENV_DEFAULT.map(String::from).into(),
         limits: Limits::default(),
+        disk: DiskLimits::default(),
         stop_timeout_ms: STOP_TIMEOUT_MS,
     };
     if let Some(run) = top.get("run") {
         let (span, table) = run.table("[run]")?;
-        let known = ["concurrency", "stop_timeout", "keep_age", "keep_jobs", "env"];
+        let known = ["concurrency", "stop_timeout", "min_free", "keep_age", "keep_jobs", "env"];
         let section = Section::new(&doc, "[run]".into(), span, table, &known)?;
         read_run(&section, &mut pipeline)?;
     }
@@ -114,6 +116,9 @@ fn read_run(section: &Section<'_>, pipeline: &mut Pipeline) -> Result<(), Config
     }
     if let Some(entry) = section.get("stop_timeout") {
         pipeline.stop_timeout_ms = entry.duration_ms()?;
+    }
+    if let Some(entry) = section.get("min_free") {
+        pipeline.disk.min_free_bytes = Some(entry.bytes()?);
     }
     if let Some(entry) = section.get("keep_age") {
         pipeline.limits.keep_age_ms = entry.duration_ms()?;

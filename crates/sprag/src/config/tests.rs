@@ -8,6 +8,7 @@ const GOOD: &str = r#"
 [run]
 concurrency = 3
 stop_timeout = "30s"
+min_free = "128MiB"
 keep_age = "7d"
 keep_jobs = 5000
 env = ["PATH", "EDITOR"]
@@ -104,6 +105,7 @@ fn everything_that_can_be_said_is_understood() {
         ],
         env_allow: command(&["PATH", "EDITOR"]),
         limits: Limits { running_max: 3, keep_age_ms: 7 * 86_400_000, keep_jobs: 5_000, ..Limits::default() },
+        disk: DiskLimits { min_free_bytes: Some(128 << 20) },
         stop_timeout_ms: 30_000,
     };
     assert_eq!(pipeline, expected);
@@ -173,7 +175,7 @@ fn unknown_keys_and_words_name_the_nearest() {
         (
             "[run]\nparallel = 3\n[queue.q]\ncommand = [\"true\"]",
             "sprag.toml:2:1: unknown key `parallel` in [run]",
-            "keys known here: concurrency, stop_timeout, keep_age, keep_jobs, env",
+            "keys known here: concurrency, stop_timeout, min_free, keep_age, keep_jobs, env",
         ),
         (
             &in_source("path = \"a\"\nformat = \"json-aray\"\nqueue = \"q\""),
