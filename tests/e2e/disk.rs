@@ -165,6 +165,7 @@ fn a_disk_that_somebody_else_fills_and_empties_costs_time_and_nothing_else() {
     let before = done(&pipeline).len();
     sleep(Duration::from_millis(1_500));
     assert_eq!(done(&pipeline).len(), before, "something was started on a full disk");
+    drop(filler);
     fs::remove_file(pipeline.path("filler")).unwrap();
     adder.add_until(&pipeline, 100, 300);
     until("all is done", || done(&pipeline).is_superset(&adder.acked));
