@@ -75,7 +75,13 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
             keep_age_ms: [4_000, 1_000_000_000][below(2) as usize],
             ..Limits::default()
         },
-        disk: DiskLimits { min_free_bytes: Some([0, 16 << 10, 64 << 10][below(3) as usize]) },
+        disk: DiskLimits {
+            min_free_bytes: Some([0, 16 << 10, 64 << 10][below(3) as usize]),
+            keep_log_bytes: Some([0, 100, 1 << 20][below(3) as usize]),
+            keep_log_files: [2, 1_000][below(2) as usize],
+            keep_log_age_ms: [3_000, 1_000_000_000][below(2) as usize],
+        },
+        status_path: (below(2) == 1).then(|| "status".into()),
         stop_timeout_ms: 2_000,
     }
 }

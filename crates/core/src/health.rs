@@ -9,6 +9,9 @@ use crate::vocabulary::Space;
 use alloc::{collections::BTreeSet, vec, vec::Vec};
 use serde::{Deserialize, Serialize};
 
+/// So many jobs are named for one kind of trouble; a verdict is asked for with every input.
+const NAMED_MAX: usize = 20;
+
 /// What became of a look at a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceReport {
@@ -89,6 +92,8 @@ pub enum Reason {
         /// Its job.
         job: JobId,
     },
+    /// The copy of the heartbeat cannot be put where it was asked for.
+    StatusNotCopied,
     /// The disk has no room: adds are refused, and nothing starts when it is full.
     NoSpace {
         /// More than `Enough`.
@@ -108,12 +113,13 @@ pub struct Progress {
 }
 
 /// What the judgement is made from.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Health {
     queues: Vec<Progress>,
     sources: Vec<(Progress, Option<SourceFault>)>,
     journal: Progress,
     pub(crate) space: Space,
+    pub(crate) status_copied: bool,
     pub(crate) unproved: BTreeSet<JobId>,
     pub(crate) unpublished: BTreeSet<JobId>,
 }
@@ -136,7 +142,15 @@ impl Progress {
 
 impl Health {
     pub(crate) fn new(sources: u16) -> Health {
-        Health { sources: vec![(Progress::default(), None); usize::from(sources)], ..Health::default() }
+        Health {
+            queues: Vec::new(),
+            sources: vec![(Progress::default(), None); usize::from(sources)],
+            journal: Progress::default(),
+            space: Space::Enough,
+            status_copied: true,
+            unproved: BTreeSet::new(),
+            unpublished: BTreeSet::new(),
+        }
     }
 
     pub(crate) fn queue_moved(&mut self, queue: QueueId, now: Mono) {
@@ -186,8 +200,9 @@ impl Health {
             stalled.extend(waiting.map(|waiting_ms| Reason::SourceStalled { source, waiting_ms }));
             degraded.extend(fault.map(|fault| Reason::Source { source, fault }));
         }
-        degraded.extend(self.unproved.iter().map(|job| Reason::Unproved { job: *job }));
-        degraded.extend(self.unpublished.iter().map(|job| Reason::Unpublished { job: *job }));
+        degraded.extend(self.unproved.iter().take(NAMED_MAX).map(|job| Reason::Unproved { job: *job }));
+        degraded.extend(self.unpublished.iter().take(NAMED_MAX).map(|job| Reason::Unpublished { job: *job }));
+        degraded.extend((!self.status_copied).then_some(Reason::StatusNotCopied));
         degraded.extend((self.space > Space::Enough).then_some(Reason::NoSpace { space: self.space }));
         if !stalled.is_empty() {
             stalled.append(&mut degraded);

@@ -22,6 +22,7 @@ mod ids;
 mod job;
 mod machine;
 mod planted;
+mod publishing;
 mod queue;
 pub mod retry;
 mod table;

@@ -106,6 +106,11 @@ pub enum Input {
         /// What.
         report: SourceReport,
     },
+    /// Whether the copy of the heartbeat stands where it was asked for.
+    StatusCopied {
+        /// It does.
+        well: bool,
+    },
     /// Time has passed.
     Tick,
     /// The program is to end.

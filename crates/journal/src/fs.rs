@@ -196,8 +196,20 @@ pub fn read_all<F: Fs>(fs: &F, path: &Path, bytes_max: u64) -> io::Result<Vec<u8
 /// Replaces the file at `path` by `bytes`, wholly or not at all, durably: a temporary name beside it, fsync, rename, fsync
 /// of the folder. The temporary name is the file's with `.tmp` behind it, so a leftover of a crash is used again.
 pub fn write_atomic<F: Fs>(fs: &F, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(fs, path, bytes, false)
+}
+
+/// As [`write_atomic`], but everybody may read the file.
+pub fn write_shared<F: Fs>(fs: &F, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(fs, path, bytes, true)
+}
+
+fn replace<F: Fs>(fs: &F, path: &Path, bytes: &[u8], shared: bool) -> io::Result<()> {
     let temporary = temporary_name(path);
     let file = fs.open(&temporary, Open::Replace)?;
+    if shared {
+        file.share()?;
+    }
     write_all_at(&file, bytes, 0)?;
     file.sync_all()?;
     fs.rename(&temporary, path)?;

@@ -143,7 +143,15 @@ pub(crate) fn settle<F: Fs, P: Processes, W: Watch>(
     // No attempt follows a success, so nothing can overlap and the costly look through all processes is spared.
     let marked_gone = outcome == Outcome::Exit(0) || no_process_bears(context, &[attempt.fence]);
     let gone = (marked_gone && lock_is_free(context, attempt)) || planted(Bug::ProofSkipped);
-    Done::Settled { job, attempt, outcome, result, gone }
+    let kept_bytes = kept_bytes(context, job, attempt);
+    Done::Settled { job, attempt, outcome, result, gone, kept_bytes }
+}
+
+/// What the attempt left in its log and its result.
+fn kept_bytes<F: Fs, P, W>(context: &Context<F, P, W>, job: JobId, attempt: Attempt) -> u64 {
+    let state = context.pipeline.state();
+    let files = [state.attempt_log(job.0, attempt.number), state.attempt_result(job.0, attempt.number)];
+    files.iter().filter_map(|path| context.fs.metadata(path).ok()).map(|metadata| metadata.len).sum()
 }
 
 /// The result to publish, if there is one: durable, and by its digest.

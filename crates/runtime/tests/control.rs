@@ -38,6 +38,7 @@ fn pipeline(dir: &Path) -> Pipeline {
         env_allow: Vec::new(),
         limits: Limits::default(),
         disk: DiskLimits::default(),
+        status_path: None,
         stop_timeout_ms: 1_000,
     }
 }
@@ -111,7 +112,7 @@ impl World {
             let child = ChildId::Attempt { job, number: attempt.number };
             self.handle(Event::Done(Done::Spawned { child }));
             self.handle(Event::Exited(Exit { child, outcome }));
-            self.handle(Event::Done(Done::Settled { job, attempt, outcome, result: None, gone: true }));
+            self.handle(Event::Done(Done::Settled { job, attempt, outcome, result: None, gone: true, kept_bytes: 0 }));
         }
         self.commit();
     }

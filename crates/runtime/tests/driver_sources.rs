@@ -93,6 +93,7 @@ impl World {
             env_allow: Vec::new(),
             limits: sprag_core::Limits::default(),
             disk: DiskLimits::default(),
+            status_path: None,
             stop_timeout_ms: 1_000,
         });
         let at = Now { mono: Mono(1_000), wall: Wall(1_000) };

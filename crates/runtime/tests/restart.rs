@@ -25,6 +25,7 @@ fn pipeline(dir: &Path) -> Arc<Pipeline> {
         env_allow: Vec::new(),
         limits: Limits::default(),
         disk: DiskLimits::default(),
+        status_path: None,
         stop_timeout_ms: 0,
     })
 }

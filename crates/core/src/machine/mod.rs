@@ -20,9 +20,10 @@ use crate::ended::Ended;
 use crate::health::{Health, Progress, Verdict};
 use crate::ids::{JobId, KeyHash, QueueId, RequestId, Seq};
 use crate::job::{Counts, Job, PayloadRef, State, StateName};
+use crate::publishing::Publishing;
 use crate::queue::Queues;
 use crate::table::Table;
-use crate::time::{Mono, Now};
+use crate::time::{Mono, Now, Wall};
 use crate::vocabulary::{Attempt, Input, Output, Record, Reply, Space, StopLevel};
 use crate::worker::{Phase, Workers};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -42,8 +43,8 @@ pub struct Machine {
     replayed_discards: Vec<(JobId, u32)>,
     workers: Workers,
     health: Health,
-    /// Jobs whose result is on record but not at its destination, and when to try (again).
-    publishing: BTreeMap<JobId, Option<Mono>>,
+    /// Jobs whose result is on record but not at its destination.
+    publishing: Publishing,
     last_job: JobId,
     last_seq: Seq,
     durable: Seq,
@@ -92,7 +93,7 @@ impl Machine {
             replayed_discards: Vec::new(),
             workers: Workers::default(),
             health: Health::new(config.sources),
-            publishing: BTreeMap::new(),
+            publishing: Publishing::default(),
             last_job: JobId(0),
             last_seq: Seq(0),
             durable: Seq(0),
@@ -116,6 +117,7 @@ impl Machine {
             Input::Pause { request, queue } => self.pause(now, request, queue, true),
             Input::Resume { request, queue } => self.pause(now, request, queue, false),
             Input::Persisted { through } => self.persisted(now, through),
+            Input::StatusCopied { well } => self.health.status_copied = well,
             Input::Space(space) => (self.space, self.health.space) = (space, space),
             Input::Spawned { job, attempt } => self.spawned(now, job, attempt),
             Input::SpawnFailed { job, attempt, failure } => self.spawn_failed(now, job, attempt, failure),
@@ -142,7 +144,7 @@ impl Machine {
 
     /// When the next `Tick` is wanted, if nothing else comes before.
     pub fn deadline(&self, now: Now) -> Option<Mono> {
-        let publish = self.publishing.values().flatten().min().copied().filter(|_| self.stopping == StopLevel::Run);
+        let publish = self.publishing.deadline().filter(|_| self.stopping == StopLevel::Run);
         [self.queues.deadline(now), self.workers.deadline(), publish, self.starts_held_until, self.forget_at(now)]
             .into_iter()
             .flatten()
@@ -194,6 +196,16 @@ impl Machine {
     /// All jobs in order of arrival.
     pub fn jobs(&self) -> impl Iterator<Item = (JobId, &Job)> {
         self.jobs.iter()
+    }
+
+    /// Whether there is a job whose number lies from `from` up to, but not with, `to`.
+    pub fn has_jobs(&self, from: JobId, to: JobId) -> bool {
+        self.jobs.has_any(from.0, to.0)
+    }
+
+    /// Since when a job is at rest, if it is.
+    pub fn at_rest_since(&self, id: JobId) -> Option<Wall> {
+        self.ended.since(id)
     }
 
     /// The name of a job's state as users see it.
@@ -266,6 +278,11 @@ impl Machine {
         &self.health
     }
 
+    /// When to try again what the world could not do. Never now: that would be at once, for ever.
+    fn again(&self, now: Now) -> Mono {
+        now.mono.after(self.config.limits.again_ms.max(1))
+    }
+
     /// Decides a record: gives it a number, applies it, hands it out.
     fn record(&mut self, now: Now, record: Record) -> Seq {
         let seq = self.last_seq.next();
@@ -313,8 +330,8 @@ impl Machine {
     fn check_stopped(&mut self) {
         let nothing_alive = self.workers.len() == 0 && self.durable == self.last_seq && self.withheld.is_empty();
         // Results on their way to their destination are waited for; one that could not be put there is for the next start.
-        let publishing = self.publishing.values().any(Option::is_none);
-        if self.stopping > StopLevel::Run && nothing_alive && !publishing && !self.stopped {
+        let at_rest = nothing_alive && !self.publishing.is_under_way();
+        if self.stopping > StopLevel::Run && at_rest && !self.stopped {
             self.stopped = true;
             self.outputs.push_back(Output::Stopped);
         }

@@ -162,6 +162,7 @@ impl Model {
             }
             Input::Persisted { through } => self.durable = self.durable.max(*through),
             Input::Space(space) => self.space = *space,
+            Input::StatusCopied { .. } => {}
             Input::Stop(level) => self.level = self.level.max(*level),
             Input::Spawned { job, attempt } => {
                 if let Some(attempt) = self.executing(*job, *attempt).filter(|attempt| attempt.spawned.is_none()) {

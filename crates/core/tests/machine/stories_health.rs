@@ -197,3 +197,25 @@ fn a_source_is_judged_by_its_last_look() {
     assert_eq!(verdict(&bench), Verdict::Well);
     assert_eq!(bench.machine.health().source_progress(source).0.count, 1);
 }
+
+#[test]
+fn no_time_between_two_tries_is_still_some_and_a_thousand_troubles_are_named_in_part() {
+    let mut config = config();
+    config.limits.again_ms = 0;
+    config.queues[0].concurrency = 100;
+    let mut bench = Bench::new(config);
+    let jobs: Vec<JobId> = (0..50).map(|_| bench.add(job(A))).collect();
+    bench.go();
+    for job in &jobs {
+        bench.end_with(*job, OK, true, true);
+    }
+    bench.go();
+    for job in &jobs {
+        bench.send(Input::PublishFailed { job: *job });
+    }
+    let Verdict::Degraded(reasons) = verdict(&bench) else { panic!("{:?}", verdict(&bench)) };
+    assert_eq!(reasons.len(), 20, "{reasons:?}");
+    assert_eq!(bench.machine.deadline(bench.now), Some(bench.now.mono.after(1)));
+    bench.pass(1);
+    assert!(bench.machine.deadline(bench.now).is_none_or(|at| at > bench.now.mono));
+}

@@ -9,6 +9,7 @@ mod asked;
 mod children;
 mod control;
 mod intake;
+mod kept;
 mod persist;
 mod recovery;
 mod report;
@@ -29,11 +30,12 @@ use asked::Asked;
 use children::Services;
 use control::Control;
 use intake::Intake;
+use kept::Kept;
 use persist::Persistence;
 use report::Reporter;
 use snapshots::Snapshots;
 use space::DiskSpace;
-use sprag_core::{Attempt, Input, JobId, Kill, Machine, Mono, Now, Output, SourceReport, StopLevel, Wall};
+use sprag_core::{Attempt, Input, JobId, Kill, Machine, Mono, Now, Output, Record, SourceReport, StopLevel, Wall};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -111,6 +113,7 @@ pub struct Driver {
     reporter: Reporter,
     snapshots: Snapshots,
     space: DiskSpace,
+    kept: Kept,
     /// Attempts that wait for a proof of death.
     to_prove: Vec<(JobId, Attempt)>,
     /// A look at all processes is under way.
@@ -174,6 +177,7 @@ impl Driver {
             self.reporter.deadline(),
             self.snapshots.deadline(),
             self.space.deadline(),
+            self.kept.deadline(),
             self.kill_at,
             self.abandon_at,
         ];
@@ -205,13 +209,22 @@ impl Driver {
     fn output(&mut self, now: Now, output: Output) {
         match output {
             Output::Persist { seq, record } => {
-                if let sprag_core::Record::Finished { job, .. } = record {
-                    self.attempts.remove(&job);
+                match record {
+                    Record::Finished { job, .. } => _ = self.attempts.remove(&job),
+                    Record::Forgotten { job } => self.forgotten(job),
+                    Record::Added { .. }
+                    | Record::Reserved { .. }
+                    | Record::Started { .. }
+                    | Record::Cancelled { .. }
+                    | Record::Redriven { .. }
+                    | Record::Published { .. }
+                    | Record::Paused { .. }
+                    | Record::Resumed { .. } => {}
                 }
                 let place = self.persistence.push(now, seq, &record, &self.machine, self.asked.current());
                 let key = self.asked.current().and_then(|texts| texts.key);
                 self.reporter.decided(seq, &record, &self.machine, key);
-                if let (sprag_core::Record::Added { job, .. }, Some(place)) = (record, place) {
+                if let (Record::Added { job, .. }, Some(place)) = (record, place) {
                     self.machine.placed(job, place);
                 }
             }
@@ -226,7 +239,7 @@ impl Driver {
                 self.to_prove.push((job, attempt));
             }
             Output::Publish { job, attempt } => self.publish(job, attempt),
-            Output::Discard { job, attempts } => self.snapshots.discard(job, attempts),
+            Output::Discard { job, attempts: _ } => self.discard(job),
             Output::Stopped => self.stopped = true,
         }
     }
@@ -241,14 +254,17 @@ impl Driver {
             Done::Dropped { files } => self.intake.dropped(&files),
             Done::Spawned { child } => self.spawned(now, child),
             Done::SpawnFailed { child, failure } => self.spawn_failed(now, child, failure),
-            Done::Settled { job, attempt, outcome, result, gone } => {
+            Done::Settled { job, attempt, outcome, result, gone, kept_bytes } => {
+                self.attempt_left(now, job, attempt.number, kept_bytes);
                 self.input(now, Input::Ended { job, attempt: attempt.number, outcome, result, gone });
             }
             Done::Proved { gone, clear } => self.proved(now, gone, clear),
             Done::Published { job, result } => self.published(now, job, result),
             Done::Status { result } => self.reporter.status_written(result),
             Done::Snapshot { segment, result } => self.snapshot_taken(now, segment, result),
-            Done::Discarded => self.snapshots.discarded(),
+            Done::Surveyed { kept, folders } => self.surveyed(now, kept, folders),
+            Done::Discarded => self.discarded(),
+            Done::StatusCopied { result } => self.status_copied(now, result),
             Done::Measured(measured) => self.measured(now, measured),
         }
     }
@@ -273,7 +289,8 @@ impl Driver {
         self.run_services(now);
         self.check_idle(now);
         self.next_journal_work(now);
-        self.keep_house(now);
+        self.take_snapshot(now);
+        self.keep_bounds(now);
         self.measure(now);
         self.report(now);
         self.check_stopped(now);

@@ -7,6 +7,7 @@ use super::asked::Asked;
 use super::children::Services;
 use super::control::Control;
 use super::intake::Intake;
+use super::kept::Kept;
 use super::persist::Persistence;
 use super::report::Reporter;
 use super::snapshots::Snapshots;
@@ -118,6 +119,7 @@ pub fn open<F: Fs>(
         persistence: Persistence::new(opened.framer, opened.sealed),
         snapshots: Snapshots::new(opened.end.segment, covered, live_bytes),
         space: DiskSpace::default(),
+        kept: Kept::default(),
         pipeline,
         machine,
         to_prove: Vec::new(),

@@ -8,7 +8,7 @@ use crate::scan::Complaint;
 use crate::task::Task;
 use serde::Serialize;
 use sprag_core::{
-    Counts, DeadReason, JobId, Machine, Mono, Next, Now, Outcome, Reason, Record, Refusal, Reply, Seq, SourceId,
+    Counts, DeadReason, Input, JobId, Machine, Mono, Next, Now, Outcome, Reason, Record, Refusal, Reply, Seq, SourceId,
     Verdict,
 };
 use sprag_journal::Cut;
@@ -67,6 +67,9 @@ pub(super) struct Reporter {
     status_at: Mono,
     writing: bool,
     status_error: Option<String>,
+    /// Since when the copy of the heartbeat is under way, and why the last one failed.
+    copying: Option<Mono>,
+    copy_error: Option<String>,
     reported_seq: Seq,
     /// Items that made a job, and items that were known.
     added: u64,
@@ -82,6 +85,8 @@ impl Reporter {
             status_at: Mono(0),
             writing: false,
             status_error: None,
+            copying: None,
+            copy_error: None,
             reported_seq: machine.last_seq(),
             added: 0,
             known: 0,
@@ -143,9 +148,11 @@ fn lasting(verdict: &Verdict) -> Vec<Reason> {
         Reason::JournalStalled { waiting_ms: _ } => Reason::JournalStalled { waiting_ms: 0 },
         Reason::QueueStalled { queue, waiting_ms: _ } => Reason::QueueStalled { queue, waiting_ms: 0 },
         Reason::SourceStalled { source, waiting_ms: _ } => Reason::SourceStalled { source, waiting_ms: 0 },
-        Reason::Source { .. } | Reason::Unproved { .. } | Reason::Unpublished { .. } | Reason::NoSpace { .. } => {
-            *reason
-        }
+        Reason::Source { .. }
+        | Reason::Unproved { .. }
+        | Reason::Unpublished { .. }
+        | Reason::StatusNotCopied
+        | Reason::NoSpace { .. } => *reason,
     };
     reasons.iter().map(timeless).collect()
 }
@@ -164,6 +171,7 @@ struct Status<'a> {
     services: Vec<ServiceStatus<'a>>,
     journal: JournalStatus,
     snapshots: StoredStatus,
+    logs: LogsStatus,
     #[serde(skip_serializing_if = "Option::is_none")]
     disk: Option<DiskStatus>,
 }
@@ -182,6 +190,12 @@ struct JournalStatus {
 
 #[derive(Serialize)]
 struct StoredStatus {
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct LogsStatus {
+    attempts: u64,
     bytes: u64,
 }
 
@@ -239,8 +253,27 @@ impl Driver {
             self.reporter.writing = true;
             self.reporter.status_at = now.mono.after(STATUS_MS);
             let json = self.status_json(now);
+            self.copy_status(now, &json);
             self.effects.push_back(Effect::Run(Task::Status { json }));
         }
+    }
+
+    /// Puts the heartbeat where a monitor looks too. One that hangs there holds up nothing, and health says so.
+    fn copy_status(&mut self, now: Now, json: &[u8]) {
+        let Some(path) = &self.pipeline.status_path else { return };
+        if let Some(since) = self.reporter.copying {
+            let (path, waiting_s) = (path.display(), now.mono.since_ms(since) / 1_000);
+            self.reporter.copy_error = Some(format!("{path} has not answered for {waiting_s} s"));
+            return self.input(now, Input::StatusCopied { well: false });
+        }
+        self.reporter.copying = Some(now.mono);
+        self.effects.push_back(Effect::Run(Task::CopyStatus { json: json.to_vec() }));
+    }
+
+    pub(super) fn status_copied(&mut self, now: Now, result: Result<(), String>) {
+        self.reporter.copying = None;
+        self.reporter.copy_error = result.err();
+        self.input(now, Input::StatusCopied { well: self.reporter.copy_error.is_none() });
     }
 
     pub(super) fn status_json(&self, now: Now) -> Vec<u8> {
@@ -264,6 +297,7 @@ impl Driver {
         });
         let services = self.pipeline.services.iter().zip(self.services.runs());
         let stored = self.space.stored();
+        let (attempts, log_bytes) = self.kept.counts();
         let status = Status {
             format: 1,
             at_ms: now.wall.0,
@@ -276,6 +310,7 @@ impl Driver {
             services: services.map(|(spec, progress)| ServiceStatus { name: &spec.name, progress }).collect(),
             journal: JournalStatus { progress: self.machine.health().journal().count, bytes: stored.journal_bytes },
             snapshots: StoredStatus { bytes: stored.snapshot_bytes },
+            logs: LogsStatus { attempts, bytes: log_bytes },
             disk: self.space.room().map(|room| DiskStatus { free_bytes: room.free, total_bytes: room.total }),
         };
         let mut json = serde_json::to_vec_pretty(&status).unwrap_or_default();
@@ -312,6 +347,10 @@ impl Driver {
             }
             Reason::Unproved { job } => format!("an attempt of job {} cannot be proved dead: it keeps its slot", job.0),
             Reason::Unpublished { job } => format!("the result of job {} could not be put at its destination", job.0),
+            Reason::StatusNotCopied => {
+                let what = self.reporter.copy_error.as_deref().unwrap_or("it was not tried yet");
+                format!("the copy of the heartbeat cannot be written: {what}")
+            }
             Reason::NoSpace { space } => self.space_text(space),
         }
     }

@@ -1,19 +1,15 @@
-//! When a snapshot is taken, and when what forgotten jobs have left is removed.
+//! When a snapshot is taken.
 //!
-//! **Invariant.** One snapshot at a time, of finished segments alone; a failure is said, and tried again later. Files of a
-//! forgotten job are removed only after its forgetting is durable, a bounded number in one task, one task at a time.
+//! **Invariant.** One snapshot at a time, of finished segments alone; a failure is said, and tried again later.
 
 use super::{Driver, Effect, Notice};
 use crate::task::Task;
-use sprag_core::{JobId, Mono, Now};
-use std::collections::VecDeque;
+use sprag_core::{Mono, Now};
 
 /// After a snapshot that failed, the next try.
 const AGAIN_MS: u64 = 60_000;
 /// A segment is so many times as long as what lives in the journal, as far as the limits allow.
 const SEGMENT_OF_LIVE: u64 = 4;
-/// Forgotten jobs whose files one task removes.
-const DISCARD_MAX: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Snapshots {
@@ -26,23 +22,12 @@ pub(super) struct Snapshots {
     live_bytes: u64,
     /// After a failure.
     again_at: Option<Mono>,
-    /// Jobs and their last attempts.
-    to_discard: VecDeque<(JobId, u32)>,
-    discarding: bool,
 }
 
 impl Snapshots {
     /// With a journal whose last segment is `current`, and a snapshot of `live_bytes` that covers up to `covered`.
     pub(super) fn new(current: u32, covered: u32, live_bytes: u64) -> Snapshots {
-        Snapshots {
-            finished: current.saturating_sub(1),
-            covered,
-            taking: false,
-            live_bytes,
-            again_at: None,
-            to_discard: VecDeque::new(),
-            discarding: false,
-        }
+        Snapshots { finished: current.saturating_sub(1), covered, taking: false, live_bytes, again_at: None }
     }
 
     /// At how many bytes a segment is to be finished, so that the journal since the last snapshot is a few times as long as
@@ -62,14 +47,6 @@ impl Snapshots {
         self.finished = self.finished.max(segment.saturating_sub(1));
     }
 
-    pub(super) fn discard(&mut self, job: JobId, attempts: u32) {
-        self.to_discard.push_back((job, attempts));
-    }
-
-    pub(super) fn discarded(&mut self) {
-        self.discarding = false;
-    }
-
     pub(super) fn deadline(&self) -> Option<Mono> {
         self.again_at
     }
@@ -81,22 +58,12 @@ impl Snapshots {
         (self.taking, self.again_at) = (true, None);
         Some(Task::Snapshot { segment: self.finished })
     }
-
-    fn discard_due(&mut self) -> Option<Task> {
-        if self.discarding || self.to_discard.is_empty() {
-            return None;
-        }
-        self.discarding = true;
-        let count = self.to_discard.len().min(DISCARD_MAX);
-        Some(Task::Discard { jobs: self.to_discard.drain(..count).collect() })
-    }
 }
 
 impl Driver {
-    /// Hands out what is due of both.
-    pub(super) fn keep_house(&mut self, now: Now) {
-        let tasks = [self.snapshots.due(now), self.snapshots.discard_due()];
-        self.effects.extend(tasks.into_iter().flatten().map(Effect::Run));
+    /// Hands out a snapshot that is due.
+    pub(super) fn take_snapshot(&mut self, now: Now) {
+        self.effects.extend(self.snapshots.due(now).map(Effect::Run));
     }
 
     pub(super) fn snapshot_taken(&mut self, now: Now, segment: u32, result: Result<Option<u64>, String>) {

@@ -59,7 +59,7 @@ pub(crate) fn load(dir: &Path) -> Result<Pipeline, ConfigError> {
 fn parse(dir: PathBuf, file: &Path, bytes: &[u8]) -> Result<Pipeline, ConfigError> {
     let doc = Document::new(file, bytes)?;
     let table = doc.parse()?;
-    let top = Section::new(&doc, String::new(), 0..0, &table, &["run", "queue", "source", "service"])?;
+    let top = Section::new(&doc, String::new(), 0..0, &table, &["run", "status", "queue", "source", "service"])?;
 
     let mut queues = Vec::new();
     for named in top.named_tables("queue")? {
@@ -99,13 +99,35 @@ fn parse(dir: PathBuf, file: &Path, bytes: &[u8]) -> Result<Pipeline, ConfigErro
         env_allow: ENV_DEFAULT.map(String::from).into(),
         limits: Limits::default(),
         disk: DiskLimits::default(),
+        status_path: None,
         stop_timeout_ms: STOP_TIMEOUT_MS,
     };
     if let Some(run) = top.get("run") {
         let (span, table) = run.table("[run]")?;
-        let known = ["concurrency", "stop_timeout", "min_free", "keep_age", "keep_jobs", "env"];
+        let known = [
+            "concurrency",
+            "stop_timeout",
+            "min_free",
+            "keep_age",
+            "keep_jobs",
+            "keep_logs",
+            "keep_log_files",
+            "keep_log_age",
+            "env",
+        ];
         let section = Section::new(&doc, "[run]".into(), span, table, &known)?;
         read_run(&section, &mut pipeline)?;
+    }
+    if let Some(status) = top.get("status") {
+        let (span, table) = status.table("[status]")?;
+        let section = Section::new(&doc, "[status]".into(), span, table, &["path"])?;
+        let path = section.need("path", "path = \"status.json\"")?;
+        let file = PathBuf::from(path.filled_string()?);
+        if file.file_name().is_none() || pipeline.sources.iter().any(|source| source.path == file) {
+            let what = format!("{} is {:?}, where no copy of the heartbeat can be put", path.path(), file.display());
+            return Err(path.error(what).mend("name a file of its own: it is replaced every few seconds"));
+        }
+        pipeline.status_path = Some(file);
     }
     Ok(pipeline)
 }
@@ -125,6 +147,15 @@ fn read_run(section: &Section<'_>, pipeline: &mut Pipeline) -> Result<(), Config
     }
     if let Some(entry) = section.get("keep_jobs") {
         pipeline.limits.keep_jobs = entry.small(0, pipeline.limits.jobs_max)?;
+    }
+    if let Some(entry) = section.get("keep_logs") {
+        pipeline.disk.keep_log_bytes = Some(entry.bytes()?);
+    }
+    if let Some(entry) = section.get("keep_log_files") {
+        pipeline.disk.keep_log_files = entry.small(0, u32::MAX.into())?;
+    }
+    if let Some(entry) = section.get("keep_log_age") {
+        pipeline.disk.keep_log_age_ms = entry.duration_ms()?;
     }
     if let Some(entry) = section.get("env") {
         pipeline.env_allow = Vec::new();
