@@ -56,7 +56,7 @@ impl fmt::Display for Task<'_> {
             task::Task::Prove { attempts } => write!(f, "prove {} attempts dead", attempts.len()),
             task::Task::Publish { job, attempt, .. } => write!(f, "publish job {} attempt {attempt}", job.0),
             task::Task::Serve { index, run } => write!(f, "start service {index} run {run}"),
-            task::Task::Snapshot { segment } => write!(f, "take a snapshot through segment {segment}"),
+            task::Task::Snapshot { segment, .. } => write!(f, "take a snapshot through segment {segment}"),
             task::Task::Survey => write!(f, "look for what attempts have left"),
             task::Task::Discard { attempts, folders } => {
                 write!(f, "remove what {} attempts have left, and {} folders", attempts.len(), folders.len())

@@ -198,9 +198,9 @@ impl Framer {
     }
 
     /// An empty frame, which proves the one before it durable. None while a frame is in flight or records are pending, and
-    /// when the last frame is a seal already.
+    /// when the last frame is a seal already; but one that finishes a segment that is long enough may follow another.
     pub fn seal(&mut self) -> Option<Frame> {
-        if self.sealed || self.in_flight.is_some() || self.pending() > 0 {
+        if (self.sealed && !self.is_long()) || self.in_flight.is_some() || self.pending() > 0 {
             return None;
         }
         self.begin();
@@ -215,9 +215,14 @@ impl Framer {
         self.sealed = records == 0 && self.pending() == 0;
     }
 
+    /// Whether the next frame begins a new segment.
+    pub fn is_long(&self) -> bool {
+        self.at.offset >= self.rotate_at
+    }
+
     fn begin(&mut self) {
         assert!(self.buffer.is_empty());
-        if self.at.offset >= self.rotate_at {
+        if self.is_long() {
             self.at.segment += 1;
             self.at.offset = 0;
         }

@@ -147,11 +147,16 @@ pub(crate) fn settle<F: Fs, P: Processes, W: Watch>(
     Done::Settled { job, attempt, outcome, result, gone, kept_bytes }
 }
 
+/// What a file of so many bytes takes on a disk, in its blocks of 4 KiB.
+pub(crate) fn blocks(bytes: u64) -> u64 {
+    bytes.next_multiple_of(4096)
+}
+
 /// What the attempt left in its log and its result.
 fn kept_bytes<F: Fs, P, W>(context: &Context<F, P, W>, job: JobId, attempt: Attempt) -> u64 {
     let state = context.pipeline.state();
     let files = [state.attempt_log(job.0, attempt.number), state.attempt_result(job.0, attempt.number)];
-    files.iter().filter_map(|path| context.fs.metadata(path).ok()).map(|metadata| metadata.len).sum()
+    files.iter().filter_map(|path| context.fs.metadata(path).ok()).map(|metadata| blocks(metadata.len)).sum()
 }
 
 /// The result to publish, if there is one: durable, and by its digest.

@@ -107,6 +107,8 @@ pub enum Task {
     Snapshot {
         /// The segment's number.
         segment: u32,
+        /// Room is short: not even the snapshot before is kept.
+        short: bool,
     },
     /// Find what attempts have left in earlier lives of sprag.
     Survey,
@@ -275,9 +277,10 @@ impl<F: Fs, P: Processes, W: Watch> Context<F, P, W> {
                 Done::Published { job, result: attempt::publish(self, job, attempt, &queue, place) }
             }
             Task::Serve { index, run } => attempt::serve(self, index, run),
-            Task::Snapshot { segment } => {
-                Done::Snapshot { segment, result: history::take_snapshot(&self.fs, self.state().path(), segment) }
-            }
+            Task::Snapshot { segment, short } => Done::Snapshot {
+                segment,
+                result: history::take_snapshot(&self.fs, self.state().path(), segment, short),
+            },
             Task::Survey => self.survey(),
             Task::Discard { attempts, folders } => self.discard(&attempts, &folders),
             Task::CopyStatus { json } => Done::StatusCopied { result: self.copy_status(&json) },
@@ -360,7 +363,7 @@ impl<F: Fs, P: Processes, W: Watch> Context<F, P, W> {
             let folder = self.state().thousand(thousand);
             for name in self.fs.list(&folder).unwrap_or_default() {
                 let Some(attempt) = name.to_str().and_then(attempt_of_file) else { continue };
-                let bytes = self.fs.metadata(&folder.join(&name)).map_or(0, |metadata| metadata.len);
+                let bytes = self.fs.metadata(&folder.join(&name)).map_or(0, |metadata| attempt::blocks(metadata.len));
                 *kept.entry(attempt).or_insert(0) += bytes;
             }
             folders.push(thousand);

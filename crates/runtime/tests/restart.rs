@@ -94,7 +94,7 @@ fn a_million_pending_jobs() {
         let mut since = std::time::Instant::now();
         let last = fill(&state);
         elapsed_ms("adding", &mut since);
-        history::take_snapshot(&RealFs, &state, last - 1).unwrap();
+        history::take_snapshot(&RealFs, &state, last - 1, false).unwrap();
         elapsed_ms("the snapshot", &mut since);
         for file in std::fs::read_dir(&state).unwrap().chain(std::fs::read_dir(state.join("journal")).unwrap()) {
             let file = file.unwrap();

@@ -3,15 +3,18 @@
 //! **Invariant.** What the last attempt of a job left stays as long as the job is not at rest: its result may still have to be
 //! published. Of the rest the oldest goes first, when there is too much of it in bytes or attempts, or when it is too old.
 //! A folder goes when every job that could write there is forgotten. Nothing of this is on record: a look at the folders
-//! after each start finds what there is. One task at a time, of a bounded size.
+//! after each start finds what there is. But nothing goes before the records are durable by which it may: after a crash a
+//! result may have to be published again. One task at a time, of a bounded size.
 
 use super::{Driver, Effect};
 use crate::task::Task;
-use sprag_core::{JobId, Mono, Now, Wall};
+use sprag_core::{JobId, Mono, Now, Seq, Space, Wall};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Attempts whose files one task removes.
 const DISCARD_MAX: usize = 64;
+/// While room is short, logs may take this part of what they may take else.
+const SHORT_PART: u64 = 4;
 /// Between two looks for what has become too old.
 const AGE_CHECK_MS: u64 = 60_000;
 
@@ -20,7 +23,8 @@ pub(super) struct Kept {
     attempts: BTreeMap<(JobId, u32), Left>,
     by_age: BTreeSet<(Wall, JobId, u32)>,
     bytes: u64,
-    to_discard: VecDeque<(JobId, u32)>,
+    /// What goes once the records that allow it are durable.
+    to_discard: VecDeque<(Seq, JobId, u32)>,
     /// Folders of which a job was forgotten, by their thousand.
     doubtful: BTreeSet<u64>,
     /// A task is under way.
@@ -60,9 +64,9 @@ impl Kept {
         Some(left)
     }
 
-    fn discard(&mut self, job: JobId, number: u32) {
+    fn discard(&mut self, decided: Seq, job: JobId, number: u32) {
         if self.take(job, number).is_some() {
-            self.to_discard.push_back((job, number));
+            self.to_discard.push_back((decided, job, number));
         }
     }
 }
@@ -79,7 +83,8 @@ impl Driver {
     pub(super) fn discard(&mut self, job: JobId) {
         let left: Vec<u32> =
             self.kept.attempts.range((job, 0)..=(job, u32::MAX)).map(|((_, number), _)| *number).collect();
-        left.into_iter().for_each(|number| self.kept.discard(job, number));
+        let decided = self.machine.last_seq();
+        left.into_iter().for_each(|number| self.kept.discard(decided, job, number));
     }
 
     /// A job is forgotten; perhaps it was the last of its thousand.
@@ -96,7 +101,7 @@ impl Driver {
                 self.kept.put(at, job, number, bytes);
             }
             if self.machine.job(job).is_none() {
-                self.kept.discard(job, number);
+                self.kept.discard(self.machine.last_seq(), job, number);
             }
         }
         self.kept.doubtful.extend(folders);
@@ -120,8 +125,10 @@ impl Driver {
             self.kept.check_at = now.mono.after(AGE_CHECK_MS);
         }
         self.choose(now);
-        let count = self.kept.to_discard.len().min(DISCARD_MAX);
-        let attempts: Vec<_> = self.kept.to_discard.drain(..count).collect();
+        let durable = self.machine.durable_seq();
+        let ready =
+            self.kept.to_discard.iter().take(DISCARD_MAX).take_while(|(decided, ..)| *decided <= durable).count();
+        let attempts: Vec<_> = self.kept.to_discard.drain(..ready).map(|(_, job, number)| (job, number)).collect();
         let folders = self.empty_folders();
         if !attempts.is_empty() || !folders.is_empty() {
             self.kept.busy = true;
@@ -133,7 +140,9 @@ impl Driver {
     fn choose(&mut self, now: Now) {
         let limits = &self.pipeline.disk;
         let (files_max, age_ms) = (limits.keep_log_files, limits.keep_log_age_ms);
+        let short = self.machine.space() > Space::Enough;
         let bytes_max = self.space.room().map_or(u64::MAX, |room| limits.keep_log_bytes(room.total));
+        let bytes_max = if short { bytes_max / SHORT_PART } else { bytes_max };
         for _ in 0..DISCARD_MAX {
             let Some((at, job, number)) = self.kept.by_age.first().copied() else { return };
             let many = self.kept.attempts.len() as u64 > files_max || self.kept.bytes > bytes_max;
@@ -141,10 +150,11 @@ impl Driver {
                 return;
             }
             let needed = self.machine.job(job).is_some_and(|known| known.attempt == number && !known.is_at_rest());
-            match self.kept.take(job, number) {
-                Some(left) if needed => self.kept.put(now.wall.max(at), job, number, left.bytes),
-                Some(_) => self.kept.to_discard.push_back((job, number)),
-                None => return,
+            if needed {
+                let bytes = self.kept.take(job, number).map_or(0, |left| left.bytes);
+                self.kept.put(now.wall.max(at), job, number, bytes);
+            } else {
+                self.kept.discard(self.machine.last_seq(), job, number);
             }
         }
     }
@@ -157,7 +167,7 @@ impl Driver {
             let kept = self.kept.attempts.range((from, 0)..(to, 0)).next().is_some();
             self.machine.last_job() >= to && !kept && !self.machine.has_jobs(from, to)
         };
-        let waits = self.kept.to_discard.iter().map(|(job, _)| job.0 / 1000).collect::<BTreeSet<_>>();
+        let waits = self.kept.to_discard.iter().map(|(_, job, _)| job.0 / 1000).collect::<BTreeSet<_>>();
         let (later, now): (BTreeSet<u64>, BTreeSet<u64>) = doubtful.into_iter().partition(|n| waits.contains(n));
         self.kept.doubtful = later;
         now.into_iter().filter(is_empty).collect()

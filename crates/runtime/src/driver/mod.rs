@@ -35,7 +35,9 @@ use persist::Persistence;
 use report::Reporter;
 use snapshots::Snapshots;
 use space::DiskSpace;
-use sprag_core::{Attempt, Input, JobId, Kill, Machine, Mono, Now, Output, Record, SourceReport, StopLevel, Wall};
+use sprag_core::{
+    Attempt, Input, JobId, Kill, Machine, Mono, Now, Output, Record, SourceReport, Space, StopLevel, Wall,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -299,7 +301,8 @@ impl Driver {
     fn next_journal_work(&mut self, now: Now) {
         let asked = self.control.waits_for_records() || self.machine.waits_for_records();
         let waited = asked || self.stopping > StopLevel::Run;
-        self.persistence.rotate_at(self.snapshots.segment_bytes());
+        let short = self.machine.space() > Space::Enough;
+        self.persistence.rotate_at(self.snapshots.segment_bytes(short));
         self.persistence.next_work(now, &mut self.effects, waited, self.stopped);
     }
 

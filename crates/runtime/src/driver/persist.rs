@@ -175,7 +175,7 @@ impl Persistence {
             frame.essential = Seq(frame.seq) >= self.essential_after && self.essential_after > Seq(0);
             self.seal_at = None;
             effects.push_back(Effect::Journal(JournalWork::Append(frame)));
-        } else if stopping || self.seal_at.is_some_and(|at| at <= now.mono) {
+        } else if stopping || self.seal_at.is_some_and(|at| at <= now.mono) || (self.sealed && self.framer.is_long()) {
             // With a frame in flight there is none; its answer sets the time anew.
             if let Some(frame) = self.framer.seal() {
                 self.sealing = true;
@@ -213,7 +213,7 @@ impl Driver {
         match committed {
             Committed::Frame { end, room } => {
                 self.persistence.committed(now, end, room);
-                self.snapshots.written(end.segment);
+                self.snapshots.written(end);
                 let said = self.reporter.durable(Seq(end.seq));
                 self.say_all(said);
                 self.input(now, Input::Persisted { through: Seq(end.seq) });

@@ -108,6 +108,7 @@ pub fn open<F: Fs>(
     let opened =
         sprag_journal::open(fs, state.path(), limits, QueueId(chance), &mut replayer).map_err(OpenError::Journal)?;
     machine.resume(now);
+    let journal_bytes = sprag_journal::stored(fs, state.path()).map_or(0, |stored| stored.journal_bytes);
     let live_bytes = opened.snapshot.as_ref().map_or(0, |snapshot| snapshot.bytes(fs));
     let covered = opened.snapshot.map_or(0, |snapshot| snapshot.covers().segment);
     let mut driver = Driver {
@@ -117,7 +118,7 @@ pub fn open<F: Fs>(
         services: Services::new(&pipeline),
         reporter: Reporter::new(&machine),
         persistence: Persistence::new(opened.framer, opened.sealed),
-        snapshots: Snapshots::new(opened.end.segment, covered, live_bytes),
+        snapshots: Snapshots::new(opened.end, covered, journal_bytes, live_bytes),
         space: DiskSpace::default(),
         kept: Kept::default(),
         pipeline,

@@ -4,77 +4,116 @@
 
 use super::{Driver, Effect, Notice};
 use crate::task::Task;
-use sprag_core::{Mono, Now};
+use sprag_core::{Mono, Now, Space};
+use sprag_journal::Position;
 
 /// After a snapshot that failed, the next try.
 const AGAIN_MS: u64 = 60_000;
+/// The same while room is short: a snapshot is what makes some.
+const AGAIN_SHORT_MS: u64 = 5_000;
 /// A segment is so many times as long as what lives in the journal, as far as the limits allow.
 const SEGMENT_OF_LIVE: u64 = 4;
 
 #[derive(Debug)]
 pub(super) struct Snapshots {
-    /// The last segment that has a successor; 0 for none.
-    finished: u32,
-    /// The last finished segment that the newest snapshot covers.
+    /// The end of what is durable: segment and offset.
+    end: (u32, u64),
+    /// Bytes that the journal had, or was given: in all, and before the segment that is being written.
+    written_bytes: u64,
+    finished_bytes: u64,
+    /// The last finished segment that the newest snapshot covers, and the bytes up to its end.
     covered: u32,
-    taking: bool,
-    /// Bytes of the newest snapshot: about what everything that is known takes.
+    covered_bytes: u64,
+    /// A snapshot is under way, of so many bytes of journal.
+    taking: Option<u64>,
+    /// Bytes of the newest snapshot: about what everything that it knows takes.
     live_bytes: u64,
     /// After a failure.
     again_at: Option<Mono>,
 }
 
 impl Snapshots {
-    /// With a journal whose last segment is `current`, and a snapshot of `live_bytes` that covers up to `covered`.
-    pub(super) fn new(current: u32, covered: u32, live_bytes: u64) -> Snapshots {
-        Snapshots { finished: current.saturating_sub(1), covered, taking: false, live_bytes, again_at: None }
+    /// With a journal of `journal_bytes` that ends there, and a snapshot of `live_bytes` that covers up to `covered`.
+    pub(super) fn new(end: Position, covered: u32, journal_bytes: u64, live_bytes: u64) -> Snapshots {
+        Snapshots {
+            end: (end.segment, end.offset),
+            written_bytes: journal_bytes,
+            finished_bytes: journal_bytes.saturating_sub(end.offset),
+            covered,
+            // What of it the snapshot covers is not known: as good as nothing, until the next one.
+            covered_bytes: 0,
+            taking: None,
+            live_bytes,
+            again_at: None,
+        }
     }
 
     /// At how many bytes a segment is to be finished, so that the journal since the last snapshot is a few times as long as
     /// what lives in it: then it stays short where little lives, and writing snapshots costs a part of writing the journal.
-    /// While one is under way another would only wait for it.
-    pub(super) fn segment_bytes(&self) -> u64 {
-        if self.taking { u64::MAX } else { self.live_bytes.saturating_mul(SEGMENT_OF_LIVE) }
+    /// While one is under way another would only wait for it. While room is short they are as short as may be: what is
+    /// finished can be cut away.
+    pub(super) fn segment_bytes(&self, short: bool) -> u64 {
+        match (self.taking.is_some(), short) {
+            (true, _) => u64::MAX,
+            (false, true) => 0,
+            (false, false) => self.live_bytes.saturating_mul(SEGMENT_OF_LIVE),
+        }
     }
 
-    /// About what the next snapshot takes.
-    pub(super) fn live_bytes(&self) -> u64 {
-        self.live_bytes
+    /// What the next snapshot takes at most, nearly.
+    pub(super) fn next_bytes(&self) -> u64 {
+        self.live_bytes + (self.written_bytes - self.covered_bytes)
     }
 
-    /// A frame is durable in this segment: those before it are finished.
-    pub(super) fn written(&mut self, segment: u32) {
-        self.finished = self.finished.max(segment.saturating_sub(1));
+    /// How many bytes the journal was given in this life.
+    pub(super) fn written_bytes(&self) -> u64 {
+        self.written_bytes
+    }
+
+    /// A frame is durable that ends there.
+    pub(super) fn written(&mut self, end: Position) {
+        let (segment, offset) = self.end;
+        if end.segment > segment {
+            self.finished_bytes = self.written_bytes;
+            self.written_bytes += end.offset;
+        } else {
+            self.written_bytes += end.offset.saturating_sub(offset);
+        }
+        self.end = (end.segment, end.offset);
     }
 
     pub(super) fn deadline(&self) -> Option<Mono> {
         self.again_at
     }
 
-    fn due(&mut self, now: Now) -> Option<Task> {
-        if self.taking || self.finished <= self.covered || self.again_at.is_some_and(|at| at > now.mono) {
+    fn due(&mut self, now: Now, short: bool) -> Option<Task> {
+        let finished = self.end.0.saturating_sub(1);
+        if self.taking.is_some() || finished <= self.covered || self.again_at.is_some_and(|at| at > now.mono) {
             return None;
         }
-        (self.taking, self.again_at) = (true, None);
-        Some(Task::Snapshot { segment: self.finished })
+        (self.taking, self.again_at) = (Some(self.finished_bytes), None);
+        Some(Task::Snapshot { segment: finished, short })
     }
 }
 
 impl Driver {
     /// Hands out a snapshot that is due.
     pub(super) fn take_snapshot(&mut self, now: Now) {
-        self.effects.extend(self.snapshots.due(now).map(Effect::Run));
+        let short = self.machine.space() > Space::Enough;
+        self.effects.extend(self.snapshots.due(now, short).map(Effect::Run));
     }
 
     pub(super) fn snapshot_taken(&mut self, now: Now, segment: u32, result: Result<Option<u64>, String>) {
-        self.snapshots.taking = false;
+        let of_bytes = self.snapshots.taking.take();
         match result {
             Ok(bytes) => {
                 self.snapshots.covered = segment;
+                self.snapshots.covered_bytes = of_bytes.unwrap_or(self.snapshots.covered_bytes);
                 self.snapshots.live_bytes = bytes.unwrap_or(self.snapshots.live_bytes);
             }
             Err(what) => {
-                self.snapshots.again_at = Some(now.mono.after(AGAIN_MS));
+                let short = self.machine.space() > Space::Enough;
+                self.snapshots.again_at = Some(now.mono.after(if short { AGAIN_SHORT_MS } else { AGAIN_MS }));
                 self.effects.push_back(Effect::Say(Notice::SnapshotFailed { what }));
             }
         }

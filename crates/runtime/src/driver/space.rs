@@ -27,8 +27,9 @@ pub(super) struct DiskSpace {
     measured_at: Mono,
     /// When to measure again.
     at: Mono,
-    /// The last record when it was measured.
+    /// The last record, and the bytes that the journal had been given, when it was measured.
     seq: u64,
+    written_bytes: u64,
     /// Another folder stands where ours did, or none: said once.
     lost: bool,
 }
@@ -68,7 +69,7 @@ impl Driver {
         if space.at <= now.mono {
             space.measuring = true;
             let first = space.room.is_none();
-            space.seq = seq;
+            (space.seq, space.written_bytes) = (seq, self.snapshots.written_bytes());
             self.effects.push_back(Effect::Run(Task::Measure { stored: happened || first }));
         }
     }
@@ -87,9 +88,9 @@ impl Driver {
 
     /// Tells the Machine how much room there is, if that has changed.
     pub(super) fn tell_space(&mut self, now: Now) {
-        let measured = match (self.space.room, self.least()) {
-            (Some(room), Some(least)) if room.free < least.starts => Space::Full,
-            (Some(room), Some(least)) if room.free < least.adds => Space::Low,
+        let measured = match (self.free(), self.least()) {
+            (Some(free), Some(least)) if free < least.starts => Space::Full,
+            (Some(free), Some(least)) if free < least.adds => Space::Low,
             (_, _) => Space::Enough,
         };
         let written = if self.persistence.has_room() { Space::Enough } else { Space::Full };
@@ -99,10 +100,24 @@ impl Driver {
         }
     }
 
+    /// What the journal was given, whether it is written by now or waits for it.
+    fn given_bytes(&self) -> u64 {
+        self.snapshots.written_bytes() + self.persistence.pending()
+    }
+
+    /// What was free when it was measured, less what the journal was given since: a burst of adds waits for no measurement.
+    fn free(&self) -> Option<u64> {
+        let since = self.given_bytes() - self.space.written_bytes;
+        self.space.room.map(|room| room.free.saturating_sub(since))
+    }
+
     /// The next snapshot must fit too, or the journal grows for ever. A start makes less than an add, and leads to an end.
     fn least(&self) -> Option<Least> {
         let min_free = self.pipeline.disk.min_free_bytes(self.space.room?.total);
-        (min_free > 0).then(|| Least { adds: min_free + self.snapshots.live_bytes(), starts: min_free / 2 })
+        (min_free > 0).then(|| Least {
+            adds: min_free + self.snapshots.next_bytes() + self.persistence.pending(),
+            starts: min_free / 2,
+        })
     }
 
     /// Why there is too little room, and what to do, for people.
@@ -114,10 +129,10 @@ impl Driver {
             Space::Full => "adds are refused and nothing starts",
         };
         let limit = self.least().map_or(0, |least| if space == Space::Low { least.adds } else { least.starts });
-        match self.space.room {
-            Some(room) if room.free < limit => format!(
+        match self.free() {
+            Some(free) if free < limit => format!(
                 "the disk is nearly full: {} free for {path}, less than {}: {effect}; free some room",
-                bytes_text(room.free),
+                bytes_text(free),
                 bytes_text(limit)
             ),
             Some(_) | None => format!("the disk is full: the journal in {path} has no room: {effect}; free some room"),
