@@ -8,7 +8,7 @@ use crate::chance::{Actor, Chance, Site};
 use crate::trace::name_of;
 use crate::world::{End, Fate, World};
 use sprag_core::{Limits, QueueConfig, RetryPolicy};
-use sprag_runtime::pipeline::{DiskLimits, Format, Pipeline, QueueSpec, SourceSpec};
+use sprag_runtime::pipeline::{ConfigDigest, DiskLimits, Format, Pipeline, QueueSpec, SourceSpec};
 
 /// The folder of the pipeline.
 pub const DIR: &str = "/p";
@@ -83,6 +83,7 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
         },
         status_path: (below(2) == 1).then(|| "status".into()),
         stop_timeout_ms: 2_000,
+        config_digest: ConfigDigest::default(),
     }
 }
 

@@ -328,6 +328,7 @@ impl Run {
             Effect::Answer { .. } => {}
             Effect::Say(notice) => world.oracle.said(&notice),
             Effect::Idle => self.idle = true,
+            Effect::HeldUp { .. } | Effect::GivenUp { .. } => {}
             Effect::Stopped => world.ending = Some(End::Exit),
             Effect::Fatal { what } => {
                 if !world.excused {

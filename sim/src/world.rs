@@ -308,7 +308,7 @@ impl World {
             let draw = self.chance.below(Actor::Sprag, Site::CallError, 3);
             return Some(Fault::Errno(match (call.kind, draw) {
                 (CallKind::Open(_), 1) => errno::EMFILE,
-                (CallKind::Open(Open::Create | Open::Replace) | CallKind::Reserve, 2) => errno::ENOSPC,
+                (CallKind::Open(Open::Create | Open::Replace | Open::Share) | CallKind::Reserve, 2) => errno::ENOSPC,
                 (_, _) => errno::EIO,
             }));
         }

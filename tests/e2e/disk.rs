@@ -113,7 +113,7 @@ impl Adder {
     fn add(&mut self, pipeline: &Pipeline, bytes: usize) -> bool {
         let key = format!("k{}", self.acked.len());
         let body = format!(r#"{{"payload":"{}","key":"{key}"}}"#, "x".repeat(bytes));
-        match ask(pipeline, "POST", "/v1/queues/work/jobs", &body) {
+        match ask(pipeline, "POST", "/v1/queues/q/jobs", &body) {
             (200 | 201, _) => self.acked.insert(key),
             (507, _) => {
                 self.refused += 1;
@@ -125,7 +125,7 @@ impl Adder {
 
     /// Adds until so many jobs were taken in all.
     fn add_until(&mut self, pipeline: &Pipeline, count: usize, bytes: usize) {
-        until("jobs are taken", || {
+        until(&format!("{count} jobs are taken; {}", pipeline.path("").display()), || {
             while self.acked.len() < count && self.add(pipeline, bytes) {}
             self.acked.len() >= count
         });
@@ -144,7 +144,7 @@ fn reasons(pipeline: &Pipeline) -> String {
 
 #[test]
 fn a_disk_that_somebody_else_fills_and_empties_costs_time_and_nothing_else() {
-    let config = "[queue.work]\ncommand = [\"sh\", \"-c\", \"echo $SPRAG_JOB to the log >&2; echo $SPRAG_KEY >> done\"]\n\
+    let config = "[queue.q]\ncommand = [\"sh\", \"-c\", \"echo $SPRAG_JOB to the log >&2; echo $SPRAG_KEY >> done\"]\n\
                   retry = { attempts = 1000, backoff = \"100ms\", max = \"200ms\" }\n";
     let Some(pipeline) = Pipeline::on_a_disk_of("2m", config) else { return };
     let running = pipeline.start(&[]);
@@ -184,7 +184,7 @@ fn a_disk_that_somebody_else_fills_and_empties_costs_time_and_nothing_else() {
 
 #[test]
 fn a_state_folder_that_is_taken_away_is_noticed() {
-    let config = "[queue.work]\ncommand = [\"sleep\", \"1000\"]\n";
+    let config = "[queue.q]\ncommand = [\"sleep\", \"1000\"]\n";
     for how in ["remove", "rename", "replace the lock"] {
         let pipeline = Pipeline::new(config);
         let running = pipeline.start(&[]);
@@ -217,7 +217,7 @@ fn a_state_folder_that_is_taken_away_is_noticed() {
 fn a_pipeline_that_writes_more_than_its_disk_holds_goes_on() {
     let script = "head -c 3000 /dev/zero | tr '\\\\0' l >&2; echo $SPRAG_KEY";
     let config = format!(
-        "[queue.work]\ncommand = [\"sh\", \"-c\", \"{script}\"]\nconcurrency = 4\n\
+        "[queue.q]\ncommand = [\"sh\", \"-c\", \"{script}\"]\nconcurrency = 4\n\
          retry = {{ attempts = 1000, backoff = \"100ms\", max = \"200ms\" }}\n[run]\nkeep_jobs = 100\n"
     );
     let Some(pipeline) = Pipeline::on_a_disk_of("2m", &config) else { return };
@@ -232,7 +232,7 @@ fn a_pipeline_that_writes_more_than_its_disk_holds_goes_on() {
     let (_, status) = ask(&pipeline, "GET", "/v1/status", "");
     for (part, most) in [("journal", 512), ("snapshots", 1_500), ("logs", 256)] {
         let bytes = status[part]["bytes"].as_u64().unwrap();
-        assert!(bytes < most << 10, "{part} take {bytes} bytes");
+        assert!(bytes <= most << 10, "{part} take {bytes} bytes");
     }
     running.terminate();
     let (code, said) = running.end();
@@ -248,7 +248,7 @@ fn a_pipeline_that_writes_more_than_its_disk_holds_goes_on() {
 fn a_copy_of_the_heartbeat_stands_where_a_monitor_looks() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("worker.status");
-    let config = format!("[queue.work]\ncommand = [\"true\"]\n[status]\npath = {path:?}\n");
+    let config = format!("[queue.q]\ncommand = [\"true\"]\n[status]\npath = {path:?}\n");
     let pipeline = Pipeline::new(&config);
     let running = pipeline.start(&[]);
     until("there is a copy", || path.exists());

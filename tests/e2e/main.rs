@@ -9,3 +9,4 @@ mod disk;
 mod run;
 mod sources;
 mod support;
+mod words;

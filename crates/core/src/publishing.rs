@@ -50,6 +50,10 @@ impl Publishing {
         self.again.first().map(|(at, _)| *at)
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.jobs.is_empty()
     }

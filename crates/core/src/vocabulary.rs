@@ -111,6 +111,13 @@ pub enum Input {
         /// It does.
         well: bool,
     },
+    /// How a service does.
+    Service {
+        /// Its place in the configuration.
+        service: u16,
+        /// It fails again and again, or has failed for good.
+        failing: bool,
+    },
     /// Time has passed.
     Tick,
     /// The program is to end.

@@ -8,7 +8,7 @@ use crate::pipeline::{QueueSpec, destination, result_digest};
 use crate::seams::{ChildId, Nonce, Processes, SpawnSpec, Watch};
 use crate::task::{Context, Done};
 use sprag_core::{Attempt, Bug, Digest, JobId, Outcome, PayloadRef, Seq, SpawnFailure, Wall, planted};
-use sprag_journal::fs::{File, Fs, Open, read_all, write_atomic};
+use sprag_journal::fs::{File, Fs, Open, read_all, share_atomic};
 use sprag_journal::image;
 use std::collections::BTreeMap;
 use std::io;
@@ -237,10 +237,11 @@ pub(crate) fn publish<F: Fs, P: Processes, W: Watch>(
     let from = context.state().attempt_result(job.0, attempt);
     let copy = || {
         let bytes = read_all(&context.fs, &from, RESULT_BYTES_MAX)?;
-        make_dirs(&context.fs, &context.pipeline.dir, to.parent().unwrap_or(Path::new(".")))?;
-        write_atomic(&context.fs, &to, &bytes)
+        make_shared_dirs(&context.fs, &context.pipeline.dir, to.parent().unwrap_or(Path::new(".")))?;
+        share_atomic(&context.fs, &to, &bytes)
     };
-    copy().map_err(|error| format!("{} -> {}: {error}", from.display(), to.display()))
+    let shown = to.strip_prefix(&context.pipeline.dir).unwrap_or(&to).display();
+    copy().map_err(|error| format!("{shown}: {error}"))
 }
 
 fn rename_unless_empty<F: Fs>(fs: &F, from: &Path, to: &Path) -> io::Result<()> {
@@ -264,7 +265,11 @@ fn exists<F: Fs>(fs: &F, path: &Path) -> io::Result<bool> {
 }
 
 pub(crate) fn make_dir<F: Fs>(fs: &F, dir: &Path) -> io::Result<()> {
-    match fs.create_dir(dir) {
+    made(fs.create_dir(dir))
+}
+
+fn made(result: io::Result<()>) -> io::Result<()> {
+    match result {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         Ok(()) | Err(_) => Ok(()),
     }
@@ -273,11 +278,20 @@ pub(crate) fn make_dir<F: Fs>(fs: &F, dir: &Path) -> io::Result<()> {
 /// Makes `dir` and the folders between it and `base`, each durably. One that is there is synced too: whoever made it may
 /// have died before its name was durable.
 fn make_dirs<F: Fs>(fs: &F, base: &Path, dir: &Path) -> io::Result<()> {
+    each_dir(fs, base, dir, &|dir| make_dir(fs, dir))
+}
+
+/// The same for folders of the user's.
+fn make_shared_dirs<F: Fs>(fs: &F, base: &Path, dir: &Path) -> io::Result<()> {
+    each_dir(fs, base, dir, &|dir| made(fs.create_shared_dir(dir)))
+}
+
+fn each_dir<F: Fs>(fs: &F, base: &Path, dir: &Path, make: &dyn Fn(&Path) -> io::Result<()>) -> io::Result<()> {
     if dir == base {
         return Ok(());
     }
     let parent = dir.parent().unwrap_or(base);
-    make_dirs(fs, base, parent)?;
-    make_dir(fs, dir)?;
+    each_dir(fs, base, parent, make)?;
+    make(dir)?;
     fs.sync_dir(parent)
 }

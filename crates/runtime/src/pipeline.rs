@@ -29,6 +29,25 @@ pub struct Pipeline {
     pub status_path: Option<PathBuf>,
     /// On SIGTERM, attempts may go on for so long before they are ended.
     pub stop_timeout_ms: u64,
+    /// What stood in `sprag.toml`: tells whether it was changed since.
+    pub config_digest: ConfigDigest,
+}
+
+/// A digest of the bytes of `sprag.toml`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ConfigDigest(u128);
+
+impl ConfigDigest {
+    /// Of these bytes.
+    pub fn of(bytes: &[u8]) -> ConfigDigest {
+        ConfigDigest(first_16(&blake3::hash(bytes)))
+    }
+}
+
+impl std::fmt::Display for ConfigDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
 }
 
 /// How much of the disk may be taken. What is not said depends on how large the disk is.
@@ -121,6 +140,16 @@ pub enum ServiceKind {
     Oneshot,
     /// Is started again, with a capped backoff.
     Keep,
+}
+
+impl ServiceKind {
+    /// As `sprag.toml` has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ServiceKind::Oneshot => "oneshot",
+            ServiceKind::Keep => "keep",
+        }
+    }
 }
 
 /// Names inside the state folder.

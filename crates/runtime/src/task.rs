@@ -10,7 +10,7 @@ use crate::scan::{self, Complaint, Look, Seen};
 use crate::seams::{ChildId, Nonce, Processes, Watch};
 use sprag_core::{Attempt, Digest, JobId, Outcome, PayloadRef, SpawnFailure, Wall};
 use sprag_journal::Stored;
-use sprag_journal::fs::{Fs, Room, write_atomic, write_shared};
+use sprag_journal::fs::{Fs, Room, publish_atomic, write_atomic};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -308,7 +308,11 @@ impl<F: Fs, P: Processes, W: Watch> Context<F, P, W> {
             Some(spec) => {
                 let path = self.pipeline.dir.join(&spec.path);
                 match spec.format {
-                    Format::Files => vec![path.join(any)],
+                    // Its own name too: a folder that is not there yet cannot be watched, but that it comes can.
+                    Format::Files => {
+                        let inside = self.fs.metadata(&path).is_ok().then(|| path.join(any));
+                        [path].into_iter().chain(inside).collect()
+                    }
                     Format::JsonArray | Format::JsonLines => {
                         // Where it is a link, what it leads to can change as well.
                         let end = scan::resolve(&self.fs, &path).ok().map(|(end, _)| end).filter(|end| *end != path);
@@ -375,7 +379,7 @@ impl<F: Fs, P: Processes, W: Watch> Context<F, P, W> {
     fn copy_status(&self, json: &[u8]) -> Result<(), String> {
         let Some(path) = &self.pipeline.status_path else { return Ok(()) };
         let path = self.pipeline.dir.join(path);
-        write_shared(&self.fs, &path, json).map_err(|error| format!("{}: {error}", path.display()))
+        publish_atomic(&self.fs, &path, json).map_err(|error| format!("{}: {error}", path.display()))
     }
 
     /// A file that cannot be removed is offered again after a restart, and known then.

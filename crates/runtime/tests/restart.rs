@@ -7,7 +7,7 @@ use sprag_core::{JobId, Limits, NewJob, QueueConfig, QueueId, Record, Seq, When}
 use sprag_journal::codec::{self, Texts};
 use sprag_journal::{RealFs, Snapshot};
 use sprag_runtime::driver::{self, Effect, Event};
-use sprag_runtime::pipeline::{DiskLimits, Pipeline, QueueSpec, key_hash};
+use sprag_runtime::pipeline::{ConfigDigest, DiskLimits, Pipeline, QueueSpec, key_hash};
 use sprag_runtime::{history, live, task::Task};
 use std::path::Path;
 use std::sync::Arc;
@@ -27,6 +27,7 @@ fn pipeline(dir: &Path) -> Arc<Pipeline> {
         disk: DiskLimits::default(),
         status_path: None,
         stop_timeout_ms: 0,
+        config_digest: ConfigDigest::default(),
     })
 }
 

@@ -89,7 +89,7 @@ impl CallKind {
     /// same as a crash before the next one that can.
     pub fn changes(self) -> bool {
         match self {
-            CallKind::Open(Open::Create | Open::Replace) => true,
+            CallKind::Open(Open::Create | Open::Replace | Open::Share) => true,
             CallKind::Rename | CallKind::Remove | CallKind::CreateDir => true,
             CallKind::RemoveDir | CallKind::SyncDir => true,
             CallKind::Write | CallKind::Truncate | CallKind::Punch => true,

@@ -103,7 +103,6 @@ impl Machine {
         } else {
             let again = self.again(now);
             self.workers.set(id, Phase::Lingering { outcome, result, ending }, Some(again));
-            self.health.unproved.insert(id);
         }
     }
 
@@ -223,6 +222,8 @@ impl Machine {
                 self.health.unproved.insert(id);
             }
             Phase::Lingering { .. } | Phase::Leftover { .. } => {
+                // The first proof has failed or takes long: by now it is something to tell.
+                self.health.unproved.insert(id);
                 self.workers.set(id, run.phase, again);
                 self.outputs.push_back(Output::Prove { job: id, attempt: run.attempt });
             }

@@ -8,17 +8,22 @@
 mod asked;
 mod children;
 mod control;
+mod destinations;
+mod heartbeat;
+mod idle;
 mod intake;
 mod kept;
+mod nag;
 mod persist;
 mod recovery;
 mod report;
 mod snapshots;
 mod space;
 
+pub use idle::HELD_UP_MS;
 pub use persist::{Committed, JournalWork, journal_step};
 pub use recovery::{OpenError, Recovered, machine_config, open};
-pub use report::Notice;
+pub use report::{Notice, count_text, outcome_text};
 pub use space::bytes_text;
 
 use crate::pipeline::Pipeline;
@@ -29,6 +34,8 @@ use crate::task::{Done, Task};
 use asked::Asked;
 use children::Services;
 use control::Control;
+use destinations::Destinations;
+use idle::Idle;
 use intake::Intake;
 use kept::Kept;
 use persist::Persistence;
@@ -93,6 +100,16 @@ pub enum Effect {
     Say(Notice),
     /// Nothing waits, nothing runs, and every source was read once more since: with `--until-idle`, the end.
     Idle,
+    /// Nothing is left to do but what cannot be done as things are. Told once for each change of that.
+    HeldUp {
+        /// What cannot be done, and why.
+        by: Vec<String>,
+    },
+    /// What holds everything up has not changed for [`HELD_UP_MS`]: with `--until-idle`, the end.
+    GivenUp {
+        /// What cannot be done, and why.
+        by: Vec<String>,
+    },
     /// Everything is at rest and sealed: the program ends.
     Stopped,
     /// The journal cannot be trusted to hold what comes: the program ends at once, and a restart recovers.
@@ -116,6 +133,7 @@ pub struct Driver {
     snapshots: Snapshots,
     space: DiskSpace,
     kept: Kept,
+    destinations: Destinations,
     /// Attempts that wait for a proof of death.
     to_prove: Vec<(JobId, Attempt)>,
     /// A look at all processes is under way.
@@ -123,7 +141,7 @@ pub struct Driver {
     /// Whether every earlier life of sprag is proved dead: services start only then.
     clear: bool,
     effects: VecDeque<Effect>,
-    idle: IdleCheck,
+    idle: Idle,
     stopping: StopLevel,
     /// The Machine has stopped, and the word was passed on.
     stopped: bool,
@@ -137,17 +155,6 @@ pub struct Driver {
 
 /// After the last grace, so much longer for what was killed to be proved dead, in milliseconds.
 const ABANDON_AFTER_MS: u64 = 5_000;
-
-/// How far the proof has come that nothing is left to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum IdleCheck {
-    /// Something waits or runs.
-    Busy,
-    /// All was at rest; every source is read once more.
-    Looking,
-    /// Said so.
-    Idle,
-}
 
 impl Driver {
     /// Takes one event and leads it to its end. Drain [`Driver::poll`] to `None` afterwards.
@@ -180,6 +187,7 @@ impl Driver {
             self.snapshots.deadline(),
             self.space.deadline(),
             self.kept.deadline(),
+            self.idle.deadline(),
             self.kill_at,
             self.abandon_at,
         ];
@@ -262,7 +270,10 @@ impl Driver {
             }
             Done::Proved { gone, clear } => self.proved(now, gone, clear),
             Done::Published { job, result } => self.published(now, job, result),
-            Done::Status { result } => self.reporter.status_written(result),
+            Done::Status { result } => {
+                let said = self.reporter.status_written(now, result);
+                self.say_all(said);
+            }
             Done::Snapshot { segment, result } => self.snapshot_taken(now, segment, result),
             Done::Surveyed { kept, folders } => self.surveyed(now, kept, folders),
             Done::Discarded => self.discarded(),
@@ -354,26 +365,6 @@ impl Driver {
             self.effects.push_back(Effect::Run(task));
         }
         self.drain(now);
-    }
-
-    /// At rest, then every source read once more without anything new: idle.
-    fn check_idle(&mut self, now: Now) {
-        let taken = self.intake.is_quiet() && self.control.is_quiet();
-        let at_rest = self.machine.is_idle() && taken && self.services.oneshots_ended() && self.clear;
-        self.idle = match self.idle {
-            _ if !at_rest => IdleCheck::Busy,
-            IdleCheck::Busy => {
-                self.intake.look_again();
-                self.look_at_sources(now);
-                IdleCheck::Looking
-            }
-            IdleCheck::Looking if self.intake.has_looked_again() => {
-                self.effects.push_back(Effect::Idle);
-                IdleCheck::Idle
-            }
-            IdleCheck::Looking => IdleCheck::Looking,
-            IdleCheck::Idle => IdleCheck::Idle,
-        };
     }
 
     fn deadline_of(&self, now: Now, attempt: Attempt) -> Option<Wall> {

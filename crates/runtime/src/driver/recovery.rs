@@ -6,13 +6,15 @@
 use super::asked::Asked;
 use super::children::Services;
 use super::control::Control;
+use super::destinations::Destinations;
+use super::idle::Idle;
 use super::intake::Intake;
 use super::kept::Kept;
 use super::persist::Persistence;
 use super::report::Reporter;
 use super::snapshots::Snapshots;
 use super::space::DiskSpace;
-use super::{Driver, IdleCheck, Notice};
+use super::{Driver, Notice};
 use crate::attempt::make_dir;
 use crate::history;
 use crate::pipeline::Pipeline;
@@ -121,13 +123,14 @@ pub fn open<F: Fs>(
         snapshots: Snapshots::new(opened.end, covered, journal_bytes, live_bytes),
         space: DiskSpace::default(),
         kept: Kept::default(),
+        destinations: Destinations::default(),
         pipeline,
         machine,
         to_prove: Vec::new(),
         proving: false,
         clear: false,
         effects: VecDeque::new(),
-        idle: IdleCheck::Busy,
+        idle: Idle::new(),
         stopping: StopLevel::Run,
         stopped: false,
         said_stopped: false,
@@ -135,6 +138,7 @@ pub fn open<F: Fs>(
         abandon_at: None,
         attempts: BTreeMap::new(),
     };
+    driver.effects.push_back(super::Effect::Say(Notice::Begun));
     if let Some(cut) = opened.cut {
         driver.effects.push_back(super::Effect::Say(Notice::TornTail { cut }));
     }

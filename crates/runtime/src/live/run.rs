@@ -39,7 +39,7 @@ pub struct Options {
 }
 
 /// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// Nothing was left to do.
     Idle {
@@ -47,6 +47,11 @@ pub enum Ended {
         added: u64,
         /// Items that were known before.
         known: u64,
+    },
+    /// Nothing was left to do but what could not be done: what, and why.
+    GivenUp {
+        /// In words.
+        by: Vec<String>,
     },
     /// By request.
     Stopped,
@@ -164,7 +169,9 @@ impl Live {
         let latch = Arc::clone(&dirty);
         tokio::spawn(async move {
             if let Err(error) = events.run(|index| latch.set(usize::from(index))).await {
-                tracing::error!(%error, "change events have ended: sources are only polled from now on");
+                let what =
+                    "the kernel tells of no more changes: sources are looked at every 5 s; a restart may mend it";
+                tracing::error!(%error, "{what}");
             }
         });
         let env = inherited(&pipeline);
@@ -199,7 +206,7 @@ impl Live {
     }
 
     async fn turn(mut self, stop: &Stop, say: &mut dyn FnMut(&Driver, &Notice)) -> Result<Ended, RunError> {
-        let (mut seen, mut idle) = (Level::Running, false);
+        let (mut seen, mut idle, mut given_up) = (Level::Running, false, None);
         self.driver.handle(now(), Event::Tick);
         loop {
             while let Some(effect) = self.driver.poll() {
@@ -217,15 +224,21 @@ impl Live {
                         idle = true;
                         self.driver.handle(now(), Event::Stop(StopLevel::Drain));
                     }
-                    Effect::Idle => {}
-                    Effect::Stopped => return Ok(self.end(idle).await),
+                    Effect::Idle => say(&self.driver, &Notice::Settled),
+                    Effect::HeldUp { by } if self.options.until_idle => say(&self.driver, &Notice::HeldUp { by }),
+                    Effect::GivenUp { by } if self.options.until_idle => {
+                        given_up = Some(by);
+                        self.driver.handle(now(), Event::Stop(StopLevel::Drain));
+                    }
+                    Effect::HeldUp { .. } | Effect::GivenUp { .. } => {}
+                    Effect::Stopped => return Ok(self.end(idle, given_up).await),
                     Effect::Fatal { what } => return Err(RunError::Journal(what)),
                 }
             }
             let deadline = self.driver.deadline(now());
             match self.wait(stop, seen, deadline).await.map_err(system("wait for what happens"))? {
                 Woken::Stop(level) => {
-                    (seen, idle) = (level, false);
+                    (seen, idle, given_up) = (level, false, None);
                     self.driver.handle(now(), Event::Stop(stop_level(level)));
                 }
                 Woken::Answers(answers) => self.answered(answers)?,
@@ -278,7 +291,7 @@ impl Live {
     }
 
     /// The journal thread ends by itself once its mailbox is closed; it is waited for, so that the lock outlives it.
-    async fn end(self, idle: bool) -> Ended {
+    async fn end(self, idle: bool, given_up: Option<Vec<String>>) -> Ended {
         // Whoever asks from now on, or has asked and was not heard, is told that we have ended.
         self.answers.close();
         drop(self.answers.take().await);
@@ -290,11 +303,15 @@ impl Live {
         self.keeper.close();
         for thread in self.threads {
             if thread.join().is_err() {
-                tracing::error!("a thread of sprag panicked");
+                tracing::error!("a thread of sprag ended by a bug");
             }
         }
         let (added, known) = self.driver.intake_counts();
-        if idle { Ended::Idle { added, known } } else { Ended::Stopped }
+        match given_up {
+            Some(by) => Ended::GivenUp { by },
+            None if idle => Ended::Idle { added, known },
+            None => Ended::Stopped,
+        }
     }
 }
 
@@ -304,7 +321,8 @@ fn listen(pipeline: &Pipeline, answers: Arc<Mailbox<Answer>>) -> Option<Api> {
     match LocalListener::bind(&path) {
         Ok(listener) => Some(Api::serve(listener, move |asked| post(&answers, Answer::Client(asked)))),
         Err(error) => {
-            tracing::warn!(%error, path = %path.display(), "cannot listen: only the drop-box takes jobs");
+            let what = "no command can reach this sprag, and `sprag add` uses the drop-box: its socket cannot be made";
+            tracing::warn!(%error, path = %path.display(), "{what}");
             None
         }
     }

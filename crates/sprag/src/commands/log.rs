@@ -3,7 +3,7 @@
 //! **Invariant.** Only the job's own output is shown: the file of a place is another job's as soon as the attempt is over, so
 //! what was read from it counts only if the attempt was still alive after the reading.
 
-use super::state_of;
+use super::{service_log, state_of};
 use crate::cli::{Cli, Log};
 use crate::client::{Client, refused};
 use crate::exit::{Exit, Failure};
@@ -19,7 +19,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 /// Between two looks at a log that is followed.
-const LOOK_MS: u64 = 200;
+pub(super) const LOOK_MS: u64 = 200;
 /// Read at once, in bytes.
 const PIECE_BYTES: u64 = 1 << 20;
 
@@ -49,19 +49,26 @@ impl View {
 }
 
 pub(super) fn run(cli: &Cli, args: &Log, out: &mut Out) -> Result<Exit, Failure> {
+    match args.what.parse() {
+        Ok(job) => of_job(cli, args, job, out),
+        Err(_) => service_log::run(cli, args, out),
+    }
+}
+
+fn of_job(cli: &Cli, args: &Log, job: u64, out: &mut Out) -> Result<Exit, Failure> {
     let state = state_of(&cli.dir)?;
     let mut client = Client::connect(&state)?;
-    let mut view = look(&state, &mut client, args.job)?;
+    let mut view = look(&state, &mut client, job)?;
     let attempt = args.attempt.unwrap_or(view.attempt);
     if attempt > view.attempt {
-        let what = format!("job {} has had {} attempts", args.job, view.attempt);
+        let what = format!("job {} has had {} attempts", job, view.attempt);
         return Err(Failure::new(Exit::No, what).mend("`sprag show` tells its story"));
     }
-    let mut lines = Lines { out, json: cli.json, job: args.job, attempt, read: 0, begun: Vec::new() };
+    let mut lines = Lines { out, json: cli.json, job, attempt, read: 0, begun: Vec::new() };
     loop {
         while let Some(slot) = view.is_alive(lines.attempt) {
             let piece = read(&state.slot_log(slot), lines.read)?;
-            view = look(&state, &mut client, args.job)?;
+            view = look(&state, &mut client, job)?;
             if view.is_alive(lines.attempt) != Some(slot) {
                 break;
             }
@@ -73,7 +80,7 @@ pub(super) fn run(cli: &Cli, args: &Log, out: &mut Out) -> Result<Exit, Failure>
                 }
             }
         }
-        lines.rest(&state.attempt_log(args.job, lines.attempt))?;
+        lines.rest(&state.attempt_log(job, lines.attempt))?;
         let was_last = view.ended && view.attempt == lines.attempt;
         if !args.follow || args.attempt.is_some() || was_last || client.is_none() {
             return lines.end().map(|()| Exit::Ok);
@@ -81,7 +88,7 @@ pub(super) fn run(cli: &Cli, args: &Log, out: &mut Out) -> Result<Exit, Failure>
         // An attempt may be counted before it is alive.
         while view.slot.is_none() && view.attempt == lines.attempt && !view.ended {
             client.as_ref().map_or(Ok(()), |client| lines.pause(client))?;
-            view = look(&state, &mut client, args.job)?;
+            view = look(&state, &mut client, job)?;
         }
         if view.attempt > lines.attempt {
             lines.end()?;
@@ -121,7 +128,7 @@ fn look(state: &StateDir, client: &mut Option<Client>, job: u64) -> Result<View,
 }
 
 /// A piece of a file from an offset on; nothing of a file that is not there.
-fn read(path: &Path, from: u64) -> Result<Vec<u8>, Failure> {
+pub(super) fn read(path: &Path, from: u64) -> Result<Vec<u8>, Failure> {
     let failed = |error: io::Error| Failure::new(Exit::StateIo, format!("cannot read {}: {error}", path.display()));
     let file = match File::open(path) {
         Ok(file) => file,

@@ -16,7 +16,9 @@ pub(crate) use duration::parse_ms as duration_ms;
 
 use document::{Document, Entry, Named, Section};
 use sprag_core::Limits;
-use sprag_runtime::pipeline::{DiskLimits, Format, Pipeline, ServiceKind, ServiceSpec, SourceSpec};
+use sprag_runtime::pipeline::{
+    ConfigDigest, DiskLimits, Format, Pipeline, QueueSpec, ServiceKind, ServiceSpec, SourceSpec,
+};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +32,18 @@ const TABLES_MAX: usize = 1_000;
 const CONCURRENCY_MAX: u64 = 1_000;
 /// Attempts may go on for so long after a stop, unless `[run] stop_timeout` says otherwise.
 const STOP_TIMEOUT_MS: u64 = 10_000;
+/// What can stand in `[run]`.
+const RUN_KEYS: [&str; 9] = [
+    "concurrency",
+    "stop_timeout",
+    "min_free",
+    "keep_age",
+    "keep_jobs",
+    "keep_logs",
+    "keep_log_files",
+    "keep_log_age",
+    "env",
+];
 /// What commands inherit unless `[run] env` says otherwise.
 const ENV_DEFAULT: [&str; 7] = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER"];
 
@@ -45,14 +59,20 @@ pub(crate) fn load(dir: &Path) -> Result<Pipeline, ConfigError> {
         Err(error) => return Err(ConfigError::file(dir, error)),
     };
     let bytes = std::fs::read(&path).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => ConfigError::file(&path, "there is no such file")
-            .mend(format!("name a folder that holds a {FILE}, or write one; docs/examples/ideas shows how")),
+        ErrorKind::NotFound => ConfigError::file(&path, "there is no such file").mend(format!(
+            "`sprag init` writes a {FILE} to begin with; or name the folder that holds one: sprag -C DIR ..."
+        )),
         _ => ConfigError::file(&path, error),
     })?;
     if bytes.len() > BYTES_MAX {
         return Err(ConfigError::file(&path, format!("it has {} bytes, more than {BYTES_MAX}", bytes.len())));
     }
     parse(dir, &path, &bytes)
+}
+
+/// What a sprag that runs is to be told apart by: the configuration as it stands now.
+pub(crate) fn digest(dir: &Path) -> Option<String> {
+    std::fs::read(dir.join(FILE)).ok().map(|bytes| ConfigDigest::of(&bytes).to_string())
 }
 
 /// Reads `bytes` as the configuration of the pipeline in `dir`; `file` is what errors call it.
@@ -76,6 +96,15 @@ fn parse(dir: PathBuf, file: &Path, bytes: &[u8]) -> Result<Pipeline, ConfigErro
         if sources.iter().any(|other| other.path == source.path && other.queue == source.queue) {
             let what = format!("`{}` feeds the queue `{}` twice", source.path.display(), source.queue);
             return Err(doc.error(span, what).mend("take one of the two [[source]] tables out"));
+        }
+        let feeds_itself = |queue: &&QueueSpec| {
+            let below = queue.output.as_ref().is_some_and(|output| Path::new(output).starts_with(&source.path));
+            source.format == Format::Files && below && *queue.policy.name == source.queue
+        };
+        if let Some(output) = queues.iter().find(feeds_itself).and_then(|queue| queue.output.as_ref()) {
+            let (folder, queue) = (source.path.display(), &source.queue);
+            let what = format!("`{folder}` feeds the queue `{queue}`, whose own results lie in it ({output}): a loop");
+            return Err(doc.error(span, what).mend("let the `output` of the queue lie in another folder"));
         }
         sources.push(source);
     }
@@ -101,33 +130,17 @@ fn parse(dir: PathBuf, file: &Path, bytes: &[u8]) -> Result<Pipeline, ConfigErro
         disk: DiskLimits::default(),
         status_path: None,
         stop_timeout_ms: STOP_TIMEOUT_MS,
+        config_digest: ConfigDigest::of(bytes),
     };
     if let Some(run) = top.get("run") {
         let (span, table) = run.table("[run]")?;
-        let known = [
-            "concurrency",
-            "stop_timeout",
-            "min_free",
-            "keep_age",
-            "keep_jobs",
-            "keep_logs",
-            "keep_log_files",
-            "keep_log_age",
-            "env",
-        ];
-        let section = Section::new(&doc, "[run]".into(), span, table, &known)?;
+        let section = Section::new(&doc, "[run]".into(), span, table, &RUN_KEYS)?;
         read_run(&section, &mut pipeline)?;
     }
     if let Some(status) = top.get("status") {
         let (span, table) = status.table("[status]")?;
         let section = Section::new(&doc, "[status]".into(), span, table, &["path"])?;
-        let path = section.need("path", "path = \"status.json\"")?;
-        let file = PathBuf::from(path.filled_string()?);
-        if file.file_name().is_none() || pipeline.sources.iter().any(|source| source.path == file) {
-            let what = format!("{} is {:?}, where no copy of the heartbeat can be put", path.path(), file.display());
-            return Err(path.error(what).mend("name a file of its own: it is replaced every few seconds"));
-        }
-        pipeline.status_path = Some(file);
+        pipeline.status_path = Some(read_status(&section, &pipeline.sources)?);
     }
     Ok(pipeline)
 }
@@ -172,6 +185,17 @@ fn read_run(section: &Section<'_>, pipeline: &mut Pipeline) -> Result<(), Config
         }
     }
     Ok(())
+}
+
+/// `[status]`: where a copy of the heartbeat is put.
+fn read_status(section: &Section<'_>, sources: &[SourceSpec]) -> Result<PathBuf, ConfigError> {
+    let path = section.need("path", "path = \"status.json\"")?;
+    let file = PathBuf::from(path.filled_string()?);
+    if file.file_name().is_none() || sources.iter().any(|source| source.path == file) {
+        let what = format!("{} is {:?}, where no copy of the heartbeat can be put", path.path(), file.display());
+        return Err(path.error(what).mend("name a file of its own: it is replaced every few seconds"));
+    }
+    Ok(file)
 }
 
 fn read_source(section: &Section<'_>, queues: &[&str]) -> Result<SourceSpec, ConfigError> {

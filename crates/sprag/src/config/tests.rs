@@ -119,6 +119,7 @@ fn everything_that_can_be_said_is_understood() {
         },
         status_path: Some("/var/lib/monitor/status".into()),
         stop_timeout_ms: 30_000,
+        config_digest: pipeline.config_digest,
     };
     assert_eq!(pipeline, expected);
 }
@@ -187,7 +188,8 @@ fn unknown_keys_and_words_name_the_nearest() {
         (
             "[run]\nparallel = 3\n[queue.q]\ncommand = [\"true\"]",
             "sprag.toml:2:1: unknown key `parallel` in [run]",
-            "keys known here: concurrency, stop_timeout, min_free, keep_age, keep_jobs, keep_logs, keep_log_files, keep_log_age, env",
+            "keys known here: concurrency, stop_timeout, min_free, keep_age, keep_jobs, keep_logs, keep_log_files, \
+             keep_log_age, env",
         ),
         (
             &in_source("path = \"a\"\nformat = \"json-aray\"\nqueue = \"q\""),
@@ -476,4 +478,19 @@ fn more_tables_than_the_limit_are_refused() {
     let queues = |count: usize| (0..count).map(|n| format!("[queue.q{n}]\ncommand = [\"true\"]\n")).collect::<String>();
     assert_eq!(read(&queues(TABLES_MAX)).unwrap().queues.len(), TABLES_MAX);
     refused(&[(&queues(TABLES_MAX + 1), "sprag.toml:1:2: `queue` holds 1001 tables, more than 1000", "")]);
+}
+
+#[test]
+fn a_queue_whose_results_feed_itself_is_refused() {
+    let text = |folder: &str, queue: &str| {
+        format!(
+            "[queue.a]\ncommand = [\"x\"]\noutput = \"drafts/out/{{key}}\"\n[queue.b]\ncommand = [\"x\"]\n\
+             [[source]]\npath = \"{folder}\"\nformat = \"files\"\nqueue = \"{queue}\"\n"
+        )
+    };
+    let what = "sprag.toml:6:1: `drafts` feeds the queue `a`, whose own results lie in it (drafts/out/{key}): a loop";
+    refused(&[(&text("drafts", "a"), what, "let the `output` of the queue lie in another folder")]);
+    for (folder, queue) in [("drafts", "b"), ("draft", "a"), ("drafts/other", "a")] {
+        assert!(parse("/p".into(), Path::new(FILE), text(folder, queue).as_bytes()).is_ok(), "{folder} -> {queue}");
+    }
 }
