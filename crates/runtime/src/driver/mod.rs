@@ -184,7 +184,7 @@ impl Driver {
             self.services.deadline(),
             self.persistence.deadline(),
             self.reporter.deadline(),
-            self.snapshots.deadline(),
+            self.snapshots.deadline(self.machine.space() > Space::Enough),
             self.space.deadline(),
             self.kept.deadline(),
             self.idle.deadline(),

@@ -28,8 +28,8 @@ pub(super) struct Snapshots {
     taking: Option<u64>,
     /// Bytes of the newest snapshot: about what everything that it knows takes.
     live_bytes: u64,
-    /// After a failure.
-    again_at: Option<Mono>,
+    /// When the last one failed, if none came off since.
+    failed_at: Option<Mono>,
 }
 
 impl Snapshots {
@@ -44,7 +44,7 @@ impl Snapshots {
             covered_bytes: 0,
             taking: None,
             live_bytes,
-            again_at: None,
+            failed_at: None,
         }
     }
 
@@ -82,16 +82,19 @@ impl Snapshots {
         self.end = (end.segment, end.offset);
     }
 
-    pub(super) fn deadline(&self) -> Option<Mono> {
-        self.again_at
+    /// After a failure: the next try.
+    pub(super) fn deadline(&self, short: bool) -> Option<Mono> {
+        let failed_at = self.failed_at.filter(|_| self.taking.is_none())?;
+        Some(failed_at.after(if short { AGAIN_SHORT_MS } else { AGAIN_MS }))
     }
 
     fn due(&mut self, now: Now, short: bool) -> Option<Task> {
         let finished = self.end.0.saturating_sub(1);
-        if self.taking.is_some() || finished <= self.covered || self.again_at.is_some_and(|at| at > now.mono) {
+        let waits = self.deadline(short).is_some_and(|at| at > now.mono);
+        if self.taking.is_some() || finished <= self.covered || waits {
             return None;
         }
-        (self.taking, self.again_at) = (Some(self.finished_bytes), None);
+        self.taking = Some(self.finished_bytes);
         Some(Task::Snapshot { segment: finished, short })
     }
 }
@@ -107,13 +110,12 @@ impl Driver {
         let of_bytes = self.snapshots.taking.take();
         match result {
             Ok(bytes) => {
-                self.snapshots.covered = segment;
+                (self.snapshots.covered, self.snapshots.failed_at) = (segment, None);
                 self.snapshots.covered_bytes = of_bytes.unwrap_or(self.snapshots.covered_bytes);
                 self.snapshots.live_bytes = bytes.unwrap_or(self.snapshots.live_bytes);
             }
             Err(what) => {
-                let short = self.machine.space() > Space::Enough;
-                self.snapshots.again_at = Some(now.mono.after(if short { AGAIN_SHORT_MS } else { AGAIN_MS }));
+                self.snapshots.failed_at = Some(now.mono);
                 self.effects.push_back(Effect::Say(Notice::SnapshotFailed { what }));
             }
         }
