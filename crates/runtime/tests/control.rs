@@ -7,7 +7,7 @@ use sprag_core::{
 };
 use sprag_journal::{RealFs, Writer};
 use sprag_runtime::driver::{self, Driver, Effect, Event, JournalWork, Notice};
-use sprag_runtime::pipeline::{ConfigDigest, LOG_BYTES_MAX, Pipeline, QueueSpec};
+use sprag_runtime::pipeline::{ConfigDigest, DiskLimits, LOG_BYTES_MAX, Pipeline, QueueSpec};
 use sprag_runtime::request::{Add, Answer, JobView, Request, Ticket};
 use sprag_runtime::seams::{ChildId, Exit};
 use sprag_runtime::task::{Done, Task};
@@ -40,6 +40,8 @@ fn pipeline(dir: &Path) -> Pipeline {
         services: Vec::new(),
         env_allow: Vec::new(),
         limits: Limits::default(),
+        disk: DiskLimits::default(),
+        status_path: None,
         stop_timeout_ms: 1_000,
         config_digest: ConfigDigest::default(),
     }
@@ -123,7 +125,7 @@ impl World {
             let child = ChildId::Attempt { job, attempt };
             self.handle(Event::Done(Done::Spawned { child }));
             self.handle(Event::Exited(Exit { child, outcome }));
-            self.handle(Event::Done(Done::Settled { job, attempt, outcome, result: None, gone: true }));
+            self.handle(Event::Done(Done::Settled { job, attempt, outcome, result: None, gone: true, kept_bytes: 0 }));
         }
         self.commit();
     }
@@ -282,7 +284,7 @@ fn a_start_is_said_when_the_command_was_executed_and_not_when_it_was_given_back(
     world.commit();
     let Some(Task::Start { job, attempt, .. }) = world.starts.pop() else { panic!("no start") };
     let (outcome, child) = (Outcome::Exit(0), ChildId::Attempt { job, attempt });
-    world.handle(Event::Done(Done::Settled { job, attempt, outcome, result: None, gone: true }));
+    world.handle(Event::Done(Done::Settled { job, attempt, outcome, result: None, gone: true, kept_bytes: 0 }));
     world.handle(Event::Done(Done::Spawned { child }));
     world.settle();
     assert_eq!(begun(&world)[2..], ["started", "finished"], "heard of the wrong way round");

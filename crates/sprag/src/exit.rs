@@ -65,7 +65,7 @@ impl Exit {
             Exit::Configuration => "sprag.toml is missing or wrong",
             Exit::Running => "another sprag runs this pipeline",
             Exit::Corrupt => "the journal is damaged; file, offset and sequence are named",
-            Exit::StateIo => "the journal or another file of .sprag cannot be read or written, or the system refused",
+            Exit::StateIo => "a file of .sprag cannot be read or written or was taken away, or the system refused",
             Exit::UnsafeFolder => "the folder .sprag is not safe: others may write to it or own it",
             Exit::Interrupted => "stopped by a signal before everything was done",
             Exit::NotRunning => "no sprag runs here, and this needs one",

@@ -8,9 +8,16 @@ const GOOD: &str = r#"
 [run]
 concurrency = 3
 stop_timeout = "30s"
+min_free = "128MiB"
 keep_age = "7d"
 keep_jobs = 5000
+keep_logs = "2GiB"
+keep_log_files = 500
+keep_log_age = "1h"
 env = ["PATH", "EDITOR"]
+
+[status]
+path = "/var/lib/monitor/status"
 
 [queue.implement]
 command = ["sh", "implement.sh"]
@@ -113,6 +120,13 @@ fn everything_that_can_be_said_is_understood() {
         ],
         env_allow: command(&["PATH", "EDITOR"]),
         limits: Limits { running_max: 3, keep_age_ms: 7 * 86_400_000, keep_jobs: 5_000, ..Limits::default() },
+        disk: DiskLimits {
+            min_free_bytes: Some(128 << 20),
+            keep_log_bytes: Some(2 << 30),
+            keep_log_files: 500,
+            keep_log_age_ms: 3_600_000,
+        },
+        status_path: Some("/var/lib/monitor/status".into()),
         stop_timeout_ms: 30_000,
         config_digest: pipeline.config_digest,
     };
@@ -186,7 +200,7 @@ fn unknown_keys_and_words_name_the_nearest() {
         (
             "\n[queues.q]\ncommand = [\"true\"]",
             "sprag.toml:2:2: unknown key `queues`, did you mean `queue`?",
-            "tables known here: run, queue, source, service",
+            "tables known here: run, status, queue, source, service",
         ),
         (
             &in_retry("attempt = 3"),
@@ -196,7 +210,8 @@ fn unknown_keys_and_words_name_the_nearest() {
         (
             "[run]\nparallel = 3\n[queue.q]\ncommand = [\"true\"]",
             "sprag.toml:2:1: unknown key `parallel` in [run]",
-            "keys known here: concurrency, stop_timeout, keep_age, keep_jobs, env",
+            "keys known here: concurrency, stop_timeout, min_free, keep_age, keep_jobs, keep_logs, keep_log_files, \
+             keep_log_age, env",
         ),
         (
             &in_source("path = \"a\"\nformat = \"json-aray\"\nqueue = \"q\""),
