@@ -504,15 +504,12 @@ fn more_tables_than_the_limit_are_refused() {
 
 #[test]
 fn a_queue_whose_results_feed_itself_is_refused() {
-    let text = |folder: &str, queue: &str| {
-        format!(
-            "[queue.a]\ncommand = [\"x\"]\noutput = \"drafts/out/{{key}}\"\n[queue.b]\ncommand = [\"x\"]\n\
-             [[source]]\npath = \"{folder}\"\nformat = \"files\"\nqueue = \"{queue}\"\n"
-        )
+    let queues = "[queue.a]\ncommand = [\"x\"]\noutput = \"drafts/out/{key}\"\n[queue.b]\ncommand = [\"x\"]\n";
+    let text = |path: &str, queue: &str| {
+        format!("{queues}[[source]]\npath = \"{path}\"\nformat = \"files\"\nqueue = \"{queue}\"\n")
     };
     let what = "sprag.toml:6:1: `drafts` feeds the queue `a`, whose own results lie in it (drafts/out/{key}): a loop";
     refused(&[(&text("drafts", "a"), what, "let the `output` of the queue lie in another folder")]);
-    for (folder, queue) in [("drafts", "b"), ("draft", "a"), ("drafts/other", "a")] {
-        assert!(parse("/p".into(), Path::new(FILE), text(folder, queue).as_bytes()).is_ok(), "{folder} -> {queue}");
-    }
+    let good = [("drafts", "b"), ("draft", "a"), ("drafts/other", "a")];
+    good.iter().for_each(|(folder, queue)| drop(read(&text(folder, queue)).unwrap()));
 }
