@@ -99,7 +99,8 @@ fn what_cannot_be_taken_is_refused_by_its_own_code() {
     let (pipeline, _running) = running(SLEEPERS);
     let jobs = "/v1/queues/fast/jobs";
     for (method, path, body, expected, why) in [
-        ("POST", jobs, "{\"payload\":", 400, "EOF"),
+        ("POST", jobs, "{\"payload\":", 400, "ends where a value should stand, at line 1 column 11"),
+        ("POST", jobs, "{\"payload\":1,\"key\":\"a\\u0000\"}", 400, "NUL"),
         ("POST", jobs, "{\"payload\":1,\"kez\":\"k\"}", 400, "kez"),
         ("POST", "/v1/queues/nobody/jobs", "{\"payload\":1}", 404, "queue"),
         ("POST", "/v1/queues/nobody/pause", "", 404, "queue"),
@@ -138,11 +139,11 @@ fn bad_lines_are_named_and_the_others_taken() {
     let said: Vec<(u64, u64)> =
         told.iter().map(|ack| (ack["line"].as_u64().unwrap(), ack["status"].as_u64().unwrap())).collect();
     assert_eq!(said, [(1, 201), (2, 400), (3, 400), (4, 400), (5, 400), (6, 201)]);
-    for (at, why) in [(1, "EOF"), (3, "too long"), (4, "no key at /id")] {
+    for (at, why) in [(1, "it ends where a value"), (3, "too long"), (4, "no key at /id")] {
         assert!(told[at]["error"].as_str().unwrap().contains(why), "{}", told[at]);
     }
     let again = pipeline.sprag(&["add", "fast", "--lines", "lines", "--key-at", "/id"]);
-    assert!(again.out.starts_with("line 2: EOF while parsing"), "{}", again.out);
+    assert!(again.out.starts_with("line 2: it ends where a value should stand, at column 6\n"), "{}", again.out);
     assert!(again.out.ends_with("6 lines: 0 added, 2 known before, 4 refused\n"), "{}", again.out);
     let keys: BTreeSet<String> = pipeline.json(&["list"]).iter().map(|job| job["key"].to_string()).collect();
     assert_eq!(keys, BTreeSet::from(["\"1\"".into(), "\"é\"".into()]));

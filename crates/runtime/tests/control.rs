@@ -86,7 +86,7 @@ impl World {
     }
 
     fn add(&mut self, json: &str) -> u64 {
-        self.ask(Request::Add(Box::new(Add::parse("q", json.as_bytes()).unwrap())))
+        self.ask(Request::Add(Box::new(Add::parse(Some("q"), json.as_bytes()).unwrap())))
     }
 
     /// The disk catches up with everything.
@@ -241,7 +241,7 @@ fn a_drain_lets_run_what_runs_and_takes_nothing_new() {
 #[test]
 fn a_queue_that_nobody_configured_takes_no_job() {
     let mut world = World::new();
-    let add = Add::parse("nobody", br#"{"payload":1}"#).unwrap();
+    let add = Add::parse(Some("nobody"), br#"{"payload":1}"#).unwrap();
     let ticket = world.ask(Request::Add(Box::new(add)));
     assert_eq!(world.reply(ticket), Some(Reply::Refused(Refusal::NoSuchQueue)));
     assert!(world.driver.machine().queues().all(|queue| queue.name != "nobody"));

@@ -4,6 +4,7 @@
 //! before anything depends on it.
 
 use super::{Complaint, Item, KEY_BYTES_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX};
+use crate::json;
 use crate::pipeline::{SourceSpec, item_key, key_hash, payload_digest};
 use serde_json::value::RawValue;
 use sprag_core::{SourceFault, When};
@@ -44,8 +45,8 @@ pub fn check_key(key: &str) -> Result<(), Complaint> {
 /// The key of an item: a string as it is, a number or a truth value as JSON writes it.
 fn key_at(payload: &RawValue, pointer: &str) -> Result<String, Complaint> {
     let without = |what: &str| Complaint::new(SourceFault::ItemWithoutKey, format!("{what} at {pointer}"));
-    let value: serde_json::Value =
-        serde_json::from_str(payload.get()).map_err(|error| without(&format!("no key ({error})")))?;
+    let value: serde_json::Value = serde_json::from_str(payload.get())
+        .map_err(|error| without(&format!("no key ({})", json::words_on_a_line(&error))))?;
     match value.pointer(pointer) {
         Some(serde_json::Value::String(text)) => Ok(text.clone()),
         Some(value @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_))) => Ok(value.to_string()),
@@ -82,5 +83,5 @@ pub fn one_line(raw: &RawValue) -> Result<Box<RawValue>, Complaint> {
     if out.len() > PAYLOAD_BYTES_MAX {
         return Err(too_large(format!("longer than {PAYLOAD_BYTES_MAX} bytes")));
     }
-    RawValue::from_string(out).map_err(|error| Complaint::new(SourceFault::Malformed, error.to_string()))
+    RawValue::from_string(out).map_err(|error| Complaint::new(SourceFault::Malformed, json::words(&error)))
 }

@@ -3,6 +3,7 @@
 //! **Invariant.** Every answer of the driver has one code and one text, here and nowhere else; `docs/api.md` lists them.
 
 use crate::request::Answer;
+use crate::scan::Complaint;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use sprag_core::{JobId, Refusal, Reply};
@@ -80,6 +81,13 @@ impl From<Answer> for Said {
             Answer::Job(view) => Said::object(200, serde_json::to_value(view).unwrap_or_default()),
             Answer::Busy => Said::error(429, "too many requests wait; ask again later"),
         }
+    }
+}
+
+/// What was sent is not a job.
+impl From<Complaint> for Said {
+    fn from(complaint: Complaint) -> Said {
+        Said::error(400, complaint.text)
     }
 }
 

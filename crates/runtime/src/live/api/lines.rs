@@ -159,7 +159,7 @@ impl Whole {
 
     fn parse(self, queue: &str) -> Result<Add, Said> {
         match self {
-            Whole::Text(text) => Add::parse(queue, &text).map_err(|what| Said::error(400, what)),
+            Whole::Text(text) => Add::parse(Some(queue), &text).map_err(Said::from),
             Whole::TooLong => Err(Said::error(413, format!("the line is longer than {ADD_BYTES_MAX} bytes"))),
         }
     }

@@ -259,17 +259,19 @@ async fn add(shared: &Arc<Shared>, queue: String, body: Incoming) -> Said {
     let len = bytes.len();
     match parse(queue, bytes).await {
         Ok(add) => ask(shared, Request::Add(Box::new(add)), len).await,
-        Err(what) => Said::error(400, what),
+        Err(said) => said,
     }
 }
 
 /// Reads and hashes a job; a large one off the loop's thread.
-async fn parse(queue: String, bytes: Bytes) -> Result<Add, String> {
-    if bytes.len() <= INLINE_BYTES_MAX {
-        return Add::parse(&queue, &bytes);
+async fn parse(queue: String, bytes: Bytes) -> Result<Add, Said> {
+    let len = bytes.len();
+    let parse = move || Add::parse(Some(&queue), &bytes).map_err(Said::from);
+    if len <= INLINE_BYTES_MAX {
+        return parse();
     }
-    let parsed = tokio::task::spawn_blocking(move || Add::parse(&queue, &bytes)).await;
-    parsed.unwrap_or_else(|_| Err("sprag is about to end".into()))
+    // Only when the runtime ends.
+    tokio::task::spawn_blocking(parse).await.unwrap_or_else(|_| Err(ending()))
 }
 
 /// Puts one request to the loop and awaits its answer.
