@@ -7,6 +7,7 @@ mod attempt;
 pub mod driver;
 pub mod history;
 pub mod json;
+pub mod listing;
 pub mod live;
 pub mod pipeline;
 pub mod request;

@@ -5,12 +5,13 @@
 //! durable.
 
 use crate::json;
+use crate::listing::Which;
 use crate::pipeline::{key_hash, payload_digest};
 use crate::scan::{Complaint, PAYLOAD_BYTES_MAX, check_key, one_line};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use sprag_core::{JobId, KeyHash, Reply, SourceFault, StopLevel, Wall, When};
+use sprag_core::{Counts, DeadReason, JobId, KeyHash, Reply, SourceFault, StateName, StopLevel, Wall, When};
 
 /// No job as a client sends it is longer, in bytes: a payload of the largest size, its white space and its key.
 pub const ADD_BYTES_MAX: usize = 2 * PAYLOAD_BYTES_MAX;
@@ -49,6 +50,20 @@ pub enum Request {
     Status,
     /// How a job stands.
     Job(JobId),
+    /// How some jobs stand: a page of them.
+    Jobs {
+        /// Which.
+        which: Which,
+        /// Those that came after this one.
+        after: JobId,
+        /// No more than so many.
+        limit: usize,
+    },
+    /// How the queues stand, or one of them.
+    Queues {
+        /// Its name.
+        queue: Option<String>,
+    },
 }
 
 /// A job as a client wants it.
@@ -75,6 +90,8 @@ pub struct Add {
 pub enum Answer {
     /// The Machine's answer, durable.
     Reply(Reply),
+    /// Not done: the job is in this state; durable.
+    WrongState(StateName),
     /// So many dead jobs are tried again; durable.
     Retried {
         /// How many.
@@ -84,6 +101,12 @@ pub enum Answer {
     Status(Vec<u8>),
     /// How a job stands; durable.
     Job(JobView),
+    /// How some jobs stand; durable.
+    Jobs(Page),
+    /// How the queues stand.
+    Queues(Vec<QueueView>),
+    /// How the queue stands that was asked for.
+    Queue(QueueView),
     /// Too many requests wait: ask again later.
     Busy,
 }
@@ -99,9 +122,49 @@ pub struct JobView {
     pub state: &'static str,
     /// The number of its last attempt.
     pub attempt: u32,
+    /// Failed attempts that count against the retries.
+    pub failures: u32,
+    /// Higher runs first.
+    pub priority: i16,
+    /// The moment that it waits for, in milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub due_at_ms: Option<u64>,
+    /// Why it was given up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<DeadReason>,
+    /// A cancel was accepted, and its attempt has not ended yet.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cancelling: bool,
+    /// Its result is not yet at its destination.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unpublished: bool,
     /// Where the output of a live attempt lies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slot: Option<u16>,
+}
+
+/// Some jobs in order of arrival.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// They.
+    pub jobs: Vec<JobView>,
+    /// The last job that was looked at: go on after it. `None` at the end.
+    pub next: Option<JobId>,
+}
+
+/// How a queue stands.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct QueueView {
+    /// Its name.
+    pub name: String,
+    /// In the configuration, not only in the journal.
+    pub configured: bool,
+    /// No starts by request.
+    pub paused: bool,
+    /// Counts what has moved here.
+    pub progress: u64,
+    /// Its jobs by state.
+    pub jobs: Counts,
 }
 
 /// A job as JSON. What is not read here is read in [`field`], which can name it when it is wrong.

@@ -4,12 +4,12 @@
 //! does the work, carries its progress, and at most one is on its way to the disk.
 
 use super::{Driver, Effect};
+use crate::request::QueueView;
 use crate::scan::Complaint;
 use crate::task::Task;
 use serde::Serialize;
 use sprag_core::{
-    Counts, DeadReason, JobId, Machine, Mono, Next, Now, Outcome, Reason, Record, Refusal, Reply, Seq, SourceId,
-    Verdict,
+    DeadReason, JobId, Machine, Mono, Next, Now, Outcome, Reason, Record, Refusal, Reply, Seq, SourceId, Verdict,
 };
 use sprag_journal::Cut;
 use std::collections::VecDeque;
@@ -150,23 +150,15 @@ fn lasting(verdict: &Verdict) -> Vec<Reason> {
 
 /// `status.json`.
 #[derive(Serialize)]
-struct Status<'a> {
+struct Status {
     format: u32,
     at_ms: u64,
     health: &'static str,
     reasons: Vec<String>,
     seq: u64,
     durable_seq: u64,
-    queues: Vec<QueueStatus<'a>>,
+    queues: Vec<QueueView>,
     sources: Vec<SourceStatus>,
-}
-
-#[derive(Serialize)]
-struct QueueStatus<'a> {
-    name: &'a str,
-    paused: bool,
-    progress: u64,
-    jobs: Counts,
 }
 
 #[derive(Serialize)]
@@ -220,12 +212,6 @@ impl Driver {
             Verdict::Degraded(reasons) => ("degraded", self.reason_texts(reasons)),
             Verdict::Stalled(reasons) => ("stalled", self.reason_texts(reasons)),
         };
-        let queues = self.machine.queues().map(|queue| QueueStatus {
-            name: queue.name,
-            paused: queue.paused,
-            progress: queue.progress.count,
-            jobs: queue.counts,
-        });
         let sources = (0..=u16::try_from(self.pipeline.sources.len()).unwrap_or(u16::MAX)).map(|index| SourceStatus {
             path: self.source_name(index),
             progress: self.machine.health().source_progress(SourceId(index)).0.count,
@@ -239,7 +225,7 @@ impl Driver {
             reasons,
             seq: self.machine.last_seq().0,
             durable_seq: self.machine.durable_seq().0,
-            queues: queues.collect(),
+            queues: self.queue_views().collect(),
             sources: sources.collect(),
         };
         let mut json = serde_json::to_vec_pretty(&status).unwrap_or_default();

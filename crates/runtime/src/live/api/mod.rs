@@ -7,6 +7,8 @@
 mod answer;
 mod idle;
 mod lines;
+mod listing;
+mod route;
 mod unix;
 
 pub use unix::{LocalListener, connect};
@@ -14,16 +16,16 @@ pub use unix::{LocalListener, connect};
 use crate::request::{ADD_BYTES_MAX, Add, Answer, Request};
 use answer::Said;
 use bytes::Bytes;
+use http_body_util::channel::{Channel, Sender};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Response, StatusCode};
+use hyper::{Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use idle::Idle;
-use sprag_core::{JobId, StopLevel};
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
@@ -49,6 +51,10 @@ const UNDER_WAY_BYTES_MAX: usize = 64 << 20;
 const REQUEST_BYTES_MIN: usize = 512;
 /// A longer body is read as JSON and hashed on the pool, not on the loop's thread, in bytes.
 const INLINE_BYTES_MAX: usize = 8 << 10;
+/// So many pieces of an answer wait for their reader.
+const PIECES_MAX: usize = 4;
+/// Lines, one JSON object each.
+const JSON_LINES: &str = "application/x-ndjson";
 /// After a failure to accept (no descriptor, say), a pause.
 const ACCEPT_AGAIN_MS: u64 = 100;
 /// At the end, answers get so long to reach their clients.
@@ -102,7 +108,8 @@ struct Shared {
     room: Arc<Semaphore>,
 }
 
-type Reply = Response<UnsyncBoxBody<Bytes, Infallible>>;
+/// A body that ends with an error is cut off: its reader sees that something is missing.
+type Reply = Response<UnsyncBoxBody<Bytes, io::Error>>;
 
 impl Api {
     /// Serves `listener` from now on; `to_loop` hands requests over and never blocks. Must be called inside a tokio runtime.
@@ -167,7 +174,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     let io = TokioIo::new(Idle::new(stream, Duration::from_millis(IDLE_MS_MAX)));
     let service = service_fn(move |request| {
         let shared = Arc::clone(&shared);
-        async move { Ok::<_, Infallible>(route(&shared, request).await) }
+        async move { Ok::<_, Infallible>(route::answer(&shared, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -186,63 +193,6 @@ async fn converse<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         connection.as_mut().graceful_shutdown();
         let _ = connection.await;
     }
-}
-
-async fn route(shared: &Arc<Shared>, request: hyper::Request<Incoming>) -> Reply {
-    let path = request.uri().path().to_owned();
-    let parts: Vec<&str> = path.split('/').skip(1).collect();
-    let method = request.method().clone();
-    let asked = match (parts.as_slice(), &method) {
-        (["v1", "queues", queue, "jobs"], &Method::POST) => match name(queue) {
-            Ok(queue) => return reply(add(shared, queue, request.into_body()).await),
-            Err(said) => Err(said),
-        },
-        (["v1", "queues", queue, "jobs", "stream"], &Method::POST) => match name(queue) {
-            Ok(queue) => return lines::answer(shared, queue, request.into_body()),
-            Err(said) => Err(said),
-        },
-        (["v1", "queues", queue, "pause"], &Method::POST) => name(queue).map(|queue| Request::Pause { queue }),
-        (["v1", "queues", queue, "resume"], &Method::POST) => name(queue).map(|queue| Request::Resume { queue }),
-        (["v1", "queues", queue, "retry-dead"], &Method::POST) => name(queue).map(|queue| Request::RetryDead { queue }),
-        (["v1", "jobs", job, "cancel"], &Method::POST) => number(job).map(Request::Cancel),
-        (["v1", "jobs", job, "retry"], &Method::POST) => number(job).map(Request::Retry),
-        (["v1", "jobs", job], &Method::GET) => number(job).map(Request::Job),
-        (["v1", "drain"], &Method::POST) => Ok(Request::Stop(StopLevel::Drain)),
-        (["v1", "status"], &Method::GET) => Ok(Request::Status),
-        (
-            ["v1", "queues", _, "jobs" | "pause" | "resume" | "retry-dead"] | ["v1", "queues", _, "jobs", "stream"],
-            _,
-        )
-        | (["v1", "jobs", _] | ["v1", "jobs", _, "cancel" | "retry"] | ["v1", "drain" | "status"], _) => {
-            Err(Said::error(405, format!("{method} is not for {path}")))
-        }
-        _ => Err(Said::error(404, format!("there is nothing at {path}; docs/api.md lists what there is"))),
-    };
-    reply(match asked {
-        Ok(asked) => ask(shared, asked, 0).await,
-        Err(said) => said,
-    })
-}
-
-fn number(text: &str) -> Result<JobId, Said> {
-    text.parse().map(JobId).map_err(|_| Said::error(400, format!("{text:?} is no job number")))
-}
-
-/// A queue's name, which may be percent-encoded.
-fn name(text: &str) -> Result<String, Said> {
-    let bad = || Said::error(400, format!("{text:?} is no name of a queue"));
-    let (mut name, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte == b'%' {
-            let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok()).ok_or_else(bad)?;
-            name.push(u8::from_str_radix(digits, 16).map_err(|_| bad())?);
-            rest = &after[2..];
-        } else {
-            name.push(byte);
-        }
-    }
-    String::from_utf8(name).map_err(|_| bad())
 }
 
 /// One job.
@@ -293,6 +243,12 @@ fn weight(len: usize) -> u32 {
 }
 
 impl Shared {
+    /// Asks as soon as there is room, and awaits the answer.
+    async fn ask(&self, request: Request) -> Result<Answer, Said> {
+        let room = Arc::clone(&self.room).acquire_many_owned(weight(0)).await.map_err(|_| ending())?;
+        self.send(request, room).await.map_err(|_| ending())
+    }
+
     fn send(&self, request: Request, room: OwnedSemaphorePermit) -> oneshot::Receiver<Answer> {
         let (reply, answer) = oneshot::channel();
         (self.to_loop)(Asked { request, client: Client { reply, _room: room } });
@@ -302,10 +258,16 @@ impl Shared {
 
 fn reply(said: Said) -> Reply {
     let code = said.code;
-    respond(code, "application/json", Full::new(said.bytes()).boxed_unsync())
+    respond(code, "application/json", Full::new(said.bytes()).map_err(|never| match never {}).boxed_unsync())
 }
 
-fn respond(code: u16, kind: &'static str, body: UnsyncBoxBody<Bytes, Infallible>) -> Reply {
+/// Where a body of lines is written to, and the reply that it is.
+fn lines_reply(kind: &'static str) -> (Sender<Bytes, io::Error>, Reply) {
+    let (sender, channel) = Channel::new(PIECES_MAX);
+    (sender, respond(200, kind, channel.boxed_unsync()))
+}
+
+fn respond(code: u16, kind: &'static str, body: UnsyncBoxBody<Bytes, io::Error>) -> Reply {
     let mut reply = Response::new(body);
     *reply.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
