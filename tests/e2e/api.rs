@@ -315,6 +315,43 @@ fn jobs_and_queues_are_listed_over_http_page_by_page() {
 }
 
 #[test]
+fn events_are_told_as_they_become_durable_and_go_on_over_a_restart() {
+    let (pipeline, mut running) = running("[queue.q]\ncommand = [\"true\"]\noutput = \"out/{key}\"\n");
+    let listen = |query: &str| {
+        let mut stream = connect(&pipeline);
+        stream.write_all(format!("GET /v1/events{query} HTTP/1.0\r\nhost: s\r\n\r\n").as_bytes()).unwrap();
+        BufReader::new(stream).lines().map(Result::unwrap).filter(|line| line.starts_with('{'))
+    };
+    let types = |mut listener: Box<dyn Iterator<Item = String>>, last: &str| {
+        let (mut types, mut seq) = (Vec::new(), 0);
+        while types.last().is_none_or(|kind: &String| kind != last) {
+            let event: Value = serde_json::from_str(&listener.next().unwrap_or_else(|| panic!("{types:?}"))).unwrap();
+            types.push(event["type"].as_str().unwrap().to_owned());
+            assert!(event["seq"].as_u64().unwrap() >= seq, "in order");
+            seq = event["seq"].as_u64().unwrap();
+        }
+        (types, seq)
+    };
+    let listener = listen("");
+    assert_eq!(pipeline.sprag(&["add", "q", "--key", "k", "--wait"]).code, Some(0));
+    let (told, seq) = types(Box::new(listener), "published");
+    assert_eq!(told, ["listening", "added", "started", "finished", "published"]);
+    let (again, _) = types(Box::new(listen(&format!("?after={}", seq - 1))), "published");
+    assert_eq!(again, ["listening", "published"]);
+    // Who has heard everything goes on behind a restart as if there had been none.
+    running = {
+        drop(running);
+        pipeline.start(&[])
+    };
+    drop(connect(&pipeline));
+    let behind = listen(&format!("?after={seq}"));
+    assert_eq!(pipeline.sprag(&["pause", "q"]).code, Some(0));
+    assert_eq!(types(Box::new(behind), "paused").0, ["listening", "paused"]);
+    assert_eq!(ask(&pipeline, "GET", "/v1/events?after=1", "").0, 410);
+    drop(running);
+}
+
+#[test]
 fn a_stop_waits_for_nobody() {
     let pipeline = Pipeline::new(&SLEEPERS.replace("stop_timeout = \"1s\"", "stop_timeout = \"10m\""));
     for args in [&["drain", "--now"][..], &["drain"]] {
