@@ -7,7 +7,7 @@ use sprag_core::{JobId, Limits, Mono, Now, QueueConfig, Reply, Seq, Wall};
 use sprag_journal::RealFs;
 use sprag_runtime::driver::{self, Effect, Event, Happened};
 use sprag_runtime::live::api::{Api, Asked, LocalListener, Patience};
-use sprag_runtime::pipeline::{Pipeline, QueueSpec};
+use sprag_runtime::pipeline::{ConfigDigest, LOG_BYTES_MAX, Pipeline, QueueSpec};
 use sprag_runtime::request::{Add, Answer, Request, Ticket};
 use std::fs::{self, Permissions};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -93,15 +93,18 @@ impl Drop for Served {
 
 /// Reads until the text is there, or the end.
 fn until(stream: &mut UnixStream, text: &str) -> String {
-    let (mut read, mut piece) = (Vec::new(), [0; 4096]);
+    let (mut read, mut piece) = (Vec::new(), vec![0; 1 << 16]);
     loop {
-        let so_far = String::from_utf8_lossy(&read).into_owned();
-        if so_far.contains(text) {
-            return so_far;
-        }
-        let len = stream.read(&mut piece).unwrap_or_else(|error| panic!("{error} after {so_far:?}"));
-        assert_ne!(len, 0, "it ended after {so_far:?}, before {text:?}");
+        let len = stream.read(&mut piece).unwrap_or_else(|error| {
+            panic!("{error} after {:?}", String::from_utf8_lossy(&read));
+        });
+        // Only what is new can complete the text.
+        let fresh = (read.len() + 1).saturating_sub(text.len());
         read.extend_from_slice(&piece[..len]);
+        if read[fresh..].windows(text.len()).any(|window| window == text.as_bytes()) {
+            return String::from_utf8_lossy(&read).into_owned();
+        }
+        assert_ne!(len, 0, "it ended after {:?}, before {text:?}", String::from_utf8_lossy(&read));
     }
 }
 
@@ -126,12 +129,13 @@ fn happened(jobs: usize, key_len: usize) -> Vec<Happened> {
     let policy = QueueConfig { name: "q".into(), ..QueueConfig::default() };
     let pipeline = Pipeline {
         dir: dir.path().into(),
-        queues: vec![QueueSpec { policy, command: vec!["true".into()], output: None }],
+        queues: vec![QueueSpec { policy, command: vec!["true".into()], output: None, log_bytes_max: LOG_BYTES_MAX }],
         sources: Vec::new(),
         services: Vec::new(),
         env_allow: Vec::new(),
         limits: Limits::default(),
         stop_timeout_ms: 1_000,
+        config_digest: ConfigDigest::default(),
     };
     let opened = driver::open(&RealFs, pipeline.into(), sprag_journal::Limits::default(), now, [7; 16]).unwrap();
     let (mut driver, mut writer) = (opened.driver, opened.writer);
@@ -156,6 +160,8 @@ fn happened(jobs: usize, key_len: usize) -> Vec<Happened> {
                     | Effect::Answer { .. }
                     | Effect::Say(_)
                     | Effect::Idle
+                    | Effect::HeldUp { .. }
+                    | Effect::GivenUp { .. }
                     | Effect::Stopped => {}
                     Effect::Fatal { what } => panic!("{what}"),
                 }
