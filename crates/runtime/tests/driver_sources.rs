@@ -181,7 +181,7 @@ impl World {
                 Effect::Idle => self.idle += 1,
                 Effect::HeldUp { by } => self.held.push((self.now_ms, by)),
                 Effect::GivenUp { by } => self.given_up.push((self.now_ms, by)),
-                Effect::Signal { .. } | Effect::Stopped | Effect::Answer { .. } => {}
+                Effect::Signal { .. } | Effect::Happened(_) | Effect::Stopped | Effect::Answer { .. } => {}
                 Effect::Fatal { what } => panic!("{what}"),
             }
         }

@@ -4,7 +4,8 @@
 //! in the help, and nothing is read from the environment but what a terminal can show, and `RUST_LOG`.
 
 use crate::exit::Exit;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
 use sprag_core::StateName;
 use std::path::PathBuf;
 
@@ -142,8 +143,8 @@ With --json each line has: id, queue, key, state, attempt, priority, added_at_ms
 scheduled), reason (when dead), unpublished (when a result is not yet at its destination).")]
 pub(crate) struct List {
     /// Only jobs in this state.
-    #[arg(long, value_name = "S")]
-    pub(crate) state: Option<StateArg>,
+    #[arg(long, value_name = "S", value_parser = states())]
+    pub(crate) state: Option<StateName>,
     /// Only jobs of this queue.
     #[arg(long, value_name = "Q")]
     pub(crate) queue: Option<String>,
@@ -152,37 +153,19 @@ pub(crate) struct List {
     pub(crate) limit: Option<usize>,
 }
 
-/// A state as the command line names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum StateArg {
-    /// Waits for its time.
-    Scheduled,
-    /// Waits for a place.
-    Ready,
-    /// An attempt is alive.
-    Running,
-    /// An attempt was alive when sprag died, and is not yet proved dead.
-    Unknown,
-    /// Done.
-    Succeeded,
-    /// Given up.
-    Dead,
-    /// Ended by request.
-    Cancelled,
-}
-
-impl StateArg {
-    pub(crate) fn name(self) -> StateName {
-        match self {
-            StateArg::Scheduled => StateName::Scheduled,
-            StateArg::Ready => StateName::Ready,
-            StateArg::Running => StateName::Running,
-            StateArg::Unknown => StateName::Unknown,
-            StateArg::Succeeded => StateName::Succeeded,
-            StateArg::Dead => StateName::Dead,
-            StateArg::Cancelled => StateName::Cancelled,
-        }
-    }
+/// The states as the command line names them.
+fn states() -> impl TypedValueParser<Value = StateName> {
+    let meaning = |state| match state {
+        StateName::Scheduled => "Waits for its time",
+        StateName::Ready => "Waits for a place",
+        StateName::Running => "An attempt is alive",
+        StateName::Unknown => "An attempt was alive when sprag died, and is not yet proved dead",
+        StateName::Succeeded => "Done",
+        StateName::Dead => "Given up",
+        StateName::Cancelled => "Ended by request",
+    };
+    let values = StateName::ALL.map(|state| PossibleValue::new(state.as_str()).help(meaning(state)));
+    PossibleValuesParser::new(values).try_map(|word| StateName::named(&word).ok_or("no such state"))
 }
 
 /// Show the pipeline: whether it runs, its health, its queues.
@@ -275,8 +258,14 @@ pub(crate) struct Queue {
 ///
 /// Nothing new is taken or started, what runs may finish.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  sprag drain")]
-pub(crate) struct Drain {}
+#[command(after_help = "Examples:
+  sprag drain
+  sprag drain --now              what runs is ended, which costs it no retry")]
+pub(crate) struct Drain {
+    /// Wait for nobody: what runs gets TERM and, after the grace of its queue, KILL, and is tried again by the next sprag.
+    #[arg(long)]
+    pub(crate) now: bool,
+}
 
 /// Say whether all is well: exit code 0 well, 1 degraded, 2 stalled or not running.
 #[derive(Debug, Args)]

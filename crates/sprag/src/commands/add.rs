@@ -19,7 +19,7 @@ use sprag_core::Wall;
 use sprag_journal::RealFs;
 use sprag_journal::fs::{File as _, Fs as _, Open, write_all_at};
 use sprag_runtime::pipeline::StateDir;
-use sprag_runtime::{live, scan};
+use sprag_runtime::{json, live, scan};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -76,9 +76,10 @@ pub(super) fn run(cli: &Cli, args: &Add, out: &mut Out) -> Result<Exit, Failure>
             return Err(no_such_queue(&args.queue, pipeline.queues.iter().map(|queue| &*queue.policy.name)));
         }
     }
-    if args.key.as_deref() == Some("") {
-        return Err(Failure::new(Exit::Usage, "the key is empty").mend("leave --key out for a job without one"));
-    }
+    args.key.as_deref().map_or(Ok(()), scan::check_key).map_err(|complaint| {
+        Failure::new(Exit::Usage, format!("the key is unfit: {}", complaint.text))
+            .mend("leave --key out for a job without one")
+    })?;
     let at_ms = args.at.as_deref().map(moment).transpose()?.map(|at| at.0);
     if let Some(file) = &args.lines {
         return bulk::run(cli, args, file, at_ms, &mut need(&state)?, out);
@@ -172,8 +173,9 @@ fn payload(args: &Add) -> Result<Box<RawValue>, Failure> {
     let raw = if args.text {
         serde_json::value::to_raw_value(&text).map_err(|error| bad(format!("cannot be written as JSON: {error}")))?
     } else {
-        RawValue::from_string(text.trim().to_owned())
-            .map_err(|error| bad(format!("is not JSON: {error}")).mend("quote it for the shell, or use --text"))?
+        RawValue::from_string(text.trim().to_owned()).map_err(|error| {
+            bad(format!("is not JSON: {}", json::words(&error))).mend("quote it for the shell, or use --text")
+        })?
     };
     scan::one_line(&raw).map_err(|complaint| bad(format!("is {}", complaint.text)))
 }

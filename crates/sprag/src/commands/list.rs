@@ -7,7 +7,8 @@ use crate::out::{Cell, Out, plain, table};
 use crate::past::Past;
 use crate::words;
 use serde::Serialize;
-use sprag_core::{DeadReason, Job, JobId, State, StateName, Wall};
+use sprag_core::{DeadReason, Job, JobId, State, StateName};
+use sprag_runtime::listing::Which;
 
 /// A job as a line of JSON. Fields may be added, never taken away.
 #[derive(Serialize)]
@@ -52,14 +53,12 @@ pub(super) fn run(cli: &Cli, args: &List, out: &mut Out) -> Result<Exit, Failure
 }
 
 fn chosen<'a>(past: &'a Past, args: &List) -> Vec<(JobId, &'a Job, StateName)> {
-    let queue = args.queue.as_deref().map(|queue| past.machine.find_queue(queue));
-    let mut jobs: Vec<_> = past
-        .machine
-        .jobs()
-        .filter(|(_, job)| queue.is_none_or(|queue| queue == Some(job.queue)))
-        .filter_map(|(id, job)| Some((id, job, past.state_name(id)?)))
-        .filter(|(_, _, state)| args.state.is_none_or(|wanted| wanted.name() == *state))
-        .collect();
+    let which = Which { queue: args.queue.clone(), state: args.state };
+    // A queue that only the configuration knows has had no job yet.
+    let Ok(chosen) = which.look_up(&past.machine) else { return Vec::new() };
+    let named = |(id, job)| Some((id, job, past.state_name(id)?));
+    let mut jobs: Vec<_> = past.machine.jobs().filter_map(named).collect();
+    jobs.retain(|(_, job, state)| chosen.takes(job, *state));
     if let Some(limit) = args.limit {
         jobs.drain(..jobs.len().saturating_sub(limit));
     }
@@ -77,29 +76,9 @@ fn line<'a>(past: &'a Past, id: JobId, job: &Job, state: StateName) -> Line<'a> 
         priority: job.priority,
         added_at_ms: story.added_at.0,
         changed_at_ms: story.changed_at.0,
-        due_at_ms: due(job).map(|due| due.0),
-        reason: match job.state {
-            State::Dead(reason) => Some(reason),
-            State::Scheduled { .. }
-            | State::Ready
-            | State::Reserved { .. }
-            | State::Running { .. }
-            | State::Succeeded
-            | State::Cancelled => None,
-        },
+        due_at_ms: job.state.due().map(|due| due.0),
+        reason: job.state.dead_reason(),
         unpublished: job.unpublished,
-    }
-}
-
-fn due(job: &Job) -> Option<Wall> {
-    match job.state {
-        State::Scheduled { due, .. } => Some(due),
-        State::Ready
-        | State::Reserved { .. }
-        | State::Running { .. }
-        | State::Succeeded
-        | State::Dead(_)
-        | State::Cancelled => None,
     }
 }
 

@@ -74,7 +74,7 @@ fn ask(client: &mut Client, job: u64) -> Result<Option<Ended>, Failure> {
     }
     let word = |name: &str| told.json[name].as_str().unwrap_or_default().to_owned();
     let state = word("state");
-    let is_end = [StateName::Succeeded, StateName::Dead, StateName::Cancelled].iter().any(|end| end.as_str() == state);
+    let is_end = StateName::named(&state).is_some_and(StateName::is_end);
     let attempt = told.json["attempt"].as_u64().unwrap_or(0);
     Ok(is_end.then(|| Ended { job, queue: word("queue"), state, attempt }))
 }
