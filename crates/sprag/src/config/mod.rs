@@ -32,6 +32,8 @@ const TABLES_MAX: usize = 1_000;
 const CONCURRENCY_MAX: u64 = 1_000;
 /// Attempts may go on for so long after a stop, unless `[run] stop_timeout` says otherwise.
 const STOP_TIMEOUT_MS: u64 = 10_000;
+/// More deaths of sprag in a row than this cannot be allowed a job.
+const CRASHES_MAX: u64 = 10_000;
 /// A smaller `log_max` is refused, in bytes.
 const LOG_BYTES_MIN: u64 = 64 << 10;
 /// What commands inherit unless `[run] env` says otherwise.
@@ -122,7 +124,7 @@ fn parse(dir: PathBuf, file: &Path, bytes: &[u8]) -> Result<Pipeline, ConfigErro
     };
     if let Some(run) = top.get("run") {
         let (span, table) = run.table("[run]")?;
-        let known = ["concurrency", "stop_timeout", "keep_age", "keep_jobs", "env"];
+        let known = ["concurrency", "stop_timeout", "keep_age", "keep_jobs", "crashes", "env"];
         let section = Section::new(&doc, "[run]".into(), span, table, &known)?;
         read_run(&section, &mut pipeline)?;
     }
@@ -141,6 +143,9 @@ fn read_run(section: &Section<'_>, pipeline: &mut Pipeline) -> Result<(), Config
     }
     if let Some(entry) = section.get("keep_jobs") {
         pipeline.limits.keep_jobs = entry.small(0, pipeline.limits.jobs_max)?;
+    }
+    if let Some(entry) = section.get("crashes") {
+        pipeline.limits.crashes_max = entry.small(1, CRASHES_MAX)?;
     }
     if let Some(entry) = section.get("env") {
         pipeline.env_allow = Vec::new();

@@ -10,6 +10,7 @@ concurrency = 3
 stop_timeout = "30s"
 keep_age = "7d"
 keep_jobs = 5000
+crashes = 4
 env = ["PATH", "EDITOR"]
 
 [queue.implement]
@@ -112,7 +113,13 @@ fn everything_that_can_be_said_is_understood() {
             },
         ],
         env_allow: command(&["PATH", "EDITOR"]),
-        limits: Limits { running_max: 3, keep_age_ms: 7 * 86_400_000, keep_jobs: 5_000, ..Limits::default() },
+        limits: Limits {
+            running_max: 3,
+            keep_age_ms: 7 * 86_400_000,
+            keep_jobs: 5_000,
+            crashes_max: 4,
+            ..Limits::default()
+        },
         stop_timeout_ms: 30_000,
         config_digest: pipeline.config_digest,
     };
@@ -196,7 +203,7 @@ fn unknown_keys_and_words_name_the_nearest() {
         (
             "[run]\nparallel = 3\n[queue.q]\ncommand = [\"true\"]",
             "sprag.toml:2:1: unknown key `parallel` in [run]",
-            "keys known here: concurrency, stop_timeout, keep_age, keep_jobs, env",
+            "keys known here: concurrency, stop_timeout, keep_age, keep_jobs, crashes, env",
         ),
         (
             &in_source("path = \"a\"\nformat = \"json-aray\"\nqueue = \"q\""),
