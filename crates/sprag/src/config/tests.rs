@@ -16,6 +16,7 @@ keep_jobs = 5000
 keep_logs = "2GiB"
 keep_log_files = 500
 keep_log_age = "1h"
+crashes = 4
 env = ["PATH", "EDITOR"]
 
 [status]
@@ -121,7 +122,13 @@ fn everything_that_can_be_said_is_understood() {
             },
         ],
         env_allow: command(&["PATH", "EDITOR"]),
-        limits: Limits { running_max: 3, keep_age_ms: 7 * 86_400_000, keep_jobs: 5_000, ..Limits::default() },
+        limits: Limits {
+            running_max: 3,
+            keep_age_ms: 7 * 86_400_000,
+            keep_jobs: 5_000,
+            crashes_max: 4,
+            ..Limits::default()
+        },
         disk: DiskLimits {
             min_free_bytes: Some(128 << 20),
             keep_log_bytes: Some(2 << 30),
