@@ -9,7 +9,7 @@ use sprag_core::{
 use sprag_journal::{RealFs, Writer};
 use sprag_runtime::driver::{self, Driver, Effect, Event, Happened, JournalWork, Notice};
 use sprag_runtime::listing::Which;
-use sprag_runtime::pipeline::{ConfigDigest, LOG_BYTES_MAX, Pipeline, QueueSpec};
+use sprag_runtime::pipeline::{ConfigDigest, DiskLimits, LOG_BYTES_MAX, Pipeline, QueueSpec};
 use sprag_runtime::request::{Add, Answer, Request, Ticket};
 use sprag_runtime::seams::{ChildId, Exit};
 use sprag_runtime::task::{Done, Task};
@@ -43,6 +43,8 @@ fn pipeline(dir: &Path) -> Pipeline {
         services: Vec::new(),
         env_allow: Vec::new(),
         limits: Limits::default(),
+        disk: DiskLimits::default(),
+        status_path: None,
         stop_timeout_ms: 1_000,
         config_digest: ConfigDigest::default(),
     }
@@ -78,7 +80,11 @@ impl World {
                 Effect::Journal(work) => self.frames.push(work),
                 Effect::Run(task @ Task::Start { .. }) => self.starts.push(task),
                 Effect::Say(notice) => self.said.push(notice),
-                Effect::Happened(told) => self.happened.extend(told),
+                Effect::Happened(told) => {
+                    let durable = self.driver.machine().durable_seq();
+                    assert!(told.iter().all(|event| event.seq <= durable), "told before it is durable: {told:?}");
+                    self.happened.extend(told);
+                }
                 Effect::Run(_) | Effect::Signal { .. } | Effect::Idle => {}
                 Effect::HeldUp { .. } | Effect::GivenUp { .. } => {}
                 Effect::Answer { ticket, answer } => {
@@ -128,7 +134,7 @@ impl World {
             let child = ChildId::Attempt { job, attempt };
             self.handle(Event::Done(Done::Spawned { child }));
             self.handle(Event::Exited(Exit { child, outcome }));
-            self.handle(Event::Done(Done::Settled { job, attempt, outcome, result: None, gone: true }));
+            self.handle(Event::Done(Done::Settled { job, attempt, outcome, result: None, gone: true, kept_bytes: 0 }));
         }
         self.commit();
     }
@@ -343,7 +349,7 @@ fn a_start_is_said_when_the_command_was_executed_and_not_when_it_was_given_back(
     world.commit();
     let Some(Task::Start { job, attempt, .. }) = world.starts.pop() else { panic!("no start") };
     let (outcome, child) = (Outcome::Exit(0), ChildId::Attempt { job, attempt });
-    world.handle(Event::Done(Done::Settled { job, attempt, outcome, result: None, gone: true }));
+    world.handle(Event::Done(Done::Settled { job, attempt, outcome, result: None, gone: true, kept_bytes: 0 }));
     world.handle(Event::Done(Done::Spawned { child }));
     world.settle();
     assert_eq!(begun(&world)[2..], ["started", "finished"], "heard of the wrong way round");
@@ -372,6 +378,8 @@ fn what_happens_is_told_once_in_order_and_when_it_is_durable() {
     world.add(r#"{"payload":1,"key":"k"}"#);
     world.add(r#"{"payload":2}"#);
     assert!(world.happened.is_empty(), "before the disk has answered");
+    world.commit_one();
+    assert!(!world.happened.is_empty() && !world.frames.is_empty(), "one frame is durable, and the next one is not");
     world.commit();
     world.end_all(Outcome::Exit(0));
     let pause = world.ask(Request::Pause { queue: "q".into() });

@@ -9,7 +9,7 @@ use sprag_core::{JobId, Limits, Mono, Now, QueueConfig, Reply, Seq, Wall};
 use sprag_journal::RealFs;
 use sprag_runtime::driver::{self, Effect, Event, Happened};
 use sprag_runtime::live::api::{Api, Asked, LocalListener, Patience};
-use sprag_runtime::pipeline::{ConfigDigest, LOG_BYTES_MAX, Pipeline, QueueSpec};
+use sprag_runtime::pipeline::{ConfigDigest, DiskLimits, LOG_BYTES_MAX, Pipeline, QueueSpec};
 use sprag_runtime::request::{Add, Answer, Request, Ticket};
 use std::fs::{self, Permissions};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -137,6 +137,8 @@ fn happened(jobs: usize, key_len: usize) -> Vec<Happened> {
         env_allow: Vec::new(),
         limits: Limits::default(),
         stop_timeout_ms: 1_000,
+        disk: DiskLimits::default(),
+        status_path: None,
         config_digest: ConfigDigest::default(),
     };
     let opened = driver::open(&RealFs, pipeline.into(), sprag_journal::Limits::default(), now, [7; 16]).unwrap();
