@@ -208,6 +208,8 @@ impl Replay<SimFs> for Ignore {
         Ok(())
     }
 
+    fn forget(&mut self) {}
+
     fn record(&mut self, _: u64, _: Place, _: &[u8]) -> Result<(), String> {
         Ok(())
     }
@@ -232,6 +234,11 @@ impl Replay<SimFs> for Fold<'_> {
         history::restore(&mut self.machine, history::never(Wall(0)), snapshot)?;
         self.note();
         Ok(())
+    }
+
+    fn forget(&mut self) {
+        self.machine = self.machine.emptied();
+        self.each.iter_mut().for_each(BTreeMap::clear);
     }
 
     fn record(&mut self, seq: u64, place: Place, line: &[u8]) -> Result<(), String> {

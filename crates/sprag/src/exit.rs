@@ -72,7 +72,7 @@ impl Exit {
             Exit::Running => "another sprag runs this pipeline",
             Exit::Corrupt => "the journal is damaged; file, offset and sequence are named",
             Exit::StateIo => {
-                "a file cannot be read or written or was taken away, the system refused, or the sprag that runs does not answer"
+                "a file cannot be read or written, .sprag was taken away, the system refused, or the sprag that runs does not answer"
             }
             Exit::UnsafeFolder => "the folder .sprag is not safe: others may write to it or own it",
             Exit::Interrupted => "stopped by a signal before everything was done",

@@ -166,9 +166,6 @@ fn read_run(section: &Section<'_>, pipeline: &mut Pipeline) -> Result<(), Config
     if let Some(entry) = section.get("keep_jobs") {
         pipeline.limits.keep_jobs = entry.small(0, pipeline.limits.jobs_max)?;
     }
-    if let Some(entry) = section.get("crashes") {
-        pipeline.limits.crashes_max = entry.small(1, CRASHES_MAX)?;
-    }
     if let Some(entry) = section.get("keep_logs") {
         pipeline.disk.keep_log_bytes = Some(entry.bytes()?);
     }
@@ -177,6 +174,9 @@ fn read_run(section: &Section<'_>, pipeline: &mut Pipeline) -> Result<(), Config
     }
     if let Some(entry) = section.get("keep_log_age") {
         pipeline.disk.keep_log_age_ms = entry.duration_ms()?;
+    }
+    if let Some(entry) = section.get("crashes") {
+        pipeline.limits.crashes_max = entry.small(1, CRASHES_MAX)?;
     }
     if let Some(entry) = section.get("env") {
         pipeline.env_allow = Vec::new();

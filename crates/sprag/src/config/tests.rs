@@ -13,10 +13,10 @@ stop_timeout = "30s"
 min_free = "128MiB"
 keep_age = "7d"
 keep_jobs = 5000
-crashes = 4
 keep_logs = "2GiB"
 keep_log_files = 500
 keep_log_age = "1h"
+crashes = 4
 env = ["PATH", "EDITOR"]
 
 [status]
