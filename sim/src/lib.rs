@@ -6,17 +6,25 @@
 
 pub mod chance;
 pub mod describe;
+pub mod failure;
 pub mod fs;
 pub mod oracle;
+pub mod places;
 pub mod plan;
 pub mod processes;
 pub mod producer;
 pub mod run;
+pub mod saved;
 pub mod shared;
+pub mod shrink;
+pub mod tape;
 pub mod threads;
 pub mod trace;
 pub mod watch;
 pub mod world;
 
-pub use run::{Report, run};
+pub use chance::Script;
+pub use failure::{Check, Failure};
+pub use run::{Report, quiet_panics, run};
+pub use tape::Tape;
 pub use trace::Keep;

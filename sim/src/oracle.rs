@@ -3,8 +3,10 @@
 //! **Invariant.** No code of the core or the journal is used here. Records are read as the lines of JSON that anybody can
 //! read, executions come from a log that sprag never sees.
 
-use crate::chance::{Actor, Chance, Site};
+use crate::chance::Chance;
+use crate::failure::{Check, Failure};
 use crate::fs::{Image, SimFs};
+use crate::places::{Actor, Site};
 use crate::plan::DIR;
 use crate::processes::result_text;
 use crate::producer::{self, Producer};
@@ -104,13 +106,14 @@ fn is_segment(path: &Path) -> bool {
 }
 
 /// The records of the journal that begin so, in order: of the segments there are, and of those that were removed.
-fn records(image: &Image, removed: &BTreeMap<PathBuf, Rc<[u8]>>, begin: &str) -> Result<Vec<Record>, String> {
+fn records(image: &Image, removed: &BTreeMap<PathBuf, Rc<[u8]>>, begin: &str) -> Result<Vec<Record>, Failure> {
     let mut segments: BTreeMap<&PathBuf, &Rc<[u8]>> = removed.iter().collect();
     segments.extend(image.files.iter().filter(|(path, _)| is_segment(path)));
     let mut records = Vec::new();
     for (path, bytes) in segments {
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| line.starts_with(begin.as_bytes())) {
-            let record = serde_json::from_slice(line).map_err(|error| format!("{}: {error}", path.display()))?;
+            let wrong = |error| Check::RecordsMakeSense.failed(format!("{}: {error}", path.display()));
+            let record = serde_json::from_slice(line).map_err(wrong)?;
             records.push(record);
         }
     }
@@ -132,17 +135,18 @@ impl Oracle {
     }
 
     /// A command is executed now: what allows it must be on the medium already, whatever the cache holds.
-    pub fn executed(&mut self, execution: Execution, fs: &SimFs) -> Result<(), String> {
+    pub fn executed(&mut self, execution: Execution, fs: &SimFs) -> Result<(), Failure> {
         let Execution { job, attempt, fence, .. } = execution;
         self.executions.push(execution);
         if self.executions.iter().filter(|other| other.fence == fence && other.job == job).count() > 1 {
-            return Err(format!("job {job} is executed twice under fence {fence}"));
+            return Err(Check::FenceOnce.failed(format!("job {job} is executed twice under fence {fence}")));
         }
         let nothing_kept = &mut |_| 1;
         let begin = format!("{{\"seq\":{fence},");
         let durable = records(&fs.draw(nothing_kept), &self.removed, &begin)?;
         let allowed = durable.iter().any(|record| record.allows(job, attempt, fence));
-        if allowed { Ok(()) } else { Err(format!("job {job} is executed before its record {fence} is durable")) }
+        let what = || format!("job {job} is executed before its record {fence} is durable");
+        if allowed { Ok(()) } else { Err(Check::DurableFirst.failed(what())) }
     }
 
     /// Sprag is about to remove a file.
@@ -178,11 +182,11 @@ impl Oracle {
     }
 
     /// Judges the end of a run: everything is at rest, and nothing went wrong for a while.
-    pub fn judge(&self, image: &Image, producers: &[Producer]) -> Result<(), String> {
+    pub fn judge(&self, image: &Image, producers: &[Producer]) -> Result<(), Failure> {
         let records = records(image, &self.removed, "{\"seq\":")?;
-        let jobs = fold(&records)?;
+        let jobs = fold(&records).map_err(|what| Check::RecordsMakeSense.failed(what))?;
         self.judge_records(&records)?;
-        judge_snapshots(&records, image)?;
+        judge_snapshots(&records, image).map_err(|what| Check::SnapshotIsTrue.failed(what))?;
         for producer in producers {
             for item in 0..producer.complete() {
                 self.judge_item(&jobs, image, producer.source(), item)?;
@@ -193,63 +197,69 @@ impl Oracle {
                 producers.iter().any(|producer| producer.source() == source && item < producer.complete())
             };
             if !job.item.is_some_and(stood) {
-                return Err(format!("job {number} was made of something that stood in no whole file"));
+                let what = format!("job {number} was made of something that stood in no whole file");
+                return Err(Check::NothingInvented.failed(what));
             }
             let executed = self.executions.iter().filter(|execution| execution.job == *number).count();
             if job.outcomes > executed {
-                return Err(format!("job {number}: {} outcomes on record, {executed} executions", job.outcomes));
+                let what = format!("job {number}: {} outcomes on record, {executed} executions", job.outcomes);
+                return Err(Check::OutcomesAreReal.failed(what));
             }
         }
         Ok(())
     }
 
-    fn judge_records(&self, records: &[Record]) -> Result<(), String> {
+    fn judge_records(&self, records: &[Record]) -> Result<(), Failure> {
         for (kind, job, attempt) in &self.said {
             let same = |record: &&Record| {
                 record.kind == *kind && record.job == Some(*job) && (attempt.is_none() || record.attempt == *attempt)
             };
             if !records.iter().any(|record| same(&record)) {
-                return Err(format!("it was said that job {job} was {kind} ({attempt:?}), and no record says so"));
+                let what = format!("it was said that job {job} was {kind} ({attempt:?}), and no record says so");
+                return Err(Check::SaidIsKept.failed(what));
             }
         }
         for Execution { job, attempt, fence, .. } in &self.executions {
             if !records.iter().any(|record| record.allows(*job, *attempt, *fence)) {
-                return Err(format!("job {job} was executed under fence {fence}, and no record says so"));
+                let what = format!("job {job} was executed under fence {fence}, and no record says so");
+                return Err(Check::ExecutedIsKept.failed(what));
             }
         }
         Ok(())
     }
 
-    fn judge_item(&self, jobs: &BTreeMap<u64, Job>, image: &Image, source: u8, item: u16) -> Result<(), String> {
+    fn judge_item(&self, jobs: &BTreeMap<u64, Job>, image: &Image, source: u8, item: u16) -> Result<(), Failure> {
         let name = format!("item {}-{item}", crate::trace::name_of(source));
         let mut made = jobs.iter().filter(|(_, job)| job.item == Some((source, item)));
         let (number, job) = match (made.next(), made.next()) {
             (Some(one), None) => one,
-            (None, _) => return Err(format!("{name} stood in the last file and made no job")),
-            (Some(_), Some(_)) => return Err(format!("{name} made more than one job")),
+            (None, _) => return Err(Check::OneJobEach.failed(format!("{name} stood in the last file and made no job"))),
+            (Some(_), Some(_)) => return Err(Check::OneJobEach.failed(format!("{name} made more than one job"))),
         };
+        let wrong_end = |what: String| Err(Check::RightEnd.failed(format!("{name}, job {number}, {what}")));
         let [(next, reason, attempt, digest)] = &job.ends[..] else {
-            return Err(format!("{name}, job {number}, has {} ends: {:?}", job.ends.len(), job.ends));
+            return wrong_end(format!("has {} ends: {:?}", job.ends.len(), job.ends));
         };
         let expected = match self.characters.get(&(source, item)) {
-            None => return Err(format!("{name}, job {number}, ended and was never executed")),
+            None => return wrong_end("ended and was never executed".into()),
             Some(Character::SucceedsAfter(_)) => ("succeeded", None),
             Some(Character::Permanent) => ("dead", Some("permanent")),
             Some(Character::Hopeless) => ("dead", Some("exhausted")),
         };
         if (next.as_str(), reason.as_deref()) != expected {
-            return Err(format!("{name}, job {number}, ended as {next} {reason:?}, not as {expected:?}"));
+            return wrong_end(format!("ended as {next} {reason:?}, not as {expected:?}"));
         }
         if let Some(digest) = digest {
             let path = Path::new(DIR).join(format!("out/{}.json", job.key));
             let wanted = result_text(source, item, job.grants.get(attempt).copied().unwrap_or(0));
             let found = image.files.get(&path).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
             let on_record = blake3::hash(wanted.as_bytes()).to_hex();
+            let wrong = |what: String| Err(Check::ResultStands.failed(format!("{name}, job {number}: {what}")));
             if digest.as_str() != &on_record[..32] {
-                return Err(format!("{name}, job {number}: the record names result {digest}, not {on_record}"));
+                return wrong(format!("the record names result {digest}, not {on_record}"));
             }
             if job.published != 1 || found.as_deref() != Some(&wanted) {
-                return Err(format!("{name}, job {number}: {} holds {found:?}, not {wanted:?}", path.display()));
+                return wrong(format!("{} holds {found:?}, not {wanted:?}", path.display()));
             }
         }
         Ok(())

@@ -4,7 +4,8 @@
 //! path (rotation, snapshot, forgetting, timeout, retry, reservation) is walked within simulated seconds. A job that
 //! its script lets succeed has more attempts than the faults of one run can spoil.
 
-use crate::chance::{Actor, Chance, Site};
+use crate::chance::Chance;
+use crate::places::{Actor, Site};
 use crate::trace::name_of;
 use crate::world::{End, Fate, World};
 use sprag_core::{Limits, QueueConfig, RetryPolicy};

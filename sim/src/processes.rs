@@ -4,9 +4,10 @@
 //! goes with the machine. Only what sprag started in this life is reported when it ends. A command reads its payload, does
 //! some of its work, writes its result piece by piece, and ends as its item's character says.
 
-use crate::chance::{Actor, Hazard, Site};
+use crate::failure::{Check, Failure};
 use crate::fs::{SimFile, SimFs};
 use crate::oracle::{Character, Execution, item_of};
+use crate::places::{Actor, Hazard, Site};
 use crate::producer;
 use crate::shared::Shared;
 use crate::trace::Kind;
@@ -179,15 +180,16 @@ impl World {
             ending: Ending::Never,
         };
         if self.processes.values().any(|process| process.job == job.0) {
-            self.fail(format!("attempt {number} of job {} starts while another lives", job.0));
+            let what = format!("attempt {number} of job {} starts while another lives", job.0);
+            self.fail(Check::NoOverlap.failed(what));
         }
         let fence = spec.nonce.name.parse().unwrap_or(0);
         self.pids += 1;
         let pid = self.pids;
         self.note(Actor::Sprag, Kind::Act, format_args!("process {pid} is attempt {number} of job {}", job.0));
         let execution = Execution { job: job.0, attempt: number, fence, item: None, outcome: None };
-        if let Err(what) = self.oracle.executed(execution, &self.fs) {
-            self.fail(what);
+        if let Err(failure) = self.oracle.executed(execution, &self.fs) {
+            self.fail(failure);
         }
         let process = Process {
             child: Some((self.life, spec.child)),
@@ -290,8 +292,8 @@ impl World {
         let Some((source, item)) = work.item else {
             return match self.begin(execution, work) {
                 Ok(step) => step,
-                Err(what) => {
-                    self.fail(format!("execution {execution} {what}"));
+                Err(failure) => {
+                    self.fail(failure);
                     Step::Hangs
                 }
             };
@@ -315,17 +317,18 @@ impl World {
     }
 
     /// Reads the payload, and decides what will become of this execution.
-    fn begin(&mut self, execution: usize, work: &mut Work) -> Result<Step, String> {
+    fn begin(&mut self, execution: usize, work: &mut Work) -> Result<Step, Failure> {
         let mut payload = vec![0; 1 << 12];
-        let n = work.stdin.read_at(&mut payload, 0).map_err(|error| error.to_string())?;
-        let payload = String::from_utf8_lossy(&payload[..n]).into_owned();
+        let read = work.stdin.read_at(&mut payload, 0).map(|n| String::from_utf8_lossy(&payload[..n]).into_owned());
+        let payload = read.unwrap_or_else(|error| error.to_string());
         let stood = |item: &(u8, u16)| {
             self.producers.get(usize::from(item.0)).is_some_and(|producer| item.1 < producer.complete())
                 && producer::item(item.0, item.1) == payload
         };
         let found = item_of(&payload).filter(stood);
         let Some((source, item)) = found else {
-            return Err(format!("was given a payload that never stood in a whole file: {payload}"));
+            let what = format!("execution {execution} was given what never stood in a whole file: {payload}");
+            return Err(Check::PayloadWhole.failed(what));
         };
         let actor = Actor::Item(source, item);
         let before = self.oracle.executions.iter().filter(|other| other.item == found).count() as u64;
@@ -350,7 +353,7 @@ impl World {
             // What cannot be said on standard error is not said.
             let _ = work.stderr.len().and_then(|end| work.stderr.write_at(b"at work\n", end));
         }
-        self.note(actor, Kind::Act, format_args!("execution {} of this item begins", before + 1));
+        self.note(actor, Kind::Step, format_args!("execution {} of this item begins", before + 1));
         Ok(Step::Sleeps(self.chance.span(actor, Site::WorkTime, 50, 300_000)))
     }
 }

@@ -4,11 +4,14 @@
 //! them out. First anything may go wrong; then nothing does, and within a bounded time sprag must say that it is idle, stay
 //! so, stop when asked, and have kept every promise. A system that does nothing fails.
 
-use crate::chance::{Actor, Choice, Site};
+use crate::chance::Script;
 use crate::describe;
+use crate::failure::{Check, Failure};
+use crate::places::{Actor, Site};
 use crate::plan;
 use crate::processes::SimProcesses;
 use crate::shared::{Shared, Threads};
+use crate::tape::{Choice, Tape};
 use crate::trace::{Keep, Kind, Line};
 use crate::watch::SimWatch;
 use crate::world::{Due, End};
@@ -23,8 +26,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// No run has more events; one that would does not come to rest.
-const EVENTS_MAX: u32 = 200_000;
+/// No run has more steps; one that would does not come to rest.
+const STEPS_MAX: u32 = 200_000;
 /// So long after the last change and the last fault sprag must be idle and have stayed so: two looks at every source.
 const SETTLE_US: u64 = 11_000_000;
 /// So long after the last change and the last fault it must be idle at last.
@@ -37,11 +40,11 @@ const SPINS_MAX: u32 = 50;
 /// What came of a seed.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The seed.
-    pub seed: u64,
     /// The rolling hash of everything that happened.
     pub hash: u64,
     /// How many things happened.
+    pub steps: u32,
+    /// How many of them were events (see [`Kind::is_event`]).
     pub events: u32,
     /// How long it took, in simulated microseconds.
     pub simulated_us: u64,
@@ -50,11 +53,20 @@ pub struct Report {
     /// How many commands were executed.
     pub executions: u64,
     /// What is wrong with sprag, if anything is.
-    pub failure: Option<String>,
+    pub failure: Option<Failure>,
     /// What happened, as far as it was kept.
     pub lines: Vec<Line>,
-    /// What went wrong in the world, by choice.
+    /// What was chosen, in the order in which it was.
     pub choices: Vec<Choice>,
+    /// Choices on the tape that were not drawn, or not as they stand there.
+    pub unmet: Vec<Choice>,
+}
+
+impl Report {
+    /// The tape that makes this run again.
+    pub fn tape(&self) -> Tape {
+        self.choices.iter().copied().collect()
+    }
 }
 
 /// Where a run stands.
@@ -87,9 +99,22 @@ struct Run {
     executions: usize,
 }
 
-/// Runs a seed to its end. A panic of the code under test is a failure like any other.
-pub fn run(seed: u64, keep: Keep) -> Report {
-    let shared = Shared::new(seed, keep);
+thread_local! {
+    /// Where the last panic of this thread was.
+    static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// From here on panics of the code under test are not heard, but told in reports with their place.
+pub fn quiet_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let at = info.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
+        PANIC.with(|panic| *panic.borrow_mut() = at);
+    }));
+}
+
+/// Runs a seed or a tape to its end. A panic of the code under test is a failure like any other.
+pub fn run(script: impl Into<Script>, keep: Keep) -> Report {
+    let shared = Shared::new(script.into(), keep);
     let mut run = Run {
         shared: Rc::clone(&shared),
         driver: None,
@@ -103,44 +128,44 @@ pub fn run(seed: u64, keep: Keep) -> Report {
         executions: 0,
     };
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        run.prepare(seed);
+        run.prepare();
         run.go_to_the_end();
     }));
     if let Err(panic) = outcome {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
-        shared.world.borrow_mut().fail(format!("panic: {text}"));
+        let at = PANIC.take();
+        shared.world.borrow_mut().fail(Check::Panic.failed(format!("{text}{at}")));
     }
     shared.end_life();
     let mut world = shared.world.borrow_mut();
     world.fs.set_hook(None);
     Report {
-        seed,
         hash: world.trace.hash(),
-        events: world.trace.count(),
+        steps: world.trace.count(),
+        events: world.trace.events(),
         simulated_us: world.now_us,
         lives: run.lives,
         executions: world.oracle.executions.len() as u64,
         failure: world.failure.take(),
         lines: world.trace.take_lines(),
-        choices: world.chance.choices().to_vec(),
+        choices: world.chance.take_choices(),
+        unmet: world.chance.unmet(),
     }
 }
 
 impl Run {
     /// What is due from the beginning.
-    fn prepare(&mut self, seed: u64) {
+    fn prepare(&mut self) {
         let world = &mut *self.shared.world.borrow_mut();
-        let (pipeline, rates) = (Arc::clone(&world.pipeline), world.chance.rates_ppm().collect::<Vec<_>>());
-        world.note(Actor::World, Kind::World, format_args!("seed {seed}"));
+        let pipeline = Arc::clone(&world.pipeline);
         for queue in &pipeline.queues {
-            world.note(Actor::World, Kind::World, format_args!("{queue:?}"));
+            world.note(Actor::World, Kind::Setting, format_args!("{queue:?}"));
         }
         for (index, source) in pipeline.sources.iter().enumerate() {
             let producer = world.producers[index].summary();
-            world.note(Actor::World, Kind::World, format_args!("{source:?}, {producer}"));
+            world.note(Actor::World, Kind::Setting, format_args!("{source:?}, {producer}"));
         }
-        world.note(Actor::World, Kind::World, format_args!("rates per million: {rates:?}"));
         world.cause = 0;
         for index in 0..world.producers.len() {
             let begin_us = world.chance.span(Actor::Producer(index as u8), Site::ProducerRest, 10, 3_000_000);
@@ -238,7 +263,7 @@ impl Run {
                 let of_the_system =
                     matches!(&error, OpenError::Folder { .. } | OpenError::Journal(JournalError::Io { .. }));
                 if !of_the_system || !world.excused {
-                    world.fail(format!("refuses what a crash may leave: {error}"));
+                    world.fail(Check::OpensAgain.failed(format!("refuses what a crash may leave: {error}")));
                 }
                 world.ending = Some(End::Exit);
             }
@@ -279,7 +304,8 @@ impl Run {
         let mut world = self.shared.world.borrow_mut();
         world.cause = cause;
         if self.spins > SPINS_MAX {
-            world.fail(format!("asks for ticks in the past, again and again: a busy loop; {deadline:?} at {now:?}"));
+            let what = format!("asks for ticks in the past, again and again: {deadline:?} at {now:?}");
+            world.fail(Check::NoBusyLoop.failed(what));
         }
         if let Some(key) = self.tick.take() {
             world.unschedule(key);
@@ -295,7 +321,8 @@ impl Run {
 
     fn effect(&mut self, effect: Effect) {
         let mut world = self.shared.world.borrow_mut();
-        world.note(Actor::Sprag, Kind::Wants, format_args!("{}", describe::Wanted(&effect)));
+        let kind = if describe::is_decision(&effect) { Kind::Decides } else { Kind::Wants };
+        world.note(Actor::Sprag, kind, format_args!("{}", describe::Wanted(&effect)));
         match effect {
             Effect::Journal(work) => {
                 self.idle &= !matches!(&work, JournalWork::Append(frame) if frame.n > 0);
@@ -319,7 +346,8 @@ impl Run {
             Effect::Stopped => world.ending = Some(End::Exit),
             Effect::Fatal { what } => {
                 if !world.excused {
-                    world.fail(format!("gives up its journal though nothing went wrong: {what}"));
+                    let what = format!("gives up its journal though nothing went wrong: {what}");
+                    world.fail(Check::KeepsGoing.failed(what));
                 }
                 world.ending = Some(End::Exit);
             }
@@ -360,8 +388,8 @@ impl Run {
     fn judge(&mut self) -> bool {
         let mut world = self.shared.world.borrow_mut();
         let durable = world.fs.draw(&mut |_| 1);
-        if let Err(what) = world.oracle.judge(&durable, &world.producers) {
-            world.fail(what);
+        if let Err(failure) = world.oracle.judge(&durable, &world.producers) {
+            world.fail(failure);
         }
         self.executions = world.oracle.executions.len();
         let again = world.chance.one_in(Actor::World, Site::LifeEnd, 8);
@@ -372,8 +400,8 @@ impl Run {
     /// Sees to it that the run ends, one way or the other.
     fn watch_the_end(&mut self) {
         let mut world = self.shared.world.borrow_mut();
-        if world.trace.count() > EVENTS_MAX {
-            world.fail(format!("does not come to rest in {EVENTS_MAX} events"));
+        if world.trace.count() > STEPS_MAX {
+            world.fail(Check::ComesToRest.failed(format!("does not come to rest in {STEPS_MAX} steps")));
         }
         let settled = world.healed && world.producers.iter().all(|producer| producer.is_done());
         if !settled {
@@ -389,19 +417,22 @@ impl Run {
             Phase::Open if now_us > since_us + IDLE_WITHIN_US => {
                 let what = self.driver.as_ref().map(|driver| waits_for(driver, world.now())).unwrap_or_default();
                 let within_s = IDLE_WITHIN_US / 1_000_000;
-                world.fail(format!("is not idle {within_s} s after the last fault and change: {what}"));
+                let what = format!("is not idle {within_s} s after the last fault and change: {what}");
+                world.fail(Check::BecomesIdle.failed(what));
             }
             Phase::Stopping { since_us } if now_us > since_us + STOP_WITHIN_US => {
-                world.fail(format!("has not stopped after {} s", STOP_WITHIN_US / 1_000_000));
+                let what = format!("has not stopped after {} s", STOP_WITHIN_US / 1_000_000);
+                world.fail(Check::Stops.failed(what));
             }
             Phase::Again if self.idle => {
                 self.phase = Phase::Over;
                 if world.oracle.executions.len() != self.executions {
-                    world.fail("executes something when started again, though nothing was left to do".into());
+                    let what = "executes something when started again, though nothing was left to do";
+                    world.fail(Check::NothingLeft.failed(what));
                 }
             }
             Phase::Again if now_us > since_us + 2 * IDLE_WITHIN_US => {
-                world.fail("is not idle when started again".into());
+                world.fail(Check::BecomesIdle.failed("is not idle when started again"));
             }
             Phase::Open | Phase::Stopping { .. } | Phase::Again | Phase::Over => {}
         }

@@ -4,8 +4,10 @@
 //! other threads included, the loop alone excepted: so a read can be torn and a scan can race. A life of sprag can end
 //! before any such call and before any event.
 
-use crate::chance::{Actor, Site};
+use crate::chance::Script;
+use crate::failure::Check;
 use crate::fs::{Call, Fault, SimFs};
+use crate::places::{Actor, Site};
 use crate::processes::SimProcesses;
 use crate::threads;
 use crate::trace::{Keep, Kind};
@@ -41,8 +43,8 @@ pub struct Threads {
 
 impl Shared {
     /// A new world, with nothing in it yet but its producers.
-    pub fn new(seed: u64, keep: Keep) -> Rc<Shared> {
-        let world = RefCell::new(World::new(seed, keep));
+    pub fn new(script: Script, keep: Keep) -> Rc<Shared> {
+        let world = RefCell::new(World::new(script, keep));
         let shared = Rc::new(Shared { world, watch: RefCell::default(), sprag: Cell::new(None) });
         let weak = Rc::downgrade(&shared);
         let hook = move |call: &Call| weak.upgrade().and_then(|shared| shared.before_call(call));
@@ -126,7 +128,7 @@ impl Shared {
     pub fn next(self: &Rc<Shared>) -> Option<Due> {
         let mut world = self.world.borrow_mut();
         let Some(((at_us, _), entry)) = world.heap.pop_first() else {
-            world.fail("nothing is due any more, and the end was not reached".into());
+            world.fail(Check::ComesToRest.failed("nothing is due any more, and the end was not reached"));
             return None;
         };
         world.now_us = world.now_us.max(at_us);

@@ -4,7 +4,7 @@
 //! mark that is not yet taken swallows the next one, as an unread event does. By draws a mark is late or lost, or the queue
 //! overflows and everything is marked. A process that dies takes its watches along.
 
-use crate::chance::{Actor, Hazard, Site};
+use crate::places::{Actor, Hazard, Site};
 use crate::shared::Shared;
 use crate::world::{Due, World};
 use sprag_journal::fs::{Fs, Kind};

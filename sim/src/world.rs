@@ -3,9 +3,11 @@
 //! **Invariant.** Whatever happens, happens from the heap, in the order of (time, number); [`crate::shared`] takes it from
 //! there. All time and all trouble come from here.
 
-use crate::chance::{Actor, Chance, Hazard, Site};
+use crate::chance::{Chance, Script};
+use crate::failure::Failure;
 use crate::fs::{Call, CallKind, Fault, SimFs, errno};
 use crate::oracle::Oracle;
+use crate::places::{Actor, Hazard, Site};
 use crate::plan;
 use crate::processes::Process;
 use crate::producer::Producer;
@@ -129,13 +131,13 @@ pub struct World {
     /// A frame was handed to the journal thread, and no answer came back yet.
     pub in_flight: bool,
     /// What is wrong with sprag: the run is over.
-    pub failure: Option<String>,
+    pub failure: Option<Failure>,
 }
 
 impl World {
     /// A new world, with nothing in it yet but its producers.
-    pub fn new(seed: u64, keep: Keep) -> World {
-        let mut chance = Chance::new(seed);
+    pub fn new(script: Script, keep: Keep) -> World {
+        let mut chance = Chance::new(script);
         if sprag_core::rescan_is_off() {
             // Then an event that never comes, or a look that fails, is nobody's fault.
             let hints = [Hazard::EventIsLost, Hazard::WatchIsRefused, Hazard::CallFails];
@@ -223,9 +225,9 @@ impl World {
     }
 
     /// Sprag did what it must not.
-    pub fn fail(&mut self, what: String) {
-        self.note(Actor::World, Kind::World, format_args!("FAILED: {what}"));
-        self.failure.get_or_insert(what);
+    pub fn fail(&mut self, failure: Failure) {
+        self.note(Actor::World, Kind::World, format_args!("FAILED: {failure}"));
+        self.failure.get_or_insert(failure);
     }
 
     /// Sprag's own handle on the file system.
@@ -323,7 +325,8 @@ impl World {
     pub fn producer_step(&mut self, index: usize) {
         let step = self.producers[index].step(&mut self.chance);
         let source = self.producers[index].source();
-        self.note(Actor::Producer(source), Kind::Act, format_args!("{}", step.what));
+        let kind = if step.stands { Kind::Act } else { Kind::Step };
+        self.note(Actor::Producer(source), kind, format_args!("{}", step.what));
         if let Some(next_us) = step.next_us {
             self.schedule(next_us, Due::Producer(index));
         }

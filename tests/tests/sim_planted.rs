@@ -16,7 +16,7 @@ const CONTROL_SEEDS: u64 = 600;
 /// Runs seeds until one fails; says how many it took, and what was wrong.
 fn hunt(bug: Bug, seeds_max: u64) -> Option<(u64, String)> {
     plant(Some(bug));
-    let found = (0..seeds_max).find_map(|seed| Some((seed + 1, sim::run(seed, Keep::Hash).failure?)));
+    let found = (0..seeds_max).find_map(|seed| Some((seed + 1, sim::run(seed, Keep::Hash).failure?.to_string())));
     plant(None);
     found
 }
