@@ -52,7 +52,8 @@ impl Table {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (JobId, &Job)> {
         self.pages.iter().flat_map(|(number, page)| {
             let first = number * PAGE_JOBS;
-            page.iter().zip(first..).filter_map(|(job, id)| job.as_ref().map(|job| (JobId(id), job)))
+            let numbered = page.iter().enumerate();
+            numbered.filter_map(move |(index, job)| job.as_ref().map(|job| (JobId(first + index as u64), job)))
         })
     }
 }

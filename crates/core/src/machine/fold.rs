@@ -101,8 +101,8 @@ impl Machine {
     }
 
     fn fold_added(&mut self, now: Now, id: JobId, new: NewJob, due: Option<Wall>) -> Result<(), &'static str> {
-        if id <= self.last_job {
-            return Err("it adds a job whose number was used before");
+        if id != self.last_job.next() {
+            return Err("it adds a job whose number is not the next");
         }
         if !self.queues.contains(new.queue) {
             return Err("it adds a job to a queue without a name");
