@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn bytes_make_a_tape() {
-        let bytes = [28, 1, 2, 0, 7, 0, 42, 0, 0, 0, 1, 0, 99];
+        let bytes = [24, 6, 2, 0, 7, 0, 46, 3, 0, 0, 1, 0, 99];
         let mut chance = Chance::new(Tape::from_bytes(&bytes).into());
         assert_eq!([0; 3].map(|_| chance.below(Actor::Producer(1), Site::Order, 5)), [0, 0, 7 % 5]);
         assert!(chance.strikes(Actor::Watch, Hazard::EventIsLost));

@@ -4,6 +4,7 @@
 
 use sprag_journal::Frame;
 use sprag_runtime::driver::{Committed, Effect, Event, JournalWork, Notice};
+use sprag_runtime::request::Answer;
 use sprag_runtime::seams::ChildId;
 use sprag_runtime::task::{self, Done};
 use std::fmt;
@@ -171,6 +172,9 @@ impl fmt::Display for Wanted<'_> {
             Effect::Journal(work) => write!(f, "journal: {}", Work(work)),
             Effect::Run(task) => write!(f, "{}", Task(task)),
             Effect::Signal { child, kill } => write!(f, "{kill:?} to {}", Child(*child)),
+            Effect::Answer { ticket, answer: Answer::Status(json) } => {
+                write!(f, "answers request {}: the status, {} bytes", ticket.0, json.len())
+            }
             Effect::Answer { ticket, answer } => write!(f, "answers request {}: {answer:?}", ticket.0),
             Effect::Say(notice) => write!(f, "says: {}", NoticeText(notice)),
             Effect::Idle => write!(f, "idle"),

@@ -52,6 +52,22 @@ pub enum Check {
     ResultStands,
     /// No job was made of nothing.
     NothingInvented,
+    /// A request is answered once.
+    AnsweredOnce,
+    /// An answer fits its request.
+    RightAnswer,
+    /// A key stands for one job, for ever.
+    KeysHold,
+    /// Nothing starts in a paused queue.
+    PauseHolds,
+    /// A job that was cancelled ends so.
+    CancelHolds,
+    /// Nothing starts before its time, and retries wait as their policy says.
+    WaitsHold,
+    /// An attempt is not ended before its timeout.
+    TimeoutsHold,
+    /// What does not move is not called healthy.
+    HealthIsTrue,
     /// No more outcomes on record than executions.
     OutcomesAreReal,
 }

@@ -5,6 +5,7 @@
 //! but [`chance::Chance`]: a seed is a run, byte by byte. `docs/simulation.md` leads through it.
 
 pub mod chance;
+pub mod client;
 pub mod describe;
 pub mod failure;
 pub mod fs;

@@ -19,6 +19,8 @@ pub enum Actor {
     Disk,
     /// The kernel's change events.
     Watch,
+    /// Whoever asks: clients and operators.
+    Client,
     /// Whoever writes a source; by the source's place.
     Producer(u8),
     /// The script that works on an item: (source, item).
@@ -64,6 +66,10 @@ pub enum Site {
     WorkTime = 64,
     Grandchild = 65,
     DyingTime = 66,
+    ServiceTime = 67,
+    Requests = 70,
+    Request = 71,
+    Suspend = 72,
     /// Asked by nobody but the test that shows that a new place moves no other.
     Spare = 99,
 }
@@ -172,6 +178,7 @@ impl Actor {
             Actor::Sprag => 1,
             Actor::Disk => 2,
             Actor::Watch => 3,
+            Actor::Client => 4,
             Actor::Producer(source) => 5 + u64::from(source),
             Actor::Item(source, item) => 1 << 32 | u64::from(source) << 16 | u64::from(item),
         }
@@ -185,6 +192,7 @@ impl fmt::Display for Actor {
             Actor::Sprag => f.pad("sprag"),
             Actor::Disk => f.pad("disk"),
             Actor::Watch => f.pad("watch"),
+            Actor::Client => f.pad("client"),
             Actor::Producer(source) => f.pad(&format!("producer {}", name_of(*source))),
             Actor::Item(source, item) => f.pad(&format!("job {}-{item}", name_of(*source))),
         }
@@ -204,6 +212,7 @@ impl FromStr for Actor {
             "sprag" => Some(Actor::Sprag),
             "disk" => Some(Actor::Disk),
             "watch" => Some(Actor::Watch),
+            "client" => Some(Actor::Client),
             _ => match text.split_once(' ') {
                 Some(("producer", name)) => source(name).map(Actor::Producer),
                 Some(("job", name)) => {

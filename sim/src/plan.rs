@@ -70,6 +70,7 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
         limits: Limits {
             running_max: 1 + below(4) as u16,
             again_ms: 300,
+            stall_ms: 1_200,
             keep_jobs: [0, 3, 100][below(3) as usize],
             keep_age_ms: [4_000, 1_000_000_000][below(2) as usize],
             ..Limits::default()

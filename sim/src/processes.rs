@@ -6,7 +6,7 @@
 
 use crate::failure::{Check, Failure};
 use crate::fs::{SimFile, SimFs};
-use crate::oracle::{Character, Execution, item_of};
+use crate::oracle::{Character, Execution, item_of, stood};
 use crate::places::{Actor, Hazard, Site};
 use crate::producer;
 use crate::shared::Shared;
@@ -104,6 +104,9 @@ impl Processes for SimProcesses {
         let Ok(shared) = self.call("signals") else { return };
         let mut world = shared.world.borrow_mut();
         let whom = Some((world.life, child));
+        if kill == Kill::Term {
+            world.judge_timeout(child);
+        }
         let found = world.processes.iter().find(|(_, process)| process.child == whom);
         let Some((pid, ignores)) = found.map(|(pid, process)| (*pid, process.ignores_term)) else { return };
         match kill {
@@ -187,7 +190,9 @@ impl World {
         self.pids += 1;
         let pid = self.pids;
         self.note(Actor::Sprag, Kind::Act, format_args!("process {pid} is attempt {number} of job {}", job.0));
-        let execution = Execution { job: job.0, attempt: number, fence, item: None, outcome: None };
+        let queue = spec.env.get("SPRAG_QUEUE").cloned().unwrap_or_default();
+        let (at_us, life) = (self.now_us, self.life);
+        let execution = Execution { job: job.0, attempt: number, fence, at_us, life, queue, item: None, outcome: None };
         if let Err(failure) = self.oracle.executed(execution, &self.fs) {
             self.fail(failure);
         }
@@ -205,6 +210,20 @@ impl World {
         let begin_us = self.chance.span(Actor::World, Site::WorkTime, 20, 2_000);
         self.schedule(begin_us, Due::Process(pid));
         Ok(())
+    }
+
+    /// Sprag asks a command to end, of its own accord: not before the timeout is over.
+    fn judge_timeout(&mut self, child: ChildId) {
+        let ChildId::Attempt { job, number } = child else { return };
+        let mut executions = self.oracle.executions.iter().rev();
+        let Some(execution) = executions.find(|one| one.job == job.0 && one.attempt == number) else { return };
+        let timeout_ms = self.pipeline.queue(&execution.queue).and_then(|queue| queue.policy.timeout_ms);
+        let lasted_ms = (self.now_us - execution.at_us) / 1000;
+        let early = timeout_ms.is_some_and(|timeout_ms| lasted_ms + 1 < timeout_ms);
+        if early && !self.stopping && !self.client.cancelled.contains(&job.0) {
+            let what = format!("job {} attempt {number} is ended after {lasted_ms} ms", job.0);
+            self.fail(Check::TimeoutsHold.failed(what));
+        }
     }
 
     /// A signal that cannot be ignored.
@@ -321,10 +340,8 @@ impl World {
         let mut payload = vec![0; 1 << 12];
         let read = work.stdin.read_at(&mut payload, 0).map(|n| String::from_utf8_lossy(&payload[..n]).into_owned());
         let payload = read.unwrap_or_else(|error| error.to_string());
-        let stood = |item: &(u8, u16)| {
-            self.producers.get(usize::from(item.0)).is_some_and(|producer| item.1 < producer.complete())
-                && producer::item(item.0, item.1) == payload
-        };
+        let stood =
+            |item: &(u8, u16)| stood(&self.producers, &self.client, *item) && producer::item(item.0, item.1) == payload;
         let found = item_of(&payload).filter(stood);
         let Some((source, item)) = found else {
             let what = format!("execution {execution} was given what never stood in a whole file: {payload}");

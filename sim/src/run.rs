@@ -14,7 +14,7 @@ use crate::shared::{Shared, Threads};
 use crate::tape::{Choice, Tape};
 use crate::trace::{Keep, Kind, Line};
 use crate::watch::SimWatch;
-use crate::world::{Due, End};
+use crate::world::{Due, End, World};
 use sprag_core::{StopLevel, Verdict};
 use sprag_journal::JournalError;
 use sprag_runtime::driver::{self, Driver, Effect, Event, JournalWork, OpenError};
@@ -34,6 +34,8 @@ const SETTLE_US: u64 = 11_000_000;
 const IDLE_WITHIN_US: u64 = 300_000_000;
 /// So long after it was asked to it must have stopped.
 const STOP_WITHIN_US: u64 = 30_000_000;
+/// Health may be so much behind.
+const HEALTH_LATE_US: u64 = 10_000;
 /// So many ticks in a row that it asked for in the past, and that led to nothing, are a busy loop.
 const SPINS_MAX: u32 = 50;
 
@@ -181,6 +183,14 @@ impl Run {
             let at_us = world.chance.below(Actor::World, Site::DiskFull, heal_us);
             world.schedule(at_us, Due::Disk { full: true });
         }
+        for _ in 0..world.chance.below(Actor::World, Site::Suspend, 5).saturating_sub(3) {
+            let at_us = world.chance.below(Actor::World, Site::Suspend, heal_us);
+            world.schedule(at_us, Due::Suspend);
+        }
+        if !world.client.is_done() {
+            let begin_us = world.chance.span(Actor::Client, Site::ProducerRest, 10, 1_000_000);
+            world.schedule(begin_us, Due::Client);
+        }
         world.schedule(1, Due::Open);
     }
 
@@ -215,6 +225,8 @@ impl Run {
             | Due::Keeper { .. }
             | Due::Journal { .. }
             | Due::Producer(_)
+            | Due::Client
+            | Due::Suspend
             | Due::Process(_)
             | Due::WallStep
             | Due::Disk { .. }
@@ -276,8 +288,12 @@ impl Run {
             let mut world = self.shared.world.borrow_mut();
             world.note(Actor::Sprag, Kind::Heard, format_args!("{}", describe::Heard(&event)));
             if let Event::Journal(_) = event {
-                world.in_flight = false;
+                world.in_flight = None;
             }
+            if let Event::Request { ticket, .. } = event {
+                world.client.heard(ticket);
+            }
+            world.stopping |= matches!(event, Event::Stop(_));
             let cost_us = world.chance.span(Actor::Sprag, Site::HandleTime, 2, 200);
             world.sprag_steps(cost_us, false);
             world.end_process();
@@ -291,6 +307,7 @@ impl Run {
         driver.handle(now, event);
         let effects: Vec<Effect> = std::iter::from_fn(|| driver.poll()).collect();
         let deadline = driver.deadline(now);
+        let verdict = driver.machine().verdict(now);
         let spins = tick && self.late && effects.is_empty();
         self.spins = if spins { self.spins + 1 } else { 0 };
         let cause = self.shared.world.borrow().cause;
@@ -303,6 +320,7 @@ impl Run {
         }
         let mut world = self.shared.world.borrow_mut();
         world.cause = cause;
+        world.judge_health(&verdict);
         if self.spins > SPINS_MAX {
             let what = format!("asks for ticks in the past, again and again: {deadline:?} at {now:?}");
             world.fail(Check::NoBusyLoop.failed(what));
@@ -326,6 +344,12 @@ impl Run {
         match effect {
             Effect::Journal(work) => {
                 self.idle &= !matches!(&work, JournalWork::Append(frame) if frame.n > 0);
+                if let JournalWork::Append(frame) = &work
+                    && world.calendar_is_steady()
+                {
+                    let (life, now_us, wall_ms) = (world.life, world.now_us, world.now().wall.0);
+                    world.oracle.decides(&frame.bytes, life, now_us, wall_ms);
+                }
                 world.write(work);
             }
             Effect::Run(task) => {
@@ -339,11 +363,15 @@ impl Run {
                     threads.context.processes.signal(child, kill);
                 }
             }
-            // Nobody asks here yet.
-            Effect::Answer { .. } => {}
+            Effect::Answer { ticket, answer } => world.answered(ticket, &answer),
             Effect::Say(notice) => world.oracle.said(&notice),
             Effect::Idle => self.idle = true,
-            Effect::Stopped => world.ending = Some(End::Exit),
+            Effect::Stopped => {
+                if let Some(what) = world.client.unanswered() {
+                    world.fail(Check::AnsweredOnce.failed(format!("sprag stops and does not answer: {what}")));
+                }
+                world.ending = Some(End::Exit);
+            }
             Effect::Fatal { what } => {
                 if !world.excused {
                     let what = format!("gives up its journal though nothing went wrong: {what}");
@@ -388,7 +416,7 @@ impl Run {
     fn judge(&mut self) -> bool {
         let mut world = self.shared.world.borrow_mut();
         let durable = world.fs.draw(&mut |_| 1);
-        if let Err(failure) = world.oracle.judge(&durable, &world.producers) {
+        if let Err(failure) = world.oracle.judge(&durable, &world.pipeline, &world.producers, &world.client) {
             world.fail(failure);
         }
         self.executions = world.oracle.executions.len();
@@ -403,7 +431,8 @@ impl Run {
         if world.trace.count() > STEPS_MAX {
             world.fail(Check::ComesToRest.failed(format!("does not come to rest in {STEPS_MAX} steps")));
         }
-        let settled = world.healed && world.producers.iter().all(|producer| producer.is_done());
+        let written = world.producers.iter().all(|producer| producer.is_done());
+        let settled = world.healed && written && world.client.is_done();
         if !settled {
             return;
         }
@@ -435,6 +464,18 @@ impl Run {
                 world.fail(Check::BecomesIdle.failed("is not idle when started again"));
             }
             Phase::Open | Phase::Stopping { .. } | Phase::Again | Phase::Over => {}
+        }
+    }
+}
+
+impl World {
+    /// A frame that does not come back for longer than a stall is one.
+    fn judge_health(&mut self, verdict: &Verdict) {
+        let stall_us = self.pipeline.limits.stall_ms * 1000;
+        let since_us = self.in_flight.filter(|(_, records)| *records > 0).map(|(since_us, _)| since_us);
+        let stuck = since_us.is_some_and(|since_us| self.now_us >= since_us + stall_us + HEALTH_LATE_US);
+        if stuck && !matches!(verdict, Verdict::Stalled(_)) {
+            self.fail(Check::HealthIsTrue.failed(format!("the journal is stuck, and health says {verdict:?}")));
         }
     }
 }

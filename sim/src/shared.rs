@@ -119,6 +119,8 @@ impl Shared {
             Due::WallStep => self.world.borrow_mut().wall_step(),
             Due::Disk { full } => self.world.borrow_mut().disk(full),
             Due::Heal => self.world.borrow_mut().heal(),
+            Due::Client => self.world.borrow_mut().client_step(),
+            Due::Suspend => self.world.borrow_mut().suspend(),
             Due::Heard { .. } | Due::Marked { .. } | Due::Tick { .. } | Due::Open => panic!("only the loop does this"),
         }
         watch::deliver(&mut self.world.borrow_mut(), &mut self.watch.borrow_mut());
@@ -139,6 +141,8 @@ impl Shared {
             | Due::Keeper { .. }
             | Due::Journal { .. }
             | Due::Producer(_)
+            | Due::Client
+            | Due::Suspend
             | Due::Process(_)
             | Due::WallStep
             | Due::Disk { .. }
@@ -158,7 +162,8 @@ impl Shared {
         world.sprag_fs = fs.clone();
         world.life += 1;
         world.fate = fate;
-        (world.ending, world.in_flight, world.excused) = (None, false, world.full);
+        (world.ending, world.in_flight, world.excused) = (None, None, world.full);
+        world.stopping = false;
         fs
     }
 
@@ -174,6 +179,7 @@ impl Shared {
             world.keeper.clear();
             world.journal.clear();
             world.marked.clear();
+            world.client.lose();
             world.sprag_fs.kill();
             world.threads.take()
         };

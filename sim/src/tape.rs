@@ -81,79 +81,78 @@ impl FromIterator<Choice> for Tape {
     }
 }
 
-/// The places that bytes may speak of, by the number in the first byte.
-const FROM_BYTES: [(fn(u8) -> Actor, What); 50] = {
-    const fn world(_: u8) -> Actor {
-        Actor::World
+/// What bytes may speak of, by the number in the first byte.
+const FROM_BYTES: [What; 54] = [
+    What::Is(Site::Pipeline),
+    What::Is(Site::Identity),
+    What::Is(Site::CallTime),
+    What::Is(Site::SyncTime),
+    What::Is(Site::TaskDelay),
+    What::Is(Site::AnswerDelay),
+    What::Is(Site::JournalDelay),
+    What::Is(Site::HandleTime),
+    What::Is(Site::TickLate),
+    What::Is(Site::CallError),
+    What::Is(Site::ShortWrite),
+    What::Is(Site::KillBytes),
+    What::Is(Site::LifeEnd),
+    What::Is(Site::LifeSteps),
+    What::Is(Site::RestartDelay),
+    What::Is(Site::HealAt),
+    What::Is(Site::PowerCutImage),
+    What::Is(Site::WallStep),
+    What::Is(Site::DiskFull),
+    What::Is(Site::Suspend),
+    What::Is(Site::EventDelay),
+    What::Is(Site::ProducerKind),
+    What::Is(Site::Revisions),
+    What::Is(Site::NewItems),
+    What::Is(Site::Order),
+    What::Is(Site::Layout),
+    What::Is(Site::Pieces),
+    What::Is(Site::ProducerStep),
+    What::Is(Site::ProducerRest),
+    What::Is(Site::Requests),
+    What::Is(Site::Request),
+    What::Is(Site::ServiceTime),
+    What::Is(Site::Character),
+    What::Is(Site::Failure),
+    What::Is(Site::Manner),
+    What::Is(Site::WorkSteps),
+    What::Is(Site::WorkTime),
+    What::Is(Site::Grandchild),
+    What::Is(Site::DyingTime),
+    // The rare ones twice.
+    What::Is(Site::LifeEnd),
+    What::Is(Site::LifeSteps),
+    What::Is(Site::HealAt),
+    What::Is(Site::PowerCutImage),
+    What::Strikes(Hazard::CallFails),
+    What::Strikes(Hazard::WriteIsShort),
+    What::Strikes(Hazard::SyncIsLost),
+    What::Strikes(Hazard::EventIsLost),
+    What::Strikes(Hazard::EventIsLate),
+    What::Strikes(Hazard::EventsOverflow),
+    What::Strikes(Hazard::WatchIsRefused),
+    What::Strikes(Hazard::SpawnIsRefused),
+    What::Strikes(Hazard::SweepFails),
+    What::Strikes(Hazard::DyingTakesLong),
+    What::Strikes(Hazard::Stall),
+];
+
+/// Who a byte speaks of.
+fn actor_from(byte: u8) -> Actor {
+    match byte % 8 {
+        0 => Actor::World,
+        1 => Actor::Sprag,
+        2 => Actor::Disk,
+        3 => Actor::Watch,
+        4 => Actor::Client,
+        5 | 6 => Actor::Producer(byte % 8 - 5),
+        _ => Actor::Item(byte / 8 % 2, u16::from(byte / 16)),
     }
-    const fn sprag(_: u8) -> Actor {
-        Actor::Sprag
-    }
-    const fn disk(_: u8) -> Actor {
-        Actor::Disk
-    }
-    const fn watch(_: u8) -> Actor {
-        Actor::Watch
-    }
-    const fn producer(which: u8) -> Actor {
-        Actor::Producer(which % 2)
-    }
-    const fn item(which: u8) -> Actor {
-        Actor::Item(which % 2, (which / 2) as u16 % 32)
-    }
-    [
-        (world, What::Is(Site::Pipeline)),
-        (world, What::Is(Site::Pipeline)),
-        (world, What::Is(Site::Identity)),
-        (sprag, What::Is(Site::CallTime)),
-        (sprag, What::Is(Site::SyncTime)),
-        (sprag, What::Is(Site::TaskDelay)),
-        (sprag, What::Is(Site::AnswerDelay)),
-        (sprag, What::Is(Site::JournalDelay)),
-        (sprag, What::Is(Site::HandleTime)),
-        (sprag, What::Is(Site::TickLate)),
-        (sprag, What::Is(Site::CallError)),
-        (sprag, What::Is(Site::ShortWrite)),
-        (sprag, What::Is(Site::KillBytes)),
-        (world, What::Is(Site::LifeEnd)),
-        (world, What::Is(Site::LifeEnd)),
-        (world, What::Is(Site::LifeSteps)),
-        (world, What::Is(Site::LifeSteps)),
-        (world, What::Is(Site::RestartDelay)),
-        (world, What::Is(Site::HealAt)),
-        (world, What::Is(Site::HealAt)),
-        (disk, What::Is(Site::PowerCutImage)),
-        (disk, What::Is(Site::PowerCutImage)),
-        (world, What::Is(Site::WallStep)),
-        (world, What::Is(Site::DiskFull)),
-        (watch, What::Is(Site::EventDelay)),
-        (producer, What::Is(Site::ProducerKind)),
-        (producer, What::Is(Site::Revisions)),
-        (producer, What::Is(Site::NewItems)),
-        (producer, What::Is(Site::Order)),
-        (producer, What::Is(Site::Layout)),
-        (producer, What::Is(Site::Pieces)),
-        (producer, What::Is(Site::ProducerStep)),
-        (producer, What::Is(Site::ProducerRest)),
-        (item, What::Is(Site::Character)),
-        (item, What::Is(Site::Failure)),
-        (item, What::Is(Site::Manner)),
-        (item, What::Is(Site::WorkSteps)),
-        (item, What::Is(Site::WorkTime)),
-        (item, What::Is(Site::Grandchild)),
-        (sprag, What::Strikes(Hazard::CallFails)),
-        (sprag, What::Strikes(Hazard::WriteIsShort)),
-        (sprag, What::Strikes(Hazard::SyncIsLost)),
-        (watch, What::Strikes(Hazard::EventIsLost)),
-        (watch, What::Strikes(Hazard::EventIsLate)),
-        (watch, What::Strikes(Hazard::EventsOverflow)),
-        (watch, What::Strikes(Hazard::WatchIsRefused)),
-        (sprag, What::Strikes(Hazard::SpawnIsRefused)),
-        (sprag, What::Strikes(Hazard::SweepFails)),
-        (world, What::Strikes(Hazard::DyingTakesLong)),
-        (sprag, What::Strikes(Hazard::Stall)),
-    ]
-};
+}
+
 /// So many bytes make a choice: what, who, index, value.
 const CHOICE_BYTES: usize = 6;
 
@@ -162,9 +161,9 @@ impl Tape {
     /// happens to one choice's bytes leaves the others what they were.
     pub fn from_bytes(bytes: &[u8]) -> Tape {
         let choices = bytes.as_chunks::<CHOICE_BYTES>().0.iter().map(|[what, who, i, j, v, w]| {
-            let (actor, what) = FROM_BYTES[usize::from(*what) % FROM_BYTES.len()];
+            let (what, actor) = (FROM_BYTES[usize::from(*what) % FROM_BYTES.len()], actor_from(*who));
             let (index, value) = (u16::from_le_bytes([*i, *j]), u16::from_le_bytes([*v, *w]));
-            Choice { actor: actor(*who), what, index: index.into(), value: value.into() }
+            Choice { actor, what, index: index.into(), value: value.into() }
         });
         Tape { wraps: true, ..choices.collect() }
     }

@@ -38,8 +38,8 @@ impl World {
 
     /// The loop hands work to the journal thread.
     pub fn write(&mut self, work: JournalWork) {
-        if let JournalWork::Append(_) = work
-            && std::mem::replace(&mut self.in_flight, true)
+        if let JournalWork::Append(frame) = &work
+            && self.in_flight.replace((self.now_us, frame.n)).is_some()
         {
             self.fail(Check::OneFrame.failed("two frames are in flight"));
         }

@@ -4,6 +4,7 @@
 //! there. All time and all trouble come from here.
 
 use crate::chance::{Chance, Script};
+use crate::client::Client;
 use crate::failure::Failure;
 use crate::fs::{Call, CallKind, Fault, SimFs, errno};
 use crate::oracle::Oracle;
@@ -71,6 +72,10 @@ pub enum Due {
     Journal { life: u32 },
     /// A producer goes on.
     Producer(usize),
+    /// The client goes on.
+    Client,
+    /// The machine is suspended for a while.
+    Suspend,
     /// A process goes on.
     Process(u32),
     /// The calendar jumps.
@@ -102,11 +107,14 @@ pub struct World {
     pub now_us: u64,
     boot_us: u64,
     wall_ms: u64,
+    /// When the calendar last jumped.
+    stepped_us: Option<u64>,
     pub heap: BTreeMap<(u64, u64), Entry>,
     numbers: u64,
     /// The line of what is being done.
     pub cause: u32,
     pub producers: Vec<Producer>,
+    pub client: Client,
     pub processes: BTreeMap<u32, Process>,
     pub pids: u32,
     /// Inputs that sprag has locked for a command that it is about to execute.
@@ -128,8 +136,10 @@ pub struct World {
     pub sync_lost: bool,
     /// Something failed in this life that sprag may rightly stumble over.
     pub excused: bool,
-    /// A frame was handed to the journal thread, and no answer came back yet.
-    pub in_flight: bool,
+    /// A frame was handed to the journal thread at this time, and no answer came back yet; with its number of records.
+    pub in_flight: Option<(u64, u32)>,
+    /// Sprag was asked to stop in this life.
+    pub stopping: bool,
     /// What is wrong with sprag: the run is over.
     pub failure: Option<Failure>,
 }
@@ -150,6 +160,7 @@ impl World {
             (0..sources).map(|source| Producer::new(&mut chance, fs.new_process(), source)).collect();
         World {
             limits: plan::journal_limits(&mut chance),
+            client: Client::new(&mut chance),
             chance,
             trace: Trace::new(keep),
             oracle: Oracle::default(),
@@ -159,6 +170,7 @@ impl World {
             now_us: 0,
             boot_us: 0,
             wall_ms: WALL_MS,
+            stepped_us: None,
             heap: BTreeMap::new(),
             numbers: 0,
             cause: 0,
@@ -178,7 +190,8 @@ impl World {
             full: false,
             sync_lost: false,
             excused: false,
-            in_flight: false,
+            in_flight: None,
+            stopping: false,
             failure: None,
         }
     }
@@ -242,7 +255,9 @@ impl World {
         let (key, _) = due.find(|(_, entry)| match entry.due {
             Due::Heard { .. } | Due::Marked { .. } | Due::Tick { .. } | Due::Open => false,
             Due::Pool { .. } | Due::Keeper { .. } | Due::Journal { .. } => threads,
-            Due::Producer(_) | Due::Process(_) | Due::WallStep | Due::Disk { .. } | Due::Heal => true,
+            Due::Producer(_) | Due::Client | Due::Process(_) | Due::WallStep | Due::Disk { .. } | Due::Heal => true,
+            // Only between the steps of the loop: a call that takes days would be no news.
+            Due::Suspend => false,
         })?;
         let key = *key;
         self.heap.remove(&key)
@@ -332,6 +347,11 @@ impl World {
         }
     }
 
+    /// Whether calendar and clock have gone alike for longer than any record waits for its frame.
+    pub fn calendar_is_steady(&self) -> bool {
+        self.stepped_us.is_none_or(|stepped_us| self.now_us > stepped_us + 5_000_000)
+    }
+
     /// The calendar jumps.
     pub fn wall_step(&mut self) {
         if self.healed {
@@ -340,8 +360,23 @@ impl World {
         let step_ms = self.chance.span(Actor::World, Site::WallStep, 1, 30_000);
         let back = self.chance.below(Actor::World, Site::WallStep, 2) == 1;
         self.wall_ms = if back { self.wall_ms - step_ms } else { self.wall_ms + step_ms };
+        self.stepped_us = Some(self.now_us);
         let way = if back { "back" } else { "forward" };
         self.note(Actor::World, Kind::Fault, format_args!("the calendar steps {step_ms} ms {way}"));
+    }
+
+    /// The machine sleeps: time goes on, and nobody does anything. Timers that ran out meanwhile ring at once.
+    pub fn suspend(&mut self) {
+        if self.healed {
+            return;
+        }
+        let slept_us = self.chance.span(Actor::World, Site::Suspend, 1_000, 60_000_000);
+        self.note(Actor::World, Kind::Fault, format_args!("the machine is suspended for {} ms", slept_us / 1000));
+        for ((at_us, number), entry) in std::mem::take(&mut self.heap) {
+            let rings = matches!(entry.due, Due::Tick { .. } | Due::Heal);
+            self.heap.insert((if rings { at_us } else { at_us + slept_us }, number), entry);
+        }
+        self.now_us += slept_us;
     }
 
     /// The disk is full, or has room again.
