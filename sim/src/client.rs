@@ -18,6 +18,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 pub const SOURCE: u8 = 25;
 /// When nobody answers, another try after so long.
 const AGAIN_US: u64 = 150_000;
+/// So long after it was asked, and when nothing goes wrong any more, everything is answered.
+const ANSWER_WITHIN_US: u64 = 120_000_000;
 /// No longer is a job delayed.
 const DELAY_MS_MAX: u64 = 3_000;
 
@@ -175,6 +177,12 @@ impl World {
     /// The client goes on.
     pub fn client_step(&mut self) {
         let serves = self.threads.is_some() && self.ending.is_none();
+        let waits_us = self.client.open.values().map(|asked| self.now_us - asked.at_us).max();
+        if waits_us.is_some_and(|waits_us| waits_us > ANSWER_WITHIN_US) && self.healed {
+            let what =
+                format!("a request is not answered for {} s: {:?}", ANSWER_WITHIN_US / 1_000_000, self.client.open);
+            return self.fail(Check::AnsweredOnce.failed(what));
+        }
         if !serves || !self.client.open.is_empty() {
             self.schedule(AGAIN_US, Due::Client);
             return;

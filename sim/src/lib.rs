@@ -9,6 +9,8 @@ pub mod client;
 pub mod describe;
 pub mod failure;
 pub mod fs;
+#[cfg(feature = "planted")]
+pub mod mutants;
 pub mod oracle;
 pub mod places;
 pub mod plan;

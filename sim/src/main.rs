@@ -45,6 +45,10 @@ enum Command {
         #[command(flatten)]
         how: How,
     },
+    /// Plant known bugs one by one, and say how long each hides and how small a world shows it.
+    #[cfg(feature = "planted")]
+    #[command(after_help = "Examples:\n  sim mutants\n  sim mutants TornRead KeyForgotten --starts 5 --traces mutants")]
+    Mutants(cli::mutants::Mutants),
     /// Find the calmest world in which a seed or a trace still fails in the same way.
     #[command(
         after_help = "Examples:\n  sim shrink 42\n  sim shrink sim-traces/seed-42.json --out tests/traces/lost.json"
@@ -70,6 +74,8 @@ fn main() -> ExitCode {
         Command::Run(run) => cli::run::run(&run),
         Command::Replay { subject, events, calls, how } => cli::replay::replay(&subject, events, calls, &how),
         Command::Check { subject, how } => cli::check::check(&subject, &how),
+        #[cfg(feature = "planted")]
+        Command::Mutants(mutants) => cli::mutants::mutants(&mutants),
         Command::Shrink { subject, out, runs, how } => cli::shrink::shrink(&subject, out.as_deref(), runs, &how),
     };
     ExitCode::from(code)

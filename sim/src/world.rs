@@ -14,7 +14,7 @@ use crate::processes::Process;
 use crate::producer::Producer;
 use crate::shared::Threads;
 use crate::trace::{Keep, Kind, Trace};
-use sprag_core::{Mono, Now, Wall};
+use sprag_core::{Bug, Mono, Now, Wall, planted};
 use sprag_journal::fs::Open;
 use sprag_runtime::driver::{Event, JournalWork};
 use sprag_runtime::pipeline::Pipeline;
@@ -50,6 +50,13 @@ pub struct Fate {
     pub syncs: bool,
     /// How.
     pub end: End,
+}
+
+/// What no simulator may look at: the leak that `sim check` must notice.
+#[expect(clippy::disallowed_methods, reason = "planted, to be found")]
+fn real_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u64::from(since.subsec_micros()) % 3)
 }
 
 /// Something that is to happen.
@@ -198,8 +205,9 @@ impl World {
 
     /// The time, as the driver is told it.
     pub fn now(&self) -> Now {
+        let leak_ms = if planted(Bug::RealClock) { real_ms() } else { 0 };
         let mono = Mono((self.now_us - self.boot_us) / 1000);
-        Now { mono, wall: Wall(self.wall_ms + self.now_us / 1000) }
+        Now { mono, wall: Wall(self.wall_ms + leak_ms + self.now_us / 1000) }
     }
 
     /// A moment of the driver's clock in simulated microseconds.
@@ -338,6 +346,10 @@ impl World {
 
     /// A producer goes on.
     pub fn producer_step(&mut self, index: usize) {
+        if planted(Bug::SpareChoice) {
+            self.chance.below(Actor::World, Site::Spare, 7);
+            self.chance.below(Actor::Producer(0), Site::Spare, 7);
+        }
         let step = self.producers[index].step(&mut self.chance);
         let source = self.producers[index].source();
         let kind = if step.stands { Kind::Act } else { Kind::Step };

@@ -14,6 +14,7 @@ use crate::framer::FRAME_BYTES_CAP;
 use crate::fs::{File, Fs, Open, read_full_at};
 use crate::line::{COMMIT_START, Commit, FILLER, Header, HeaderRead, Place, Position, QueueId, Sum};
 use crate::names;
+use sprag_core::{Bug, planted};
 
 const CHUNK_BYTES: usize = 256 * 1024;
 
@@ -256,7 +257,7 @@ fn check(frame: &[u8], line_start: usize, records: u64) -> Result<Commit, &'stat
     if commit.len != line_start as u64 {
         return Err("the frame has not the length that its commit line says");
     }
-    if Sum::of(&frame[..line_start + covered]) != commit.sum {
+    if Sum::of(&frame[..line_start + covered]) != commit.sum && !planted(Bug::ChecksumIgnored) {
         return Err("the checksum does not hold");
     }
     if Commit::line_len(covered) != frame.len() - line_start || u64::from(commit.n) != records {

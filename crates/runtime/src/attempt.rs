@@ -8,7 +8,7 @@ use crate::pipeline::{QueueSpec, destination, result_digest};
 use crate::seams::{ChildId, Nonce, Processes, SpawnSpec, Watch};
 use crate::task::{Context, Done};
 use sprag_core::{Attempt, Bug, Digest, JobId, Outcome, PayloadRef, Seq, SpawnFailure, Wall, planted};
-use sprag_journal::fs::{File, Fs, Open, read_all, write_atomic};
+use sprag_journal::fs::{File, Fs, Open, read_all, write_all_at, write_atomic};
 use sprag_journal::image;
 use std::collections::BTreeMap;
 use std::io;
@@ -225,6 +225,10 @@ pub(crate) fn publish<F: Fs, P: Processes, W: Watch>(
     let copy = || {
         let bytes = read_all(&context.fs, &from, RESULT_BYTES_MAX)?;
         make_dirs(&context.fs, &context.pipeline.dir, to.parent().unwrap_or(Path::new(".")))?;
+        if planted(Bug::DestinationNotSynced) {
+            write_all_at(&context.fs.open(&to, Open::Replace)?, &bytes, 0)?;
+            return context.fs.sync_dir(to.parent().unwrap_or(Path::new(".")));
+        }
         write_atomic(&context.fs, &to, &bytes)
     };
     copy().map_err(|error| format!("{} -> {}: {error}", from.display(), to.display()))

@@ -3,6 +3,8 @@
 //! **Invariant.** Each command says what came of it by its exit code, and with `--json` in lines that are objects.
 
 pub(crate) mod check;
+#[cfg(feature = "planted")]
+pub(crate) mod mutants;
 pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod shrink;
@@ -49,8 +51,8 @@ pub(crate) struct How {
 
 #[cfg(feature = "planted")]
 fn bug_named(name: &str) -> Result<sprag_core::Bug, String> {
-    let names = || sprag_core::Bug::ALL.map(|bug| format!("{bug:?}")).join(", ");
-    let found = sprag_core::Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == name);
+    let names = || sprag_core::Bug::ALL.iter().map(|bug| format!("{bug:?}")).collect::<Vec<_>>().join(", ");
+    let found = sprag_core::Bug::ALL.iter().find(|bug| format!("{bug:?}") == name).copied();
     found.ok_or_else(|| format!("the bugs are: {}", names()))
 }
 
@@ -174,6 +176,11 @@ pub(crate) fn save(trace: &Trace, path: &Path) -> Result<(), String> {
         std::fs::create_dir_all(folder).map_err(wrong)?;
     }
     std::fs::write(path, text).map_err(wrong)
+}
+
+/// How many threads.
+pub(crate) fn jobs(asked: Option<usize>) -> usize {
+    asked.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1).max(1)
 }
 
 /// Writes a line; whoever closed the pipe wants no more of it.

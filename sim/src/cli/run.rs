@@ -66,7 +66,7 @@ struct Ran {
 }
 
 pub(crate) fn run(run: &Run) -> u8 {
-    let jobs = run.jobs.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1).max(1);
+    let jobs = super::jobs(run.jobs);
     if run.hashes {
         return hashes(run);
     }

@@ -5,7 +5,7 @@
 use super::Driver;
 use crate::request::Ticket;
 use serde_json::value::RawValue;
-use sprag_core::{Input, NewJob, Now, Reply, RequestId};
+use sprag_core::{Bug, Input, NewJob, Now, Reply, RequestId, planted};
 use sprag_journal::codec::Texts;
 use std::collections::BTreeMap;
 
@@ -69,6 +69,7 @@ impl Driver {
     pub(super) fn replied(&mut self, now: Now, request: RequestId, reply: Reply) {
         match self.asked.answered(request) {
             Some(Origin::Source { source, file }) => self.source_answered(now, source, file, reply),
+            Some(Origin::Client { .. }) if planted(Bug::AnswerLost) && self.persistence.pending() > 0 => {}
             Some(Origin::Client { ticket }) => self.answer(ticket, crate::request::Answer::Reply(reply)),
             Some(Origin::RetryDead { ticket, jobs }) => self.answer(ticket, crate::request::Answer::Retried { jobs }),
             None => {}
