@@ -49,6 +49,7 @@ pub enum Site {
     HealAt = 26,
     PowerCutImage = 27,
     WallStep = 30,
+    Sleep = 32,
     DiskFull = 31,
     EventDelay = 40,
     ProducerKind = 50,
@@ -69,7 +70,6 @@ pub enum Site {
     ServiceTime = 67,
     Requests = 70,
     Request = 71,
-    Suspend = 72,
     /// Asked by nobody but the test that shows that a new place moves no other.
     Spare = 99,
 }

@@ -10,12 +10,12 @@ use crate::oracle::{Character, Execution, item_of, stood};
 use crate::places::{Actor, Hazard, Site};
 use crate::producer;
 use crate::shared::Shared;
+use crate::threads::Order;
 use crate::trace::Kind;
 use crate::world::{Due, World};
-use sprag_core::{Kill, Outcome, SpawnFailure};
+use sprag_core::{Kill, Outcome};
 use sprag_journal::fs::{File, Fs, Open, write_all_at};
-use sprag_runtime::driver::Event;
-use sprag_runtime::seams::{ChildId, Exit, Nonce, Processes, SpawnSpec, Sweep};
+use sprag_runtime::seams::{ChildId, Exit, Nonce, NotSpawned, Processes, SpawnSpec, Sweep};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
@@ -83,13 +83,13 @@ impl SimProcesses {
 }
 
 impl Processes for SimProcesses {
-    fn spawn(&self, spec: &SpawnSpec) -> Result<(), SpawnFailure> {
-        let shared = self.call("forks").map_err(|_| SpawnFailure::Resources)?;
+    fn spawn(&self, spec: &SpawnSpec) -> Result<(), NotSpawned> {
+        let shared = self.call("forks").map_err(NotSpawned::short)?;
         let fs = {
             let mut world = shared.world.borrow_mut();
             let refused = world.strikes(Actor::Sprag, Hazard::SpawnIsRefused);
             if refused || !world.is_free(&spec.input) {
-                return Err(SpawnFailure::Resources);
+                return Err(NotSpawned::short("the system is short of something"));
             }
             world.preparing.insert(spec.input.clone());
             world.sprag_fs()
@@ -97,7 +97,7 @@ impl Processes for SimProcesses {
         let done = prepare(&fs, spec).and_then(|()| self.call("executes"));
         let done = done.and_then(|shared| shared.world.borrow_mut().execute(spec));
         shared.world.borrow_mut().preparing.remove(&spec.input);
-        done.map_err(|_| SpawnFailure::Resources)
+        done.map_err(NotSpawned::short)
     }
 
     fn signal(&self, child: ChildId, kill: Kill) {
@@ -142,6 +142,10 @@ impl Processes for SimProcesses {
         let free = shared.world.borrow().is_free(input);
         Ok(free)
     }
+
+    fn is_free_now(&self, input: &Path) -> io::Result<bool> {
+        self.is_free(input)
+    }
 }
 
 /// Takes the lock and has the files of a command ready.
@@ -165,7 +169,7 @@ impl World {
     }
 
     fn execute(&mut self, spec: &SpawnSpec) -> io::Result<()> {
-        let ChildId::Attempt { job, number } = spec.child else {
+        let ChildId::Attempt { job, attempt } = spec.child else {
             return Err(io::Error::other("there are no services in these worlds"));
         };
         let fs = self.fs.new_process();
@@ -182,6 +186,7 @@ impl World {
             piece: 1,
             ending: Ending::Never,
         };
+        let number = attempt.number;
         if self.processes.values().any(|process| process.job == job.0) {
             let what = format!("attempt {number} of job {} starts while another lives", job.0);
             self.fail(Check::NoOverlap.failed(what));
@@ -214,7 +219,8 @@ impl World {
 
     /// Sprag asks a command to end, of its own accord: not before the timeout is over.
     fn judge_timeout(&mut self, child: ChildId) {
-        let ChildId::Attempt { job, number } = child else { return };
+        let ChildId::Attempt { job, attempt } = child else { return };
+        let number = attempt.number;
         let mut executions = self.oracle.executions.iter().rev();
         let Some(execution) = executions.find(|one| one.job == job.0 && one.attempt == number) else { return };
         let timeout_ms = self.pipeline.queue(&execution.queue).and_then(|queue| queue.policy.timeout_ms);
@@ -249,8 +255,7 @@ impl World {
             self.oracle.executions[process.execution].outcome = Some(outcome);
         }
         let Some((life, child)) = process.child.filter(|(life, _)| *life == self.life) else { return };
-        let delay_us = self.chance.span(Actor::Sprag, Site::AnswerDelay, 5, 2_000);
-        self.schedule(delay_us, Due::Heard { life, event: Event::Exited(Exit { child, outcome }) });
+        self.order(life, Order::Hear(Exit { child, outcome }));
     }
 
     fn actor_of(&self, process: &Process) -> Actor {

@@ -179,13 +179,13 @@ impl Run {
             let at_us = world.chance.below(Actor::World, Site::WallStep, heal_us);
             world.schedule(at_us, Due::WallStep);
         }
+        for _ in 0..world.chance.below(Actor::World, Site::Sleep, 4).saturating_sub(2) {
+            let at_us = world.chance.below(Actor::World, Site::Sleep, heal_us);
+            world.schedule(at_us, Due::Sleep);
+        }
         for _ in 0..world.chance.below(Actor::World, Site::DiskFull, 5).saturating_sub(3) {
             let at_us = world.chance.below(Actor::World, Site::DiskFull, heal_us);
             world.schedule(at_us, Due::Disk { full: true });
-        }
-        for _ in 0..world.chance.below(Actor::World, Site::Suspend, 5).saturating_sub(3) {
-            let at_us = world.chance.below(Actor::World, Site::Suspend, heal_us);
-            world.schedule(at_us, Due::Suspend);
         }
         if !world.client.is_done() {
             let begin_us = world.chance.span(Actor::Client, Site::ProducerRest, 10, 1_000_000);
@@ -226,9 +226,9 @@ impl Run {
             | Due::Journal { .. }
             | Due::Producer(_)
             | Due::Client
-            | Due::Suspend
             | Due::Process(_)
             | Due::WallStep
+            | Due::Sleep
             | Due::Disk { .. }
             | Due::Heal => panic!("the world does this"),
         }
@@ -284,6 +284,10 @@ impl Run {
 
     /// The driver hears something, and what it wants is done.
     fn hear(&mut self, event: Event) {
+        let slept_ms = std::mem::take(&mut self.shared.world.borrow_mut().slept_ms);
+        if slept_ms > 0 {
+            self.hear(Event::Slept { ms: slept_ms });
+        }
         let now = {
             let mut world = self.shared.world.borrow_mut();
             world.note(Actor::Sprag, Kind::Heard, format_args!("{}", describe::Heard(&event)));
@@ -366,6 +370,7 @@ impl Run {
             Effect::Answer { ticket, answer } => world.answered(ticket, &answer),
             Effect::Say(notice) => world.oracle.said(&notice),
             Effect::Idle => self.idle = true,
+            Effect::HeldUp { .. } | Effect::GivenUp { .. } => {}
             Effect::Stopped => {
                 if let Some(what) = world.client.unanswered() {
                     world.fail(Check::AnsweredOnce.failed(format!("sprag stops and does not answer: {what}")));

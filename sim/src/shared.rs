@@ -117,10 +117,10 @@ impl Shared {
             Due::Producer(index) => self.world.borrow_mut().producer_step(index),
             Due::Process(pid) => self.world.borrow_mut().process_step(pid),
             Due::WallStep => self.world.borrow_mut().wall_step(),
+            Due::Sleep => self.world.borrow_mut().sleep(),
             Due::Disk { full } => self.world.borrow_mut().disk(full),
             Due::Heal => self.world.borrow_mut().heal(),
             Due::Client => self.world.borrow_mut().client_step(),
-            Due::Suspend => self.world.borrow_mut().suspend(),
             Due::Heard { .. } | Due::Marked { .. } | Due::Tick { .. } | Due::Open => panic!("only the loop does this"),
         }
         watch::deliver(&mut self.world.borrow_mut(), &mut self.watch.borrow_mut());
@@ -142,9 +142,9 @@ impl Shared {
             | Due::Journal { .. }
             | Due::Producer(_)
             | Due::Client
-            | Due::Suspend
             | Due::Process(_)
             | Due::WallStep
+            | Due::Sleep
             | Due::Disk { .. }
             | Due::Heal => {
                 drop(world);
@@ -162,6 +162,7 @@ impl Shared {
         world.sprag_fs = fs.clone();
         world.life += 1;
         world.fate = fate;
+        world.slept_ms = 0;
         (world.ending, world.in_flight, world.excused) = (None, None, world.full);
         world.stopping = false;
         fs

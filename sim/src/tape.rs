@@ -102,7 +102,7 @@ const FROM_BYTES: [What; 54] = [
     What::Is(Site::PowerCutImage),
     What::Is(Site::WallStep),
     What::Is(Site::DiskFull),
-    What::Is(Site::Suspend),
+    What::Is(Site::Sleep),
     What::Is(Site::EventDelay),
     What::Is(Site::ProducerKind),
     What::Is(Site::Revisions),

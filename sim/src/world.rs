@@ -13,6 +13,7 @@ use crate::plan;
 use crate::processes::Process;
 use crate::producer::Producer;
 use crate::shared::Threads;
+use crate::threads::Order;
 use crate::trace::{Keep, Kind, Trace};
 use sprag_core::{Bug, Mono, Now, Wall, planted};
 use sprag_journal::fs::Open;
@@ -73,7 +74,7 @@ pub enum Due {
     Open,
     /// A thread of the pool takes up a task.
     Pool { life: u32, task: Task },
-    /// The keeper takes up the next of its tasks.
+    /// The keeper takes up the next of its orders.
     Keeper { life: u32 },
     /// The journal thread takes up the next of its work.
     Journal { life: u32 },
@@ -81,12 +82,12 @@ pub enum Due {
     Producer(usize),
     /// The client goes on.
     Client,
-    /// The machine is suspended for a while.
-    Suspend,
     /// A process goes on.
     Process(u32),
     /// The calendar jumps.
     WallStep,
+    /// The machine sleeps for a while.
+    Sleep,
     /// The disk is full, or has room again.
     Disk { full: bool },
     /// From here on nothing goes wrong.
@@ -112,6 +113,8 @@ pub struct World {
     pub limits: sprag_journal::Limits,
     pub fs: SimFs,
     pub now_us: u64,
+    /// The machine has slept for so long, and sprag has not been told yet.
+    pub slept_ms: u64,
     boot_us: u64,
     wall_ms: u64,
     /// When the calendar last jumped.
@@ -130,7 +133,7 @@ pub struct World {
     pub life: u32,
     pub sprag_fs: SimFs,
     pub threads: Option<Rc<Threads>>,
-    pub keeper: VecDeque<Task>,
+    pub keeper: VecDeque<Order>,
     pub journal: VecDeque<JournalWork>,
     pub marked: BTreeSet<u16>,
     pub nested: u32,
@@ -175,6 +178,7 @@ impl World {
             sprag_fs: fs.clone(),
             fs,
             now_us: 0,
+            slept_ms: 0,
             boot_us: 0,
             wall_ms: WALL_MS,
             stepped_us: None,
@@ -265,7 +269,7 @@ impl World {
             Due::Pool { .. } | Due::Keeper { .. } | Due::Journal { .. } => threads,
             Due::Producer(_) | Due::Client | Due::Process(_) | Due::WallStep | Due::Disk { .. } | Due::Heal => true,
             // Only between the steps of the loop: a call that takes days would be no news.
-            Due::Suspend => false,
+            Due::Sleep => false,
         })?;
         let key = *key;
         self.heap.remove(&key)
@@ -329,7 +333,7 @@ impl World {
             let draw = self.chance.below(Actor::Sprag, Site::CallError, 3);
             return Some(Fault::Errno(match (call.kind, draw) {
                 (CallKind::Open(_), 1) => errno::EMFILE,
-                (CallKind::Open(Open::Create | Open::Replace) | CallKind::Reserve, 2) => errno::ENOSPC,
+                (CallKind::Open(Open::Create | Open::Replace | Open::Share) | CallKind::Reserve, 2) => errno::ENOSPC,
                 (_, _) => errno::EIO,
             }));
         }
@@ -378,17 +382,18 @@ impl World {
     }
 
     /// The machine sleeps: time goes on, and nobody does anything. Timers that ran out meanwhile ring at once.
-    pub fn suspend(&mut self) {
+    pub fn sleep(&mut self) {
         if self.healed {
             return;
         }
-        let slept_us = self.chance.span(Actor::World, Site::Suspend, 1_000, 60_000_000);
-        self.note(Actor::World, Kind::Fault, format_args!("the machine is suspended for {} ms", slept_us / 1000));
+        let slept_ms = self.chance.span(Actor::World, Site::Sleep, 1, 60_000);
+        self.note(Actor::World, Kind::Fault, format_args!("the machine sleeps for {slept_ms} ms"));
         for ((at_us, number), entry) in std::mem::take(&mut self.heap) {
             let rings = matches!(entry.due, Due::Tick { .. } | Due::Heal);
-            self.heap.insert((if rings { at_us } else { at_us + slept_us }, number), entry);
+            self.heap.insert((if rings { at_us } else { at_us + slept_ms * 1000 }, number), entry);
         }
-        self.now_us += slept_us;
+        self.now_us += slept_ms * 1000;
+        self.slept_ms += slept_ms;
     }
 
     /// The disk is full, or has room again.

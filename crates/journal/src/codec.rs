@@ -320,6 +320,7 @@ mod tests {
             finished(None, Next::Dead(DeadReason::Poison)),
             finished(Some(Outcome::TimedOut), Next::Cancelled),
             finished(Some(Outcome::ResultLost), Next::Again { due, crash: true }),
+            finished(Some(Outcome::ResultTooLarge), Next::Dead(DeadReason::Exhausted)),
             finished(None, Next::Unused),
             Record::Cancelled { job },
             Record::Redriven { job },

@@ -53,7 +53,6 @@ impl Machine {
             self.workers.set(job, phase, Some(now.mono.after(self.config.limits.again_ms)));
             // A reservation may have been used unseen: its attempt is one to prove dead, not one to start.
             self.enter_state(job, State::Running { slot: attempt.slot });
-            self.health.unproved.insert(job);
             self.outputs.push_back(Output::Prove { job, attempt });
         }
         for job in self.publishing.keys().filter(|_| !planted(Bug::PublishForgotten)) {

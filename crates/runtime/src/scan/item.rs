@@ -44,7 +44,10 @@ pub fn check_key(key: &str) -> Result<(), Complaint> {
 }
 
 /// The key of an item: a string as it is, a number or a truth value as the item writes it, digit by digit.
-fn key_at(payload: &RawValue, pointer: &str) -> Result<String, Complaint> {
+///
+/// # Errors
+/// There is nothing at the pointer, or what is there can be no key.
+pub fn key_at(payload: &RawValue, pointer: &str) -> Result<String, Complaint> {
     let without = |what: &str| Complaint::new(SourceFault::ItemWithoutKey, format!("{what} at {pointer}"));
     let key = find(payload.get(), pointer).ok_or_else(|| without("no key"))?;
     match key.as_bytes().first() {
