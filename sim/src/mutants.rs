@@ -17,7 +17,7 @@ pub const CONTROL_SEEDS: u64 = 300;
 /// A shrunk trace with more events is tried again from another seed.
 pub const EVENTS_MAX: u32 = 20;
 /// From so many seeds.
-const SHRINK_SEEDS_MAX: usize = 8;
+const SHRINK_SEEDS_MAX: usize = 12;
 /// With at most so many runs each.
 const SHRINK_RUNS_MAX: u32 = 4_000;
 
@@ -53,10 +53,10 @@ impl Hunt {
 /// Looks for a planted bug so many times; a control must not be found, and a leak must make two runs differ.
 pub fn hunt(bug: Bug, starts: usize) -> Hunt {
     let mut hunt = Hunt { bug, seeds: Vec::new(), checks: BTreeMap::new(), shown_by: Vec::new(), missed: None };
-    plant(Some(bug));
     match bug.role() {
-        Role::Bug => hunt.starts(starts),
+        Role::Bug => hunt.starts(starts, SEEDS_MAX),
         Role::Leak => {
+            plant(Some(bug));
             let differs = |seed: &u64| run(*seed, Keep::Hash).hash != run(*seed, Keep::Hash).hash;
             match (0..SEEDS_MAX).find(differs) {
                 Some(seed) => hunt.seeds.push(seed + 1),
@@ -64,6 +64,7 @@ pub fn hunt(bug: Bug, starts: usize) -> Hunt {
             }
         }
         Role::Control => {
+            plant(Some(bug));
             let failure = (0..CONTROL_SEEDS).find_map(|seed| Some((seed, run(seed, Keep::Hash).failure?)));
             hunt.missed = failure.map(|(seed, failure)| format!("seed {seed} fails: {failure}"));
         }
@@ -73,12 +74,15 @@ pub fn hunt(bug: Bug, starts: usize) -> Hunt {
 }
 
 impl Hunt {
-    fn starts(&mut self, starts: usize) {
+    /// Looks for it so many times, each time in so many seeds at most.
+    pub fn starts(&mut self, starts: usize, seeds_max: u64) {
+        plant(Some(self.bug));
         let mut first = 0;
         for _ in 0..starts {
-            let found = (first..first + SEEDS_MAX).find_map(|seed| Some((seed, run(seed, Keep::Hash).failure?)));
+            let found = (first..first + seeds_max).find_map(|seed| Some((seed, run(seed, Keep::Hash).failure?)));
             let Some((seed, failure)) = found else {
-                self.missed = Some(format!("not found in the {SEEDS_MAX} seeds from {first} on"));
+                plant(None);
+                self.missed = Some(format!("not found in the {seeds_max} seeds from {first} on"));
                 return;
             };
             self.seeds.push(seed - first + 1);
@@ -86,6 +90,9 @@ impl Hunt {
             *self.checks.entry(failure.check).or_default() += 1;
             first = seed + 1;
         }
+        plant(None);
+        let without = self.shown_by.first().and_then(|seed| Some((seed, run(*seed, Keep::Hash).failure?)));
+        self.missed = without.map(|(seed, failure)| format!("seed {seed} fails without it too: {failure}"));
     }
 
     /// The smallest world in which the bug shows, of those that a few of its seeds shrink to.

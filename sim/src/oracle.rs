@@ -31,6 +31,8 @@ pub struct Execution {
     pub fence: u64,
     /// When.
     pub at_us: u64,
+    /// When, on a clock that stands while the machine sleeps.
+    pub awake_us: u64,
     /// In which life of sprag.
     pub life: u32,
     /// The queue, by what it was told.

@@ -60,6 +60,7 @@ pub enum Site {
     Pieces = 55,
     ProducerStep = 56,
     ProducerRest = 57,
+    Hurry = 58,
     Character = 60,
     Failure = 61,
     Manner = 62,

@@ -46,7 +46,7 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
                 attempts: 12,
                 backoff_ms: 20 << below(4),
                 factor_ppm: 1_500_000,
-                max_ms: 1_000,
+                max_ms: [1_000, 100][below(2) as usize],
                 jitter_ppm: 100_000,
                 permanent_exit_codes: vec![64],
             },

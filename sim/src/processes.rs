@@ -196,8 +196,9 @@ impl World {
         let pid = self.pids;
         self.note(Actor::Sprag, Kind::Act, format_args!("process {pid} is attempt {number} of job {}", job.0));
         let queue = spec.env.get("SPRAG_QUEUE").cloned().unwrap_or_default();
-        let (at_us, life) = (self.now_us, self.life);
-        let execution = Execution { job: job.0, attempt: number, fence, at_us, life, queue, item: None, outcome: None };
+        let (at_us, awake_us, life) = (self.now_us, self.awake_us(), self.life);
+        let execution =
+            Execution { job: job.0, attempt: number, fence, at_us, awake_us, life, queue, item: None, outcome: None };
         if let Err(failure) = self.oracle.executed(execution, &self.fs) {
             self.fail(failure);
         }
@@ -224,7 +225,7 @@ impl World {
         let mut executions = self.oracle.executions.iter().rev();
         let Some(execution) = executions.find(|one| one.job == job.0 && one.attempt == number) else { return };
         let timeout_ms = self.pipeline.queue(&execution.queue).and_then(|queue| queue.policy.timeout_ms);
-        let lasted_ms = (self.now_us - execution.at_us) / 1000;
+        let lasted_ms = (self.awake_us() - execution.awake_us) / 1000;
         let early = timeout_ms.is_some_and(|timeout_ms| lasted_ms + 1 < timeout_ms);
         if early && !self.stopping && !self.client.cancelled.contains(&job.0) {
             let what = format!("job {} attempt {number} is ended after {lasted_ms} ms", job.0);

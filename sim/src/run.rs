@@ -17,7 +17,7 @@ use crate::watch::SimWatch;
 use crate::world::{Due, End, World};
 use sprag_core::{StopLevel, Verdict};
 use sprag_journal::JournalError;
-use sprag_runtime::driver::{self, Driver, Effect, Event, JournalWork, OpenError};
+use sprag_runtime::driver::{self, Driver, Effect, Event, JournalWork, Notice, OpenError};
 use sprag_runtime::seams::Processes as _;
 use sprag_runtime::task::{Context, Task};
 use std::cell::RefCell;
@@ -36,8 +36,10 @@ const IDLE_WITHIN_US: u64 = 300_000_000;
 const STOP_WITHIN_US: u64 = 30_000_000;
 /// Health may be so much behind.
 const HEALTH_LATE_US: u64 = 10_000;
+/// So often a result may fail to be put at its destination after the last fault.
+const PUBLISH_FAILURES_MAX: u32 = 3;
 /// So many ticks in a row that it asked for in the past, and that led to nothing, are a busy loop.
-const SPINS_MAX: u32 = 50;
+const SPINS_MAX: u32 = 0;
 
 /// What came of a seed.
 #[derive(Clone, Debug)]
@@ -248,6 +250,7 @@ impl Run {
             let fate = plan::fate(&mut world);
             (fate, world.now(), Arc::clone(&world.pipeline), world.limits, chance)
         };
+        self.shared.world.borrow_mut().hurry();
         let fs = self.shared.begin_life(fate);
         let opened = driver::open(&fs, Arc::clone(&pipeline), limits, now, chance);
         let mut world = self.shared.world.borrow_mut();
@@ -368,7 +371,10 @@ impl Run {
                 }
             }
             Effect::Answer { ticket, answer } => world.answered(ticket, &answer),
-            Effect::Say(notice) => world.oracle.said(&notice),
+            Effect::Say(notice) => {
+                world.oracle.said(&notice);
+                world.judge_publishing(&notice);
+            }
             Effect::Idle => self.idle = true,
             Effect::HeldUp { .. } | Effect::GivenUp { .. } => {}
             Effect::Stopped => {
@@ -474,6 +480,20 @@ impl Run {
 }
 
 impl World {
+    /// Where nothing goes wrong any more, a result on record is put at its destination: at the latest when tried again.
+    fn judge_publishing(&mut self, notice: &Notice) {
+        let Notice::PublishFailed { job, what } = notice else { return };
+        if !self.healed {
+            return;
+        }
+        let failures = self.unpublished.entry(job.0).or_insert(0);
+        *failures += 1;
+        if *failures >= PUBLISH_FAILURES_MAX {
+            let what = format!("the result of job {} cannot be put at its destination: {what}", job.0);
+            self.fail(Check::ResultStands.failed(what));
+        }
+    }
+
     /// A frame that does not come back for longer than a stall is one.
     fn judge_health(&mut self, verdict: &Verdict) {
         let stall_us = self.pipeline.limits.stall_ms * 1000;

@@ -2,8 +2,9 @@
 //!
 //! **Invariant.** Every step keeps the failed check and leaves fewer choices, or smaller ones. Faults, schedule, workload and
 //! the world itself are all choices, so all of them shrink together. At the end no choice can be left out and, unless the
-//! budget ran out, none lowered by half.
+//! budget ran out, none lowered by half. What is late only because much happens before it is tried earlier too, by chance.
 
+use crate::chance::mix;
 use crate::failure::Check;
 use crate::places::What;
 use crate::run::{Report, run};
@@ -13,6 +14,11 @@ use std::collections::BTreeSet;
 
 /// Values up to this one are lowered one by one, others by a quarter at least.
 const BY_ONE_MAX: u64 = 32;
+
+/// So many tries in a row that shorten nothing are enough.
+const WANDER_MAX: u32 = 1_500;
+/// No try changes more choices.
+const CHANGES_MAX: u64 = 4;
 
 /// What shrinking came to.
 #[derive(Clone, Debug)]
@@ -41,7 +47,7 @@ pub fn shrink(report: &Report, runs_max: u32) -> Option<Shrunk> {
     if !shrinker.fails(report.choices.clone()) {
         return None;
     }
-    while shrinker.kinds() | shrinker.chunks() | shrinker.values() {}
+    while shrinker.kinds() | shrinker.chunks() | shrinker.values() || shrinker.wander() {}
     let minimal = shrinker.runs < shrinker.runs_max;
     let report = run(shrinker.best.tape(), Keep::Events);
     Some(Shrunk { report, runs: shrinker.runs, minimal })
@@ -50,6 +56,11 @@ pub fn shrink(report: &Report, runs_max: u32) -> Option<Shrunk> {
 impl Shrinker {
     /// Whether these choices fail in the same way; if so, what they led to is the best so far.
     fn fails(&mut self, choices: Vec<Choice>) -> bool {
+        self.fails_as(choices, |_, _| true)
+    }
+
+    /// As well, if what they led to is better than the best.
+    fn fails_as(&mut self, choices: Vec<Choice>, better: impl Fn(&Report, &Report) -> bool) -> bool {
         let new = self.seen.insert(hash(&choices));
         if !new || self.runs >= self.runs_max {
             return false;
@@ -57,10 +68,11 @@ impl Shrinker {
         self.runs += 1;
         let report = run(choices.into_iter().collect::<Tape>(), Keep::Hash);
         let same = report.failure.as_ref().is_some_and(|failure| failure.check == self.check);
-        if same {
+        let taken = same && better(&report, &self.best);
+        if taken {
             self.best = report;
         }
-        same
+        taken
     }
 
     /// Leaves out all choices of one place at once. True if anything went.
@@ -91,6 +103,32 @@ impl Shrinker {
         any
     }
 
+    /// Leaves out, lowers and moves forward a few choices at a time, by chance, for a shorter story. True if there is one.
+    fn wander(&mut self) -> bool {
+        let mut chance = u64::from(self.runs);
+        let mut below = |n: u64| {
+            chance = mix(chance);
+            chance % n.max(1)
+        };
+        for _ in 0..WANDER_MAX {
+            let mut choices = self.best.choices.clone();
+            for _ in 0..=below(CHANGES_MAX) {
+                let at = below(choices.len() as u64) as usize;
+                let Some(choice) = choices.get_mut(at) else { break };
+                match below(3) {
+                    0 => choice.index = below(u64::from(choice.index)) as u32,
+                    1 => choice.value = 1 + below(choice.value - 1),
+                    _ => _ = choices.swap_remove(at),
+                }
+            }
+            let shorter = |one: &Report, best: &Report| one.events < best.events;
+            if self.fails_as(choices, shorter) {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Lowers values. True if anything went.
     fn values(&mut self) -> bool {
         let mut any = false;
@@ -113,7 +151,6 @@ impl Shrinker {
 }
 
 fn hash(choices: &[Choice]) -> u64 {
-    use crate::chance::mix;
     choices.iter().fold(0, |hash, choice| {
         let place = crate::tape::place(choice.actor, choice.what) << 24 ^ u64::from(choice.index);
         mix(mix(hash ^ place) ^ choice.value)

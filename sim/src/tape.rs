@@ -82,7 +82,7 @@ impl FromIterator<Choice> for Tape {
 }
 
 /// What bytes may speak of, by the number in the first byte.
-const FROM_BYTES: [What; 54] = [
+const FROM_BYTES: [What; 55] = [
     What::Is(Site::Pipeline),
     What::Is(Site::Identity),
     What::Is(Site::CallTime),
@@ -112,6 +112,7 @@ const FROM_BYTES: [What; 54] = [
     What::Is(Site::Pieces),
     What::Is(Site::ProducerStep),
     What::Is(Site::ProducerRest),
+    What::Is(Site::Hurry),
     What::Is(Site::Requests),
     What::Is(Site::Request),
     What::Is(Site::ServiceTime),

@@ -115,6 +115,8 @@ pub struct World {
     pub now_us: u64,
     /// The machine has slept for so long, and sprag has not been told yet.
     pub slept_ms: u64,
+    /// It has slept for so long since the beginning.
+    asleep_us: u64,
     boot_us: u64,
     wall_ms: u64,
     /// When the calendar last jumped.
@@ -148,6 +150,8 @@ pub struct World {
     pub excused: bool,
     /// A frame was handed to the journal thread at this time, and no answer came back yet; with its number of records.
     pub in_flight: Option<(u64, u32)>,
+    /// Jobs whose results could not be put at their destinations since nothing goes wrong any more, and how often.
+    pub unpublished: BTreeMap<u64, u32>,
     /// Sprag was asked to stop in this life.
     pub stopping: bool,
     /// What is wrong with sprag: the run is over.
@@ -179,6 +183,7 @@ impl World {
             fs,
             now_us: 0,
             slept_ms: 0,
+            asleep_us: 0,
             boot_us: 0,
             wall_ms: WALL_MS,
             stepped_us: None,
@@ -202,6 +207,7 @@ impl World {
             sync_lost: false,
             excused: false,
             in_flight: None,
+            unpublished: BTreeMap::new(),
             stopping: false,
             failure: None,
         }
@@ -212,6 +218,11 @@ impl World {
         let leak_ms = if planted(Bug::RealClock) { real_ms() } else { 0 };
         let mono = Mono((self.now_us - self.boot_us) / 1000);
         Now { mono, wall: Wall(self.wall_ms + leak_ms + self.now_us / 1000) }
+    }
+
+    /// The time on a clock that stands while the machine sleeps.
+    pub fn awake_us(&self) -> u64 {
+        self.now_us - self.asleep_us
     }
 
     /// A moment of the driver's clock in simulated microseconds.
@@ -363,6 +374,21 @@ impl World {
         }
     }
 
+    /// Sprag starts: some producers go on just then, when it looks for the first time and is not yet watching.
+    pub fn hurry(&mut self) {
+        for index in 0..self.producers.len() {
+            let actor = Actor::Producer(index as u8);
+            let next = self.heap.iter().find(|(_, entry)| matches!(entry.due, Due::Producer(of) if of == index));
+            let next = next.map(|(key, _)| *key);
+            if let Some(key) = next.filter(|_| self.chance.one_in(actor, Site::Hurry, 4))
+                && let Some(entry) = self.heap.remove(&key)
+            {
+                let at_us = self.now_us + self.chance.span(actor, Site::Hurry, 100, 10_000);
+                self.heap.insert((at_us.min(key.0), key.1), entry);
+            }
+        }
+    }
+
     /// Whether calendar and clock have gone alike for longer than any record waits for its frame.
     pub fn calendar_is_steady(&self) -> bool {
         self.stepped_us.is_none_or(|stepped_us| self.now_us > stepped_us + 5_000_000)
@@ -394,6 +420,7 @@ impl World {
         }
         self.now_us += slept_ms * 1000;
         self.slept_ms += slept_ms;
+        self.asleep_us += slept_ms * 1000;
     }
 
     /// The disk is full, or has room again.

@@ -74,12 +74,10 @@ bugs! {
     FillerTrusted: Bug,
     /// Recovery takes the last frame for durable because it can be read.
     LastFrameTrusted: Bug,
-    /// Recovery keeps a torn tail aside and does not cut it.
-    TailKept: Bug,
     /// Recovery does not make durable what it has cut.
     CutNotSynced: Bug,
-    /// A frame's checksum is not looked at.
-    ChecksumIgnored: Bug,
+    /// A frame is not held against the length, the number of records and the checksum of its commit line.
+    FrameUnchecked: Bug,
     /// Segments are removed when the newest snapshot covers them, and it is not durable yet.
     PrunedEarly: Bug,
     /// Answers and starts do not wait for their records.
@@ -92,6 +90,8 @@ bugs! {
     KillForgotten: Bug,
     /// A timeout runs from before the command was executed.
     TimeoutEarly: Bug,
+    /// While the machine sleeps, the timeout of a command goes on.
+    SleepCounts: Bug,
     /// A wait is over one millisecond after the tick that was asked for it.
     TimerOffByOne: Bug,
     /// Waits are measured by the calendar, which may jump.

@@ -216,9 +216,7 @@ fn make_durable<F: Fs>(
         let tail = torn_tail(file, path, at, what)?;
         let kept = dir.join(names::torn(at.segment, at.offset));
         write_atomic(fs, &kept, &tail).map_err(JournalError::io("keep a torn tail in", &kept))?;
-        if !planted(Bug::TailKept) {
-            file.truncate(at.offset).map_err(JournalError::io("cut", path))?;
-        }
+        file.truncate(at.offset).map_err(JournalError::io("cut", path))?;
         let len = tail.len() as u64;
         cut = Some(Cut { file: path.to_owned(), offset: at.offset, len, kept, what: what.clone() });
     } else if !scanned.last_frame.is_empty() && !planted(Bug::LastFrameTrusted) {

@@ -254,10 +254,13 @@ impl<T: File> Frames<'_, T> {
 /// Checks a frame by itself: `frame` ends with the commit line at `line_start`, after `records` records.
 fn check(frame: &[u8], line_start: usize, records: u64) -> Result<Commit, &'static str> {
     let (commit, covered) = Commit::read(&frame[line_start..]).ok_or("the commit line cannot be read")?;
+    if planted(Bug::FrameUnchecked) {
+        return Ok(commit);
+    }
     if commit.len != line_start as u64 {
         return Err("the frame has not the length that its commit line says");
     }
-    if Sum::of(&frame[..line_start + covered]) != commit.sum && !planted(Bug::ChecksumIgnored) {
+    if Sum::of(&frame[..line_start + covered]) != commit.sum {
         return Err("the checksum does not hold");
     }
     if Commit::line_len(covered) != frame.len() - line_start || u64::from(commit.n) != records {

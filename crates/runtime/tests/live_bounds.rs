@@ -18,7 +18,10 @@ fn spec(world: &World, over: Over, script: &str) -> SpawnSpec {
 
 /// Writes four times as much as it may, and more when it is told to.
 fn writes(then: &str) -> String {
-    format!("head -c {} /dev/zero > written; echo > there; until [ -e go ] || [ ! -e there ]; do sleep 0.01; done; {then}", 4 * MAX)
+    format!(
+        "head -c {} /dev/zero > written; echo > there; until [ -e go ] || [ ! -e there ]; do sleep 0.01; done; {then}",
+        4 * MAX
+    )
 }
 
 #[test]
