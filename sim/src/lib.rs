@@ -9,9 +9,11 @@ pub mod client;
 pub mod describe;
 pub mod failure;
 pub mod fs;
+pub mod marks;
 #[cfg(feature = "planted")]
 pub mod mutants;
 pub mod oracle;
+pub mod page;
 pub mod places;
 pub mod plan;
 pub mod processes;

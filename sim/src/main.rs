@@ -34,6 +34,9 @@ enum Command {
         /// Every call that sprag makes of its system too.
         #[arg(long, conflicts_with = "events")]
         calls: bool,
+        /// Write the story to this file as a page to look through, instead of printing it.
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
         #[command(flatten)]
         how: How,
     },
@@ -74,7 +77,9 @@ fn main() -> ExitCode {
     sim::quiet_panics();
     let code = match cli.command {
         Command::Run(run) => cli::run::run(&run),
-        Command::Replay { subject, events, calls, how } => cli::replay::replay(&subject, events, calls, &how),
+        Command::Replay { subject, events, calls, html, how } => {
+            cli::replay::replay(&subject, events, calls, html.as_deref(), &how)
+        }
         Command::Check { subject, how } => cli::check::check(&subject, &how),
         #[cfg(feature = "planted")]
         Command::Mutants(mutants) => cli::mutants::mutants(&mutants),

@@ -45,6 +45,7 @@ pub enum Site {
     KillBytes = 22,
     LifeEnd = 23,
     LifeSteps = 24,
+    StopEnd = 28,
     RestartDelay = 25,
     HealAt = 26,
     PowerCutImage = 27,

@@ -81,6 +81,17 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
     }
 }
 
+/// Whether a life that was asked to end ends sooner.
+pub fn fate_of_a_stop(chance: &mut Chance) -> Option<Fate> {
+    let end = match chance.below(Actor::World, Site::StopEnd, 5) {
+        0..3 => return None,
+        3 => End::Kill,
+        _ => End::PowerCut,
+    };
+    let left = chance.span(Actor::World, Site::StopEnd, 1, 200) - 1;
+    Some(Fate { left, syncs: false, end })
+}
+
 /// How and when a life of sprag ends, if it does: early in its recovery, or late; at any call, or at a sync.
 pub fn fate(world: &mut World) -> Option<Fate> {
     // A disk that failed a sync is about to fail altogether: only a power cut shows what it kept.

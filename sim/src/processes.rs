@@ -6,6 +6,7 @@
 
 use crate::failure::{Check, Failure};
 use crate::fs::{SimFile, SimFs};
+use crate::marks::Mark;
 use crate::oracle::{Character, Execution, item_of, stood};
 use crate::places::{Actor, Hazard, Site};
 use crate::producer;
@@ -60,6 +61,13 @@ struct Work {
     ending: Ending,
 }
 
+impl Process {
+    /// It is a command, and nothing has ended it.
+    pub fn works(&self) -> bool {
+        self.work.is_some() && self.dying_us.is_none()
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
     With(Outcome),
@@ -110,9 +118,12 @@ impl Processes for SimProcesses {
         let found = world.processes.iter().find(|(_, process)| process.child == whom);
         let Some((pid, ignores)) = found.map(|(pid, process)| (*pid, process.ignores_term)) else { return };
         match kill {
-            Kill::Term if ignores => {}
+            Kill::Term if ignores => world.mark(Mark::TermIgnored),
             Kill::Term => world.kill(pid, SIGTERM),
-            Kill::Kill => world.kill(pid, SIGKILL),
+            Kill::Kill => {
+                world.mark(Mark::Killed);
+                world.kill(pid, SIGKILL);
+            }
         }
     }
 
@@ -129,6 +140,7 @@ impl Processes for SimProcesses {
                 return Err(io::Error::from_raw_os_error(crate::fs::errno::EMFILE));
             }
             for (pid, _) in marked(&world) {
+                world.mark(Mark::LeftoverFound);
                 world.kill(pid, SIGKILL);
             }
         }
@@ -226,6 +238,9 @@ impl World {
         let Some(execution) = executions.find(|one| one.job == job.0 && one.attempt == number) else { return };
         let timeout_ms = self.pipeline.queue(&execution.queue).and_then(|queue| queue.policy.timeout_ms);
         let lasted_ms = (self.awake_us() - execution.awake_us) / 1000;
+        if timeout_ms.is_some_and(|timeout_ms| lasted_ms >= timeout_ms) {
+            self.mark(Mark::TimedOut);
+        }
         let early = timeout_ms.is_some_and(|timeout_ms| lasted_ms + 1 < timeout_ms);
         if early && !self.stopping && !self.client.cancelled.contains(&job.0) {
             let what = format!("job {} attempt {number} is ended after {lasted_ms} ms", job.0);
@@ -307,6 +322,7 @@ impl World {
             work: None,
         };
         self.pids = pid;
+        self.mark(Mark::GrandchildLives);
         self.processes.insert(pid, child);
         let lives_us = self.chance.span(actor, Site::Grandchild, 1_000, 3_000_000);
         self.note(actor, Kind::Act, format_args!("process {parent} leaves process {pid} behind"));

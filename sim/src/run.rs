@@ -7,6 +7,7 @@
 use crate::chance::Script;
 use crate::describe;
 use crate::failure::{Check, Failure};
+use crate::marks::Marks;
 use crate::places::{Actor, Site};
 use crate::plan;
 use crate::processes::SimProcesses;
@@ -21,7 +22,7 @@ use sprag_runtime::driver::{self, Driver, Effect, Event, JournalWork, Notice, Op
 use sprag_runtime::seams::Processes as _;
 use sprag_runtime::task::{Context, Task};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -56,6 +57,10 @@ pub struct Report {
     pub lives: u32,
     /// How many commands were executed.
     pub executions: u64,
+    /// What was seen.
+    pub marks: Marks,
+    /// The different states that the driver was in, as numbers.
+    pub states: BTreeSet<u64>,
     /// What is wrong with sprag, if anything is.
     pub failure: Option<Failure>,
     /// What happened, as far as it was kept.
@@ -151,6 +156,8 @@ pub fn run(script: impl Into<Script>, keep: Keep) -> Report {
         simulated_us: world.now_us,
         lives: run.lives,
         executions: world.oracle.executions.len() as u64,
+        marks: world.marks,
+        states: std::mem::take(&mut world.states),
         failure: world.failure.take(),
         lines: world.trace.take_lines(),
         choices: world.chance.take_choices(),
@@ -294,6 +301,7 @@ impl Run {
         let now = {
             let mut world = self.shared.world.borrow_mut();
             world.note(Actor::Sprag, Kind::Heard, format_args!("{}", describe::Heard(&event)));
+            world.mark_heard(&event);
             if let Event::Journal(_) = event {
                 world.in_flight = None;
             }
@@ -328,6 +336,9 @@ impl Run {
         let mut world = self.shared.world.borrow_mut();
         world.cause = cause;
         world.judge_health(&verdict);
+        if let Some(driver) = &self.driver {
+            world.mark_state(driver.machine(), now, &verdict);
+        }
         if self.spins > SPINS_MAX {
             let what = format!("asks for ticks in the past, again and again: {deadline:?} at {now:?}");
             world.fail(Check::NoBusyLoop.failed(what));
@@ -348,6 +359,7 @@ impl Run {
         let mut world = self.shared.world.borrow_mut();
         let kind = if describe::is_decision(&effect) { Kind::Decides } else { Kind::Wants };
         world.note(Actor::Sprag, kind, format_args!("{}", describe::Wanted(&effect)));
+        world.mark_effect(&effect);
         match effect {
             Effect::Journal(work) => {
                 self.idle &= !matches!(&work, JournalWork::Append(frame) if frame.n > 0);

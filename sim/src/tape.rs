@@ -82,7 +82,7 @@ impl FromIterator<Choice> for Tape {
 }
 
 /// What bytes may speak of, by the number in the first byte.
-const FROM_BYTES: [What; 55] = [
+const FROM_BYTES: [What; 56] = [
     What::Is(Site::Pipeline),
     What::Is(Site::Identity),
     What::Is(Site::CallTime),
@@ -97,6 +97,7 @@ const FROM_BYTES: [What; 55] = [
     What::Is(Site::KillBytes),
     What::Is(Site::LifeEnd),
     What::Is(Site::LifeSteps),
+    What::Is(Site::StopEnd),
     What::Is(Site::RestartDelay),
     What::Is(Site::HealAt),
     What::Is(Site::PowerCutImage),

@@ -145,6 +145,16 @@ impl Trace {
     }
 }
 
+impl Line {
+    /// As JSON, for programs.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "number": self.number, "at_us": self.at_us, "actor": self.actor.to_string(), "kind": self.kind,
+            "text": self.text, "cause": self.cause, "line": self.to_string(),
+        })
+    }
+}
+
 /// The letter of a source, in its file's name and its items' keys.
 pub fn name_of(source: u8) -> char {
     char::from(b'a' + source)

@@ -7,6 +7,7 @@ use crate::chance::{Chance, Script};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::fs::{Call, CallKind, Fault, SimFs, errno};
+use crate::marks::{Mark, Marks};
 use crate::oracle::Oracle;
 use crate::places::{Actor, Hazard, Site};
 use crate::plan;
@@ -154,6 +155,15 @@ pub struct World {
     pub unpublished: BTreeMap<u64, u32>,
     /// Sprag was asked to stop in this life.
     pub stopping: bool,
+    /// What was seen.
+    pub marks: Marks,
+    /// The different states that the driver was in, as numbers.
+    pub states: BTreeSet<u64>,
+    /// A job waits for its next attempt.
+    pub backs_off: bool,
+    /// In which life an attempt of a job last ended, and since which life a queue is paused.
+    pub failed_in: BTreeMap<u64, u32>,
+    pub paused_in: BTreeMap<String, u32>,
     /// What is wrong with sprag: the run is over.
     pub failure: Option<Failure>,
 }
@@ -209,6 +219,11 @@ impl World {
             in_flight: None,
             unpublished: BTreeMap::new(),
             stopping: false,
+            marks: Marks::default(),
+            states: BTreeSet::new(),
+            backs_off: false,
+            failed_in: BTreeMap::new(),
+            paused_in: BTreeMap::new(),
             failure: None,
         }
     }
@@ -255,6 +270,7 @@ impl World {
     pub fn strikes(&mut self, actor: Actor, hazard: Hazard) -> bool {
         let struck = self.chance.strikes(actor, hazard);
         if struck {
+            self.mark_strike(hazard);
             self.note(actor, Kind::Fault, format_args!("{hazard:?}"));
         }
         struck
@@ -296,11 +312,13 @@ impl World {
         }
         let end = fate.end;
         self.fate = None;
+        self.mark_end(end);
         self.note(Actor::World, Kind::Fault, format_args!("the end of this life: {end:?}"));
         match end {
             End::Stop => {
                 let (life, event) = (self.life, Event::Stop(sprag_core::StopLevel::Drain));
                 self.schedule(1, Due::Heard { life, event });
+                self.fate = plan::fate_of_a_stop(&mut self.chance);
             }
             End::Kill | End::PowerCut | End::Exit => self.ending = Some(end),
         }
@@ -335,7 +353,11 @@ impl World {
             Some(End::PowerCut) => return Some(Fault::Crash),
             Some(End::Stop) | None => {}
         }
-        self.fault(call)
+        let fault = self.fault(call);
+        if let Some(fault) = &fault {
+            self.mark_fault(call.kind, &call.path, fault);
+        }
+        fault
     }
 
     fn fault(&mut self, call: &Call) -> Option<Fault> {
@@ -403,6 +425,7 @@ impl World {
         let back = self.chance.below(Actor::World, Site::WallStep, 2) == 1;
         self.wall_ms = if back { self.wall_ms - step_ms } else { self.wall_ms + step_ms };
         self.stepped_us = Some(self.now_us);
+        self.mark(if back { Mark::CalendarBack } else { Mark::CalendarForward });
         let way = if back { "back" } else { "forward" };
         self.note(Actor::World, Kind::Fault, format_args!("the calendar steps {step_ms} ms {way}"));
     }

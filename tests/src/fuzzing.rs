@@ -22,8 +22,8 @@ use std::sync::OnceLock;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is also that of its corpus.
-pub const TARGETS: [(&str, Target); 4] =
-    [("segment", segment), ("records", records), ("damage", damage), ("source", source)];
+pub const TARGETS: [(&str, Target); 5] =
+    [("segment", segment), ("records", records), ("damage", damage), ("source", source), ("simulation", simulation)];
 
 const ROOT: &str = "/q";
 /// More edits of one journal show nothing that fewer would not.
@@ -39,6 +39,12 @@ const LIMITS: Limits = Limits {
     essential_bytes: 4_096,
     fill_bytes: 64,
 };
+
+/// The bytes are the choices of a whole simulated world, six for each. In it sprag keeps its promises.
+pub fn simulation(bytes: &[u8]) {
+    let report = sim::run(sim::Tape::from_bytes(bytes), sim::Keep::Hash);
+    assert_eq!(report.failure, None, "in a world of {} choices", report.choices.len());
+}
 
 /// The bytes are the only segment of a journal. What opens, opens again and says the same, and readers agree.
 pub fn segment(bytes: &[u8]) {

@@ -10,9 +10,7 @@ pub(crate) mod run;
 pub(crate) mod shrink;
 
 use clap::Args;
-use serde_json::{Value, json};
 use sim::saved::Trace;
-use sim::trace::Line;
 use sim::{Keep, Report, Tape};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -191,14 +189,6 @@ pub(crate) fn say(line: std::fmt::Arguments<'_>) {
 /// Writes a line for whoever called.
 pub(crate) fn complain(line: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{line}");
-}
-
-/// A line of a story, as JSON.
-pub(crate) fn line_json(line: &Line) -> Value {
-    json!({
-        "number": line.number, "at_us": line.at_us, "actor": line.actor.to_string(), "kind": line.kind,
-        "text": line.text, "cause": line.cause, "line": line.to_string(),
-    })
 }
 
 /// How many choices there are of each kind, for people.

@@ -1,12 +1,13 @@
 //! `sim replay`: the story of one run.
 
-use super::{FAILED, How, STALE, Source, Subject, WELL, line_json, say};
+use super::{FAILED, How, STALE, Source, Subject, USAGE, WELL, complain, say};
 use serde_json::json;
 use sim::saved::Verdict;
 use sim::{Keep, Report};
+use std::path::Path;
 
 /// Prints what happened, what went wrong in the world, and the verdict.
-pub(crate) fn replay(subject: &Subject, events: bool, calls: bool, how: &How) -> u8 {
+pub(crate) fn replay(subject: &Subject, events: bool, calls: bool, html: Option<&Path>, how: &How) -> u8 {
     let source = match Source::read(subject, how) {
         Ok(source) => source,
         Err(code) => return code,
@@ -23,9 +24,15 @@ pub(crate) fn replay(subject: &Subject, events: bool, calls: bool, how: &How) ->
             (report, Some(verdict))
         }
     };
-    for line in &report.lines {
+    if let Some(path) = html
+        && let Err(error) = std::fs::write(path, sim::page::page(&report, &subject.to_string()))
+    {
+        complain(format_args!("{}: {error}", path.display()));
+        return USAGE;
+    }
+    for line in report.lines.iter().filter(|_| html.is_none()) {
         if how.json {
-            say(format_args!("{}", line_json(line)));
+            say(format_args!("{}", line.to_json()));
         } else {
             say(format_args!("{line}"));
         }

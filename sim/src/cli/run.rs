@@ -3,15 +3,18 @@
 use super::{DIFFERS, FAILED, How, USAGE, WELL, check, complain, save, say};
 use clap::Args;
 use serde_json::json;
+use sim::marks::{Mark, Marks};
 use sim::saved::Trace;
 use sim::{Failure, Keep};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// So many seeds per thread between two looks at the progress.
 const BATCH: u64 = 64;
+/// The curve of different states begins at so many seeds.
+const CURVE_FROM: u64 = 64;
 /// No more failures are printed one by one, and saved.
 const FAILURES_MAX: usize = 20;
 
@@ -30,6 +33,9 @@ pub(crate) struct Run {
     /// Run every so-many-th seed a second time, in another process and another order, and compare; 0 for none.
     #[arg(long, value_name = "SHARE", default_value_t = 16)]
     twice: u64,
+    /// Fail if a state that must be seen is not seen in any of these seeds.
+    #[arg(long)]
+    marks: bool,
     /// Where the traces of failures go.
     #[arg(long, value_name = "FOLDER", default_value = "sim-traces")]
     traces: PathBuf,
@@ -42,6 +48,10 @@ pub(crate) struct Run {
 
 #[derive(Default)]
 struct Sum {
+    marks: Marks,
+    states: BTreeSet<u64>,
+    /// How many different states so many seeds reached.
+    curve: Vec<(u64, usize)>,
     seeds: u64,
     steps: u64,
     events: u64,
@@ -62,6 +72,8 @@ struct Ran {
     simulated_us: u64,
     lives: u32,
     executions: u64,
+    marks: Marks,
+    states: BTreeSet<u64>,
     failure: Option<Failure>,
 }
 
@@ -98,8 +110,9 @@ pub(crate) fn run(run: &Run) -> u8 {
     }
     bar.clear();
     summary(&sum, now().duration_since(began).as_secs_f64(), &run.how);
+    let unseen = run.marks && sum.marks.missing().next().is_some();
     match (sum.differ, sum.failures) {
-        (0, 0) => WELL,
+        (0, 0) if !unseen => WELL,
         (0, _) => FAILED,
         _ => DIFFERS,
     }
@@ -146,6 +159,8 @@ fn run_one(seed: u64) -> Ran {
         simulated_us: report.simulated_us,
         lives: report.lives,
         executions: report.executions,
+        marks: report.marks,
+        states: report.states,
         failure: report.failure,
     }
 }
@@ -249,16 +264,25 @@ impl Sum {
         self.lives += u64::from(ran.lives);
         self.executions += ran.executions;
         self.failures += usize::from(ran.failure.is_some());
+        self.marks.add(ran.marks);
+        self.states.extend(&ran.states);
+        if self.seeds.is_power_of_two() && self.seeds >= CURVE_FROM {
+            self.curve.push((self.seeds, self.states.len()));
+        }
     }
 }
 
 fn summary(sum: &Sum, seconds: f64, how: &How) {
-    let Sum { seeds, steps, events, simulated_us, lives, executions, failures, twice, differ } = *sum;
+    let Sum { seeds, steps, events, simulated_us, lives, executions, failures, twice, differ, .. } = *sum;
+    let unseen: Vec<String> = sum.marks.missing().map(|mark| format!("{mark:?}")).collect();
+    let curve = sum.curve.iter().copied().chain([(seeds, sum.states.len())]);
+    let curve: BTreeMap<u64, usize> = curve.collect();
     let (rate, simulated_s) = (seeds as f64 / seconds, simulated_us / 1_000_000);
     if how.json {
         let summary = json!({
             "seeds": seeds, "failures": failures, "twice": twice, "differ": differ, "steps": steps, "events": events,
             "simulated_s": simulated_s, "lives": lives, "executions": executions, "seconds": seconds, "seeds_per_s": rate,
+            "marks": Mark::ALL.len(), "unseen": unseen, "states": curve,
         });
         return say(format_args!("{summary}"));
     }
@@ -267,4 +291,10 @@ fn summary(sum: &Sum, seconds: f64, how: &How) {
          {steps} steps, {events} events, {lives} lives of sprag, {executions} commands, {simulated_s} simulated seconds; \
          {rate:.0} seeds/s"
     ));
+    let curve: Vec<String> = curve.iter().map(|(seeds, states)| format!("{states} after {seeds} seeds")).collect();
+    say(format_args!("different states: {}", curve.join(", ")));
+    say(format_args!("{} of {} marks were seen", Mark::ALL.len() - unseen.len(), Mark::ALL.len()));
+    for mark in sum.marks.missing() {
+        say(format_args!("    never: {mark:?}: {}", mark.about()));
+    }
 }
