@@ -170,7 +170,7 @@ fn add(queue: &str, key: u16, item: u16, delay_ms: u64, priority: i16) -> Result
     let delay = if delay_ms > 0 { format!(",\"delay_ms\":{delay_ms}") } else { String::new() };
     let name = crate::trace::name_of(SOURCE);
     let json = format!("{{\"payload\":{payload},\"key\":\"{name}-{key}\",\"priority\":{priority}{delay}}}");
-    Ok(Request::Add(Box::new(Add::parse(queue, json.as_bytes())?)))
+    Ok(Request::Add(Box::new(Add::parse(Some(queue), json.as_bytes()).map_err(|complaint| complaint.text)?)))
 }
 
 impl World {
@@ -278,9 +278,14 @@ impl World {
             }
             (Ask::Cancel(job), Answer::Reply(Reply::Done)) => self.oracle.told("cancelled", job),
             (Ask::Retry(job), Answer::Reply(Reply::Done)) => self.oracle.told("redriven", job),
-            (Ask::Cancel(_) | Ask::Retry(_), Answer::Reply(Reply::Refused(NoSuchJob | WrongState))) => {}
+            (
+                Ask::Cancel(_) | Ask::Retry(_),
+                Answer::Reply(Reply::Refused(NoSuchJob | WrongState)) | Answer::WrongState(_),
+            ) => {}
             (Ask::RetryDead(_), Answer::Retried { .. } | Answer::Reply(Reply::Refused(NoSuchQueue))) => {}
             (Ask::Pause(_) | Ask::Resume(_), Answer::Reply(Reply::Done)) => {}
+            (Ask::Pause(_), Answer::Queue(view)) if view.paused => {}
+            (Ask::Resume(_), Answer::Queue(view)) if !view.paused => {}
             (Ask::Status, Answer::Status(json)) => {
                 if serde_json::from_slice::<serde_json::Value>(json).is_err() {
                     return wrong();
@@ -288,7 +293,13 @@ impl World {
             }
             (Ask::Job(job), Answer::Job(view)) if view.job == job => {}
             (Ask::Job(_), Answer::Reply(Reply::Refused(NoSuchJob))) => {}
-            (_, Answer::Reply(_) | Answer::Retried { .. } | Answer::Status(_) | Answer::Job(_)) => return wrong(),
+            (
+                _,
+                Answer::Reply(_) | Answer::WrongState(_) | Answer::Retried { .. } | Answer::Status(_) | Answer::Job(_),
+            ) => {
+                return wrong();
+            }
+            (_, Answer::Jobs(_) | Answer::Queues(_) | Answer::Queue(_)) => return wrong(),
         }
         Ok(())
     }

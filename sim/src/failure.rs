@@ -68,6 +68,8 @@ pub enum Check {
     TimeoutsHold,
     /// What does not move is not called healthy.
     HealthIsTrue,
+    /// Nothing starts while the disk is nearly full.
+    StartsHeld,
     /// No more outcomes on record than executions.
     OutcomesAreReal,
 }

@@ -256,6 +256,8 @@ impl World {
             Done::Status { result } => self.mark_if(result.is_err(), Mark::StatusFails),
             Done::Published { result, .. } => self.mark_if(result.is_err(), Mark::PublishFails),
             Done::Discarded => self.mark(Mark::Forgotten),
+            Done::Surveyed { .. } | Done::Measured(_) => {}
+            Done::StatusCopied { result } => self.mark_if(result.is_err(), Mark::StatusFails),
             Done::Armed { .. } | Done::Dropped { .. } | Done::Spawned { .. } | Done::SpawnFailed { .. } => {}
         }
     }
@@ -266,7 +268,11 @@ impl World {
             Effect::Answer { answer, .. } => self.mark_answer(answer),
             Effect::Say(notice) => self.mark_notice(notice),
             Effect::Journal(_) | Effect::Run(_) | Effect::Signal { .. } | Effect::Idle => {}
-            Effect::HeldUp { .. } | Effect::GivenUp { .. } | Effect::Stopped | Effect::Fatal { .. } => {}
+            Effect::Happened(_)
+            | Effect::HeldUp { .. }
+            | Effect::GivenUp { .. }
+            | Effect::Stopped
+            | Effect::Fatal { .. } => {}
         }
     }
 
@@ -283,6 +289,8 @@ impl World {
                 Refusal::NoSuchQueue | Refusal::Full => {}
             },
             Answer::Retried { jobs } => self.mark_if(*jobs > 0, Mark::DeadRetried),
+            Answer::WrongState(_) => self.mark(Mark::RefusedWrongState),
+            Answer::Jobs(_) | Answer::Queues(_) | Answer::Queue(_) => {}
             Answer::Reply(Reply::Done) | Answer::Status(_) | Answer::Job(_) | Answer::Busy => {}
         }
     }
@@ -360,7 +368,7 @@ impl World {
             state.extend([u64::from(paused), amount(counts.scheduled), amount(counts.ready), amount(counts.running)]);
         }
         let due = machine.deadline(now).is_some();
-        state.extend([u64::from(due), amount(self.processes.len() as u64), u64::from(self.full)]);
+        state.extend([u64::from(due), amount(self.processes.len() as u64), u64::from(self.squeezed.is_some())]);
         state.extend([amount(self.keeper.len() as u64), amount(self.marked.len() as u64)]);
         self.states.insert(state.iter().fold(7, |hash, part| crate::chance::mix(hash ^ part)));
     }

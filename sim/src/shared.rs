@@ -163,7 +163,7 @@ impl Shared {
         world.life += 1;
         world.fate = fate;
         world.slept_ms = 0;
-        (world.ending, world.in_flight, world.excused) = (None, None, world.full);
+        (world.ending, world.in_flight, world.excused) = (None, None, world.squeezed.is_some());
         world.stopping = false;
         fs
     }

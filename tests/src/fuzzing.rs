@@ -13,7 +13,7 @@ use sprag_journal::{Append, JournalError, Limits, Place, QueueId, Replay, Snapsh
 use sprag_runtime::history;
 use sprag_runtime::pipeline::{Format, SourceSpec};
 use sprag_runtime::scan::{self, Complaint, Seen};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -22,8 +22,14 @@ use std::sync::OnceLock;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is also that of its corpus.
-pub const TARGETS: [(&str, Target); 5] =
-    [("segment", segment), ("records", records), ("damage", damage), ("source", source), ("simulation", simulation)];
+pub const TARGETS: [(&str, Target); 6] = [
+    ("segment", segment),
+    ("records", records),
+    ("damage", damage),
+    ("source", source),
+    ("config", config),
+    ("simulation", simulation),
+];
 
 const ROOT: &str = "/q";
 /// More edits of one journal show nothing that fewer would not.
@@ -38,6 +44,8 @@ const LIMITS: Limits = Limits {
     reserve_bytes: 4_096,
     essential_bytes: 4_096,
     fill_bytes: 64,
+    segment_bytes_min: 2_000,
+    room_bytes: 64 * 1024,
 };
 
 /// The bytes are the choices of a whole simulated world, six for each. In it sprag keeps its promises.
@@ -76,7 +84,7 @@ pub fn records(bytes: &[u8]) {
     let Ok(folded) = Folded::open(&fs) else { return };
     let finished = opened.writer.position().segment.saturating_sub(1);
     if finished > 0 {
-        history::take_snapshot(&fs, Path::new(ROOT), finished).expect("a snapshot of what can be recovered");
+        history::take_snapshot(&fs, Path::new(ROOT), finished, false).expect("a snapshot of what can be recovered");
         assert_eq!(Folded::open(&fs), Ok(folded), "the snapshot says something else");
     }
 }
@@ -169,6 +177,19 @@ pub fn source(bytes: &[u8]) {
     assert!(again.is_empty(), "what was known is offered again: {again:?}");
 }
 
+/// The bytes are a `sprag.toml`: refused with the file's name and a line, or a pipeline that keeps its promises.
+pub fn config(bytes: &[u8]) {
+    let pipeline = match sprag::parse_config(bytes) {
+        Ok(pipeline) => pipeline,
+        Err(error) => return assert!(error.starts_with("sprag.toml"), "an error that names no file: {error}"),
+    };
+    let names: BTreeSet<&str> = pipeline.queues.iter().map(|queue| &*queue.policy.name).collect();
+    assert_eq!(names.len(), pipeline.queues.len(), "two queues of one name");
+    assert!(pipeline.queues.iter().all(|queue| !queue.command.is_empty() && queue.policy.concurrency > 0));
+    assert!(pipeline.sources.iter().all(|source| names.contains(&*source.queue)), "a source without its queue");
+    assert!(pipeline.services.iter().all(|service| !service.command.is_empty()));
+}
+
 /// The payloads that are offered, which must be what the file says.
 fn look(spec: &SourceSpec, content: &[u8], seen: &mut Seen) -> Result<Vec<String>, Complaint> {
     let mut image = Image { dirs: ["/p".into()].into(), ..Image::default() };
@@ -199,6 +220,8 @@ impl Replay<SimFs> for Ignore {
         Ok(())
     }
 
+    fn forget(&mut self) {}
+
     fn record(&mut self, _: u64, _: Place, _: &[u8]) -> Result<(), String> {
         Ok(())
     }
@@ -223,6 +246,11 @@ impl Replay<SimFs> for Fold<'_> {
         history::restore(&mut self.machine, history::never(Wall(0)), snapshot)?;
         self.note();
         Ok(())
+    }
+
+    fn forget(&mut self) {
+        self.machine = self.machine.emptied();
+        self.each.iter_mut().for_each(BTreeMap::clear);
     }
 
     fn record(&mut self, seq: u64, place: Place, line: &[u8]) -> Result<(), String> {
