@@ -19,11 +19,12 @@ pub fn page(report: &Report, title: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Keep, run};
+    use crate::Keep;
+    use crate::run::run;
 
     #[test]
     fn a_page_holds_its_story_and_nothing_from_elsewhere() {
-        let report = run::run(3, Keep::Lines);
+        let report = run(3, Keep::Lines);
         let page = page(&report, "seed 3 </script>");
         let (_, rest) = page.split_once("id=\"story\">").unwrap();
         let (story, after) = rest.split_once("</script>").unwrap();
