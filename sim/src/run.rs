@@ -13,7 +13,7 @@ use crate::plan;
 use crate::processes::SimProcesses;
 use crate::settled::waits_for;
 use crate::shared::{Shared, Threads};
-use crate::tape::{Choice, Tape};
+use crate::tape::Choice;
 use crate::trace::{Keep, Kind, Line};
 use crate::watch::SimWatch;
 use crate::world::{Due, End};
@@ -68,13 +68,6 @@ pub struct Report {
     pub choices: Vec<Choice>,
     /// Choices on the tape that were not drawn, or not as they stand there.
     pub unmet: Vec<Choice>,
-}
-
-impl Report {
-    /// The tape that makes this run again.
-    pub fn tape(&self) -> Tape {
-        self.choices.iter().copied().collect()
-    }
 }
 
 /// Where a run stands.
