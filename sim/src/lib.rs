@@ -20,6 +20,7 @@ pub mod processes;
 pub mod producer;
 pub mod run;
 pub mod saved;
+pub mod settled;
 pub mod shared;
 pub mod shrink;
 pub mod tape;

@@ -50,9 +50,8 @@ enum Command {
     },
     /// Plant known bugs one by one, and say how long each hides and how small a world shows it.
     #[cfg(feature = "planted")]
-    #[command(
-        after_help = "Examples:\n  sim mutants\n  sim mutants --quick\n  sim mutants TornRead KeyForgotten --starts 5 --traces mutants"
-    )]
+    #[command(after_help = "Examples:\n  sim mutants\n  sim mutants --quick\n  \
+                      sim mutants TornRead KeyForgotten --starts 5 --traces mutants")]
     Mutants(cli::mutants::Mutants),
     /// Find the calmest world in which a seed or a trace still fails in the same way.
     #[command(

@@ -11,7 +11,7 @@ use sprag_core::{Bug, Role, plant};
 use std::collections::BTreeMap;
 
 /// No start looks at more seeds.
-pub const SEEDS_MAX: u64 = 3_000;
+pub const SEEDS_MAX: u64 = 8_000;
 /// A control must be clean for so many seeds.
 pub const CONTROL_SEEDS: u64 = 300;
 /// A shrunk trace with more events is tried again from another seed.

@@ -19,7 +19,8 @@ pub fn page(report: &Report, title: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Keep, run};
+    use crate::Keep;
+    use crate::run::run;
 
     #[test]
     fn a_page_holds_its_story_and_nothing_from_elsewhere() {

@@ -11,14 +11,15 @@ use crate::marks::Marks;
 use crate::places::{Actor, Site};
 use crate::plan;
 use crate::processes::SimProcesses;
+use crate::settled::waits_for;
 use crate::shared::{Shared, Threads};
-use crate::tape::{Choice, Tape};
+use crate::tape::Choice;
 use crate::trace::{Keep, Kind, Line};
 use crate::watch::SimWatch;
-use crate::world::{Due, End, World};
-use sprag_core::{StopLevel, Verdict};
+use crate::world::{Due, End};
+use sprag_core::StopLevel;
 use sprag_journal::JournalError;
-use sprag_runtime::driver::{self, Driver, Effect, Event, JournalWork, Notice, OpenError};
+use sprag_runtime::driver::{self, Driver, Effect, Event, JournalWork, OpenError};
 use sprag_runtime::seams::Processes as _;
 use sprag_runtime::task::{Context, Done, Measured, Task};
 use std::cell::RefCell;
@@ -35,10 +36,6 @@ const SETTLE_US: u64 = 11_000_000;
 const IDLE_WITHIN_US: u64 = 300_000_000;
 /// So long after it was asked to it must have stopped.
 const STOP_WITHIN_US: u64 = 30_000_000;
-/// Health may be so much behind.
-const HEALTH_LATE_US: u64 = 10_000;
-/// So often a result may fail to be put at its destination after the last fault.
-const PUBLISH_FAILURES_MAX: u32 = 3;
 /// So long after sprag was told that there is too little room it may still start what it had decided to.
 const HELD_WITHIN_US: u64 = 5_000_000;
 /// So many ticks in a row that it asked for in the past, and that led to nothing, are a busy loop.
@@ -71,13 +68,6 @@ pub struct Report {
     pub choices: Vec<Choice>,
     /// Choices on the tape that were not drawn, or not as they stand there.
     pub unmet: Vec<Choice>,
-}
-
-impl Report {
-    /// The tape that makes this run again.
-    pub fn tape(&self) -> Tape {
-        self.choices.iter().copied().collect()
-    }
 }
 
 /// Where a run stands.
@@ -504,40 +494,4 @@ impl Run {
             Phase::Open | Phase::Stopping { .. } | Phase::Again | Phase::Over => {}
         }
     }
-}
-
-impl World {
-    /// Where nothing goes wrong any more, a result on record is put at its destination: at the latest when tried again.
-    fn judge_publishing(&mut self, notice: &Notice) {
-        let Notice::PublishFailed { job, what } = notice else { return };
-        if !self.healed {
-            return;
-        }
-        let failures = self.unpublished.entry(job.0).or_insert(0);
-        *failures += 1;
-        if *failures >= PUBLISH_FAILURES_MAX {
-            let what = format!("the result of job {} cannot be put at its destination: {what}", job.0);
-            self.fail(Check::ResultStands.failed(what));
-        }
-    }
-
-    /// A frame that does not come back for longer than a stall is one.
-    fn judge_health(&mut self, verdict: &Verdict) {
-        let stall_us = self.pipeline.limits.stall_ms * 1000;
-        let since_us = self.in_flight.filter(|(_, records)| *records > 0).map(|(since_us, _)| since_us);
-        let stuck = since_us.is_some_and(|since_us| self.now_us >= since_us + stall_us + HEALTH_LATE_US);
-        if stuck && !matches!(verdict, Verdict::Stalled(_)) {
-            self.fail(Check::HealthIsTrue.failed(format!("the journal is stuck, and health says {verdict:?}")));
-        }
-    }
-}
-
-/// What a driver says that it waits for.
-fn waits_for(driver: &Driver, now: sprag_core::Now) -> String {
-    let open: u64 = driver.machine().queues().map(|queue| queue.counts.open()).sum();
-    let verdict = match driver.machine().verdict(now) {
-        Verdict::Well => "all well".to_owned(),
-        Verdict::Degraded(reasons) | Verdict::Stalled(reasons) => driver.reason_texts(&reasons).join("; "),
-    };
-    format!("{open} jobs are open; health: {verdict}")
 }

@@ -195,3 +195,10 @@ impl Tape {
         self.choices.is_empty()
     }
 }
+
+impl crate::run::Report {
+    /// The tape that makes this run again.
+    pub fn tape(&self) -> Tape {
+        self.choices.iter().copied().collect()
+    }
+}

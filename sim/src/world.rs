@@ -400,21 +400,6 @@ impl World {
         }
     }
 
-    /// Sprag starts: some producers go on just then, when it looks for the first time and is not yet watching.
-    pub fn hurry(&mut self) {
-        for index in 0..self.producers.len() {
-            let actor = Actor::Producer(index as u8);
-            let next = self.heap.iter().find(|(_, entry)| matches!(entry.due, Due::Producer(of) if of == index));
-            let next = next.map(|(key, _)| *key);
-            if let Some(key) = next.filter(|_| self.chance.one_in(actor, Site::Hurry, 4))
-                && let Some(entry) = self.heap.remove(&key)
-            {
-                let at_us = self.now_us + self.chance.span(actor, Site::Hurry, 100, 10_000);
-                self.heap.insert((at_us.min(key.0), key.1), entry);
-            }
-        }
-    }
-
     /// Whether calendar and clock have gone alike for longer than any record waits for its frame.
     pub fn calendar_is_steady(&self) -> bool {
         self.stepped_us.is_none_or(|stepped_us| self.now_us > stepped_us + 5_000_000)

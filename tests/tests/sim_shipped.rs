@@ -2,18 +2,20 @@
 #![cfg(test)]
 
 use sprag_core::Bug;
+use std::path::Path;
 use std::process::Command;
 
 #[test]
 fn the_shipped_program_holds_no_planted_bug() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    let target = tempfile::tempdir().unwrap();
+    // Kept from run to run, so that only what has changed is built again.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("shipped");
     // With symbols, which name the functions that are there; without the rest, which names what there might be.
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--locked", "--offline", "--quiet", "-p", "sprag"]).current_dir(root);
-    let built = cargo.env("CARGO_TARGET_DIR", target.path()).env("CARGO_PROFILE_DEV_DEBUG", "0").output().unwrap();
+    let built = cargo.env("CARGO_TARGET_DIR", &target).env("CARGO_PROFILE_DEV_DEBUG", "0").output().unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    let bytes = std::fs::read(target.path().join("debug/sprag")).unwrap();
+    let bytes = std::fs::read(target.join("debug/sprag")).unwrap();
     let holds = |word: &str| bytes.windows(word.len()).any(|window| window == word.as_bytes());
     assert!(holds("sprag_core"), "this is not the program, or it has no symbols");
     let names = Bug::ALL.iter().flat_map(|bug| [format!("{bug:?}"), bug.about().trim().to_owned()]);

@@ -1,4 +1,5 @@
 //! The tape: a run is its choices; a saved trace fails, is mended, or is stale; any bytes are a world.
+#![cfg(test)]
 
 use proptest::prelude::*;
 use sim::failure::Check;

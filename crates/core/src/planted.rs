@@ -120,8 +120,6 @@ bugs! {
     StallHealthy: Bug,
     /// A tick is asked for though it can lead to nothing. Was once a bug.
     BusyLoop: Bug,
-    /// A seal stays due while records wait. Was once a bug.
-    SealStale: Bug,
 }
 
 impl Bug {
