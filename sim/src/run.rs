@@ -313,7 +313,7 @@ impl Run {
                 }
             }
             // Nobody asks here yet.
-            Effect::Answer { .. } => {}
+            Effect::Answer { .. } | Effect::Happened(_) => {}
             Effect::Say(notice) => world.oracle.said(&notice),
             Effect::Idle => self.idle = true,
             Effect::Stopped => world.ending = Some(End::Exit),

@@ -1,6 +1,6 @@
 //! The control socket and the commands that use it, against the real program.
 
-use crate::support::{Answer, Pipeline, Running, lines, names, until, wait};
+use crate::support::{Answer, LIMIT, Pipeline, Running, lines, names, until, wait};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -311,6 +311,44 @@ fn jobs_and_queues_are_listed_over_http_page_by_page() {
     );
     let names: Vec<Value> = ask(&pipeline, "GET", "/v1/queues", "").1["queues"].as_array().unwrap().clone();
     assert_eq!(names.iter().map(|queue| queue["name"].as_str().unwrap()).collect::<Vec<_>>(), ["q", "fast", "bad"]);
+    drop(running);
+}
+
+#[test]
+fn events_are_told_as_they_become_durable_and_go_on_over_a_restart() {
+    let (pipeline, mut running) = running("[queue.q]\ncommand = [\"echo\", \"done\"]\noutput = \"out/{key}\"\n");
+    let listen = |query: &str| {
+        let mut stream = connect(&pipeline);
+        stream.write_all(format!("GET /v1/events{query} HTTP/1.0\r\nhost: s\r\n\r\n").as_bytes()).unwrap();
+        BufReader::new(stream).lines().map(Result::unwrap).filter(|line| line.starts_with('{'))
+    };
+    let types = |mut listener: Box<dyn Iterator<Item = String>>, last: &str| {
+        let (mut types, mut seq, begin) = (Vec::new(), 0, Instant::now());
+        while types.last().is_none_or(|kind: &String| kind != last) {
+            let event: Value = serde_json::from_str(&listener.next().unwrap_or_else(|| panic!("{types:?}"))).unwrap();
+            types.push(event["type"].as_str().unwrap().to_owned());
+            assert!(event["seq"].as_u64().unwrap() >= seq, "in order");
+            assert!(begin.elapsed() < LIMIT, "no {last} among {types:?}");
+            seq = event["seq"].as_u64().unwrap();
+        }
+        (types, seq)
+    };
+    let listener = listen("");
+    assert_eq!(pipeline.sprag(&["add", "q", "--key", "k", "--wait"]).code, Some(0));
+    let (told, seq) = types(Box::new(listener), "published");
+    assert_eq!(told, ["listening", "added", "started", "finished", "published"]);
+    let (again, _) = types(Box::new(listen(&format!("?after={}", seq - 1))), "published");
+    assert_eq!(again, ["listening", "published"]);
+    // Who has heard everything goes on behind a restart as if there had been none.
+    running = {
+        drop(running);
+        pipeline.start(&[])
+    };
+    drop(connect(&pipeline));
+    let behind = listen(&format!("?after={seq}"));
+    assert_eq!(pipeline.sprag(&["pause", "q"]).code, Some(0));
+    assert_eq!(types(Box::new(behind), "paused").0, ["listening", "paused"]);
+    assert_eq!(ask(&pipeline, "GET", "/v1/events?after=1", "").0, 410);
     drop(running);
 }
 

@@ -6,7 +6,7 @@ use sprag_core::{
     JobId, Limits, Mono, Now, Outcome, QueueConfig, Refusal, Reply, RetryPolicy, StateName, StopLevel, Wall,
 };
 use sprag_journal::{RealFs, Writer};
-use sprag_runtime::driver::{self, Driver, Effect, Event, JournalWork};
+use sprag_runtime::driver::{self, Driver, Effect, Event, Happened, JournalWork};
 use sprag_runtime::listing::Which;
 use sprag_runtime::pipeline::{Pipeline, QueueSpec};
 use sprag_runtime::request::{Add, Answer, Request, Ticket};
@@ -23,6 +23,7 @@ struct World {
     frames: Vec<JournalWork>,
     starts: Vec<Task>,
     answers: BTreeMap<u64, Answer>,
+    happened: Vec<Happened>,
     last_ticket: u64,
     stopped: bool,
     _dir: tempfile::TempDir,
@@ -56,6 +57,7 @@ impl World {
             frames: Vec::new(),
             starts: Vec::new(),
             answers: BTreeMap::new(),
+            happened: Vec::new(),
             last_ticket: 0,
             stopped: false,
             _dir: dir,
@@ -72,6 +74,7 @@ impl World {
                 Effect::Journal(work) => self.frames.push(work),
                 Effect::Run(task @ Task::Start { .. }) => self.starts.push(task),
                 Effect::Run(_) | Effect::Signal { .. } | Effect::Say(_) | Effect::Idle => {}
+                Effect::Happened(told) => self.happened.extend(told),
                 Effect::Answer { ticket, answer } => {
                     let before = self.answers.insert(ticket.0, answer);
                     assert_eq!(before, None, "request {} was answered twice", ticket.0);
@@ -304,4 +307,26 @@ fn a_queue_that_nobody_configured_takes_no_job() {
     let ticket = world.ask(Request::Add(Box::new(add)));
     assert_eq!(world.reply(ticket), Some(Reply::Refused(Refusal::NoSuchQueue)));
     assert!(world.driver.machine().queues().all(|queue| queue.name != "nobody"));
+}
+
+#[test]
+fn what_happens_is_told_once_in_order_and_when_it_is_durable() {
+    let mut world = World::new();
+    world.add(r#"{"payload":1,"key":"k"}"#);
+    world.add(r#"{"payload":2}"#);
+    assert!(world.happened.is_empty(), "before the disk has answered");
+    world.commit();
+    world.end_all(Outcome::Exit(0));
+    let pause = world.ask(Request::Pause { queue: "q".into() });
+    world.commit();
+    assert_eq!(world.reply(pause), Some(Reply::Done));
+    let told: Vec<serde_json::Value> =
+        world.happened.iter().map(|event| serde_json::from_slice(&event.line()).unwrap()).collect();
+    let types: Vec<&str> = told.iter().map(|line| line["type"].as_str().unwrap()).collect();
+    assert_eq!(types, ["added", "started", "added", "started", "finished", "finished", "paused"]);
+    assert!(told.windows(2).all(|two| two[0]["seq"].as_u64() < two[1]["seq"].as_u64()), "{told:?}");
+    assert!(told.iter().all(|line| line["queue"] == "q" && line["at"] == NOW.wall.0), "{told:?}");
+    let first = serde_json::json!({"seq": 1, "at": 1_000_000, "type": "added", "job": 1, "queue": "q", "key": "k"});
+    assert_eq!(told[0], first, "the payload is not told");
+    assert_eq!((&told[5]["next"], &told[5]["outcome"]["exit"]), (&"succeeded".into(), &0.into()));
 }

@@ -140,7 +140,11 @@ impl World {
                 }
                 Effect::Run(task) => self.run(task),
                 Effect::Say(notice) => self.said.push(notice),
-                Effect::Signal { .. } | Effect::Idle | Effect::Stopped | Effect::Answer { .. } => {}
+                Effect::Signal { .. }
+                | Effect::Happened(_)
+                | Effect::Idle
+                | Effect::Stopped
+                | Effect::Answer { .. } => {}
                 Effect::Fatal { what } => panic!("{what}"),
             }
         }
@@ -335,7 +339,11 @@ fn idle_waits_for_a_file_that_is_not_yet_at_rest() {
                 }
                 Effect::Run(task) => world.run(task),
                 Effect::Idle => idle_at = Some(world.driver.intake_counts()),
-                Effect::Say(_) | Effect::Signal { .. } | Effect::Stopped | Effect::Answer { .. } => {}
+                Effect::Say(_)
+                | Effect::Signal { .. }
+                | Effect::Happened(_)
+                | Effect::Stopped
+                | Effect::Answer { .. } => {}
                 Effect::Fatal { what } => panic!("{what}"),
             }
         }

@@ -8,12 +8,14 @@
 mod asked;
 mod children;
 mod control;
+mod events;
 mod intake;
 mod persist;
 mod recovery;
 mod report;
 mod snapshots;
 
+pub use events::Happened;
 pub use persist::{Committed, JournalWork, journal_step};
 pub use recovery::{OpenError, Recovered, machine_config, open};
 pub use report::Notice;
@@ -26,6 +28,7 @@ use crate::task::{Done, Task};
 use asked::Asked;
 use children::Services;
 use control::Control;
+use events::Events;
 use intake::Intake;
 use persist::Persistence;
 use report::Reporter;
@@ -84,6 +87,8 @@ pub enum Effect {
     },
     /// For people.
     Say(Notice),
+    /// For whoever listens: records that are durable, in order.
+    Happened(Vec<Happened>),
     /// Nothing waits, nothing runs, and every source was read once more since: with `--until-idle`, the end.
     Idle,
     /// Everything is at rest and sealed: the program ends.
@@ -103,6 +108,7 @@ pub struct Driver {
     persistence: Persistence,
     intake: Intake,
     control: Control,
+    events: Events,
     asked: Asked,
     services: Services,
     reporter: Reporter,
@@ -203,6 +209,7 @@ impl Driver {
                 let place = self.persistence.push(now, seq, &record, &self.machine, self.asked.current());
                 let key = self.asked.current().and_then(|texts| texts.key);
                 self.reporter.decided(seq, &record, &self.machine, key);
+                self.events.decided(now, seq, &record, &self.machine, key);
                 if let (sprag_core::Record::Added { job, .. }, Some(place)) = (record, place) {
                     self.machine.placed(job, place);
                 }

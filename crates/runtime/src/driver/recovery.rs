@@ -6,6 +6,7 @@
 use super::asked::Asked;
 use super::children::Services;
 use super::control::Control;
+use super::events::Events;
 use super::intake::Intake;
 use super::persist::Persistence;
 use super::report::Reporter;
@@ -110,6 +111,7 @@ pub fn open<F: Fs>(
     let mut driver = Driver {
         intake: Intake::new(u16::try_from(pipeline.sources.len()).unwrap_or(u16::MAX)),
         control: Control::default(),
+        events: Events::default(),
         asked: Asked::default(),
         services: Services::new(&pipeline),
         reporter: Reporter::new(&machine),

@@ -4,7 +4,7 @@
 //! [`Mailbox`] and comes back through one: frames to the journal thread, starts to the keeper thread (the only one that
 //! makes processes), all else to the pool. Nothing here decides an order: effects are done as the driver hands them out.
 
-use super::api::{Api, Asked, Client, LocalListener};
+use super::api::{Api, Asked, Client, LocalListener, Patience};
 use super::children::{Children, Message};
 use super::clock::{Timer, now};
 use super::processes::LiveProcesses;
@@ -15,7 +15,7 @@ use crate::pipeline::Pipeline;
 use crate::request::Ticket;
 use crate::seams::{Exit, Processes as _};
 use crate::task::{Context, Task};
-use sprag_core::{Mono, StopLevel};
+use sprag_core::{Mono, Seq, StopLevel};
 use sprag_handoff::{Dirty, Level, Mailbox, Stop};
 use sprag_journal::{Limits, RealFs, Writer};
 use std::collections::{BTreeMap, BTreeSet};
@@ -175,7 +175,8 @@ impl Live {
         ];
         let children = Children::new().map_err(system("wait for children"))?;
         let timer = Timer::new().map_err(system("set a timer"))?;
-        let api = listen(&context.pipeline, Arc::clone(&answers));
+        let durable = recovered.driver.machine().durable_seq();
+        let api = listen(&context.pipeline, durable, Arc::clone(&answers));
         let (driver, clients) = (recovered.driver, BTreeMap::new());
         let live = Live {
             driver,
@@ -210,6 +211,11 @@ impl Live {
                         }
                     }
                     Effect::Say(notice) => say(&self.driver, &notice),
+                    Effect::Happened(happened) => {
+                        if let Some(api) = &self.api {
+                            api.tell(happened);
+                        }
+                    }
                     Effect::Idle if self.options.until_idle => {
                         idle = true;
                         self.driver.handle(now(), Event::Stop(StopLevel::Drain));
@@ -296,10 +302,13 @@ impl Live {
 }
 
 /// Without a socket (a file system that has none) there is still the drop-box.
-fn listen(pipeline: &Pipeline, answers: Arc<Mailbox<Answer>>) -> Option<Api> {
+fn listen(pipeline: &Pipeline, durable: Seq, answers: Arc<Mailbox<Answer>>) -> Option<Api> {
     let path = pipeline.state().socket();
     match LocalListener::bind(&path) {
-        Ok(listener) => Some(Api::serve(listener, move |asked| post(&answers, Answer::Client(asked)))),
+        Ok(listener) => {
+            let to_loop = move |asked| post(&answers, Answer::Client(asked));
+            Some(Api::serve(listener, Patience::default(), durable, to_loop))
+        }
         Err(error) => {
             tracing::warn!(%error, path = %path.display(), "cannot listen: only the drop-box takes jobs");
             None

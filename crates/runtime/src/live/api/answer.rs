@@ -27,6 +27,11 @@ impl Said {
         Said::object(code, json!({ "error": text.into() }))
     }
 
+    /// A position that is lost.
+    pub(super) fn gone(text: String) -> Said {
+        Said::refused(410, "gone", &text)
+    }
+
     /// With a word for programs beside the sentence for people.
     fn refused(code: u16, reason: &str, text: &str) -> Said {
         Said::object(code, json!({ "error": text, "reason": reason }))

@@ -5,6 +5,7 @@
 //! all can take together: connections, and bytes on their way to the journal.
 
 mod answer;
+mod events;
 mod idle;
 mod lines;
 mod listing;
@@ -13,9 +14,11 @@ mod unix;
 
 pub use unix::{LocalListener, connect};
 
+use crate::driver::Happened;
 use crate::request::{ADD_BYTES_MAX, Add, Answer, Request};
 use answer::Said;
 use bytes::Bytes;
+use events::{Kept, LISTENERS_MAX};
 use http_body_util::channel::{Channel, Sender};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -26,6 +29,7 @@ use hyper::service::service_fn;
 use hyper::{Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use idle::Idle;
+use sprag_core::Seq;
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
@@ -39,10 +43,6 @@ use tokio::time::{sleep, timeout};
 const HEADER_BYTES_MAX: usize = 64 << 10;
 /// No header has more fields.
 const HEADERS_MAX: usize = 64;
-/// A header is here in so much time.
-const HEADER_MS_MAX: u64 = 10_000;
-/// A connection on which nothing moves for so long is closed.
-const IDLE_MS_MAX: u64 = 60_000;
 /// So many connections at once; one more is answered 503 and closed.
 const CONNECTIONS_MAX: usize = 128;
 /// So many bytes of requests are on their way to the journal, all clients together.
@@ -93,12 +93,30 @@ impl Client {
     }
 }
 
+/// How long clients are waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// A header is here in so much time, in milliseconds.
+    pub header_ms: u64,
+    /// A connection on which nothing moves for so long is closed, in milliseconds.
+    pub idle_ms: u64,
+    /// A listener to whom nothing was to be told for so long is told that, in milliseconds.
+    pub heartbeat_ms: u64,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience { header_ms: 10_000, idle_ms: 60_000, heartbeat_ms: 15_000 }
+    }
+}
+
 /// The API while it serves.
 #[derive(Debug)]
 pub struct Api {
     /// True: finish what is under way, take nothing new.
     closing: watch::Sender<bool>,
     connections: Arc<Semaphore>,
+    kept: watch::Sender<Kept>,
 }
 
 /// What every connection needs.
@@ -106,20 +124,42 @@ struct Shared {
     to_loop: Box<dyn Fn(Asked) + Send + Sync>,
     /// Bytes that may still get under way.
     room: Arc<Semaphore>,
+    /// What happened last, for listeners, and the places for them.
+    kept: watch::Receiver<Kept>,
+    listeners: Arc<Semaphore>,
+    closing: watch::Receiver<bool>,
+    patience: Patience,
 }
 
 /// A body that ends with an error is cut off: its reader sees that something is missing.
 type Reply = Response<UnsyncBoxBody<Bytes, io::Error>>;
 
 impl Api {
-    /// Serves `listener` from now on; `to_loop` hands requests over and never blocks. Must be called inside a tokio runtime.
-    pub fn serve(listener: impl Listener, to_loop: impl Fn(Asked) + Send + Sync + 'static) -> Api {
-        let room = Arc::new(Semaphore::new(UNDER_WAY_BYTES_MAX));
-        let shared = Arc::new(Shared { to_loop: Box::new(to_loop), room });
+    /// Serves `listener` from now on; `to_loop` hands requests over and never blocks. Records up to `durable` happened
+    /// before. Must be called inside a tokio runtime.
+    pub fn serve(
+        listener: impl Listener,
+        patience: Patience,
+        durable: Seq,
+        to_loop: impl Fn(Asked) + Send + Sync + 'static,
+    ) -> Api {
+        let (closing, kept) = (watch::Sender::new(false), watch::Sender::new(Kept::new(durable)));
+        let shared = Shared {
+            to_loop: Box::new(to_loop),
+            room: Arc::new(Semaphore::new(UNDER_WAY_BYTES_MAX)),
+            kept: kept.subscribe(),
+            listeners: Arc::new(Semaphore::new(LISTENERS_MAX)),
+            closing: closing.subscribe(),
+            patience,
+        };
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let closing = watch::Sender::new(false);
-        tokio::spawn(accept_all(listener, shared, Arc::clone(&connections), closing.subscribe()));
-        Api { closing, connections }
+        tokio::spawn(accept_all(listener, Arc::new(shared), Arc::clone(&connections), closing.subscribe()));
+        Api { closing, connections, kept }
+    }
+
+    /// Tells whoever listens, and keeps it for a while for those who are behind.
+    pub fn tell(&self, happened: Vec<Happened>) {
+        self.kept.send_modify(|kept| kept.add(happened));
     }
 
     /// Takes nothing new, and waits a moment for what is under way to reach its clients.
@@ -171,14 +211,15 @@ async fn converse<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     mut closing: watch::Receiver<bool>,
     _place: OwnedSemaphorePermit,
 ) {
-    let io = TokioIo::new(Idle::new(stream, Duration::from_millis(IDLE_MS_MAX)));
+    let Patience { header_ms, idle_ms, .. } = shared.patience;
+    let io = TokioIo::new(Idle::new(stream, Duration::from_millis(idle_ms)));
     let service = service_fn(move |request| {
         let shared = Arc::clone(&shared);
         async move { Ok::<_, Infallible>(route::answer(&shared, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(HEADER_MS_MAX))
+        .header_read_timeout(Duration::from_millis(header_ms))
         .max_buf_size(HEADER_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .serve_connection(io, service);

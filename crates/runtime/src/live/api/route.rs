@@ -3,13 +3,13 @@
 //! **Invariant.** Every path and parameter is named here; what is not named is refused with a sentence, never passed over.
 
 use super::answer::Said;
-use super::{Reply, Shared, add, ask, lines, listing, reply};
+use super::events::Listen;
+use super::{Reply, Shared, add, ask, events, lines, listing, reply};
 use crate::listing::Which;
 use crate::request::Request;
 use hyper::body::Incoming;
 use hyper::{Method, Uri};
 use sprag_core::{JobId, StateName, StopLevel};
-use std::str::FromStr;
 use std::sync::Arc;
 
 /// The answer to a request, whatever it is.
@@ -29,6 +29,15 @@ async fn route(shared: &Arc<Shared>, request: hyper::Request<Incoming>) -> Resul
         (["v1", "jobs"], &Method::GET) => {
             let asked = Listing::of(Query::of(&uri)?)?;
             return listing::answer(shared, asked).await;
+        }
+        (["v1", "events"], &Method::GET) => {
+            let mut query = Query::of(&uri)?;
+            let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+            let last = header("last-event-id").map(|text| whole("last-event-id", text)).transpose()?;
+            let after = query.take("after").map(|text| whole("after", &text)).transpose()?.or(last);
+            let as_events = header("accept").is_some_and(|kinds| kinds.contains("text/event-stream"));
+            query.end()?;
+            return events::answer(shared, &Listen { after, as_events });
         }
         _ => Query::of(&uri)?.end()?,
     }
@@ -53,7 +62,7 @@ async fn route(shared: &Arc<Shared>, request: hyper::Request<Incoming>) -> Resul
         (["v1", "queues", _, "jobs" | "pause" | "resume" | "retry-dead"], _)
         | (["v1", "queues", _, "jobs", "stream"] | ["v1", "queues"] | ["v1", "queues", _], _)
         | (["v1", "jobs"] | ["v1", "jobs", _] | ["v1", "jobs", _, "cancel" | "retry"], _)
-        | (["v1", "drain" | "stop" | "status"], _) => {
+        | (["v1", "drain" | "stop" | "status" | "events"], _) => {
             return Err(Said::error(405, format!("{method} is not for {path}")));
         }
         _ => return Err(Said::error(404, format!("there is nothing at {path}; docs/api.md lists what there is"))),
@@ -77,15 +86,15 @@ impl Listing {
         });
         let listing = Listing {
             which: Which { queue: query.take("queue"), state: state.transpose()? },
-            after: JobId(query.number("after")?.unwrap_or(0)),
-            limit: query.number("limit")?.unwrap_or(u64::MAX),
+            after: JobId(query.take("after").map(|text| whole("after", &text)).transpose()?.unwrap_or(0)),
+            limit: query.take("limit").map(|text| whole("limit", &text)).transpose()?.unwrap_or(u64::MAX),
         };
         query.end().map(|()| listing)
     }
 }
 
 /// The parameters behind the `?` of an address.
-pub(super) struct Query(Vec<(String, String)>);
+struct Query(Vec<(String, String)>);
 
 impl Query {
     fn of(uri: &Uri) -> Result<Query, Said> {
@@ -98,25 +107,23 @@ impl Query {
     }
 
     /// A parameter, taken out; the last one when there are many.
-    pub(super) fn take(&mut self, name: &str) -> Option<String> {
+    fn take(&mut self, name: &str) -> Option<String> {
         let (taken, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.0).into_iter().partition(|(is, _)| is == name);
         self.0 = rest;
         taken.into_iter().next_back().map(|(_, value)| value)
     }
 
-    pub(super) fn number<T: FromStr>(&mut self, name: &str) -> Result<Option<T>, Said> {
-        let read =
-            |text: String| text.parse().map_err(|_| Said::error(400, format!("{name}={text} is no whole number")));
-        self.take(name).map(read).transpose()
-    }
-
     /// Nothing is left over.
-    pub(super) fn end(self) -> Result<(), Said> {
+    fn end(self) -> Result<(), Said> {
         match self.0.first() {
             None => Ok(()),
             Some((name, _)) => Err(Said::error(400, format!("there is no parameter {name:?} here"))),
         }
     }
+}
+
+fn whole(name: &str, text: &str) -> Result<u64, Said> {
+    text.parse().map_err(|_| Said::error(400, format!("{name}={text} is no whole number")))
 }
 
 fn number(text: &str) -> Result<JobId, Said> {
