@@ -22,7 +22,7 @@ struct Child(ChildId);
 impl fmt::Display for Child {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            ChildId::Attempt { job, number } => write!(f, "job {} attempt {number}", job.0),
+            ChildId::Attempt { job, attempt } => write!(f, "job {} attempt {}", job.0, attempt.number),
             ChildId::Service { index, run } => write!(f, "service {index} run {run}"),
         }
     }
@@ -90,6 +90,7 @@ impl fmt::Display for Heard<'_> {
             Event::Request { ticket, request } => write!(f, "request {}: {request:?}", ticket.0),
             Event::Stop(level) => write!(f, "stop: {level:?}"),
             Event::Tick => write!(f, "tick"),
+            Event::Slept { ms } => write!(f, "the machine slept for {ms} ms"),
         }
     }
 }
@@ -139,6 +140,8 @@ impl fmt::Display for Wanted<'_> {
             Effect::Say(notice) => write!(f, "says: {}", NoticeText(notice)),
             Effect::Happened(events) => write!(f, "tells of {} records", events.len()),
             Effect::Idle => write!(f, "idle"),
+            Effect::HeldUp { by } => write!(f, "held up by {by:?}"),
+            Effect::GivenUp { by } => write!(f, "gives up waiting for {by:?}"),
             Effect::Stopped => write!(f, "stopped"),
             Effect::Fatal { what } => write!(f, "gives up: {what}"),
         }
@@ -150,6 +153,15 @@ struct NoticeText<'a>(&'a Notice);
 impl fmt::Display for NoticeText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
+            Notice::Begun => write!(f, "begins"),
+            Notice::Settled => write!(f, "nothing to do"),
+            Notice::HeldUp { by } => write!(f, "held up by {by:?}"),
+            Notice::Waiting { source } => write!(f, "source {source} is waited for"),
+            Notice::Appeared { source } => write!(f, "source {source} is there"),
+            Notice::Changed { source, job, .. } => write!(f, "source {source}: the item of job {} changed", job.0),
+            Notice::ServiceStarted { index } => write!(f, "service {index} started"),
+            Notice::ServiceStopped { index } => write!(f, "service {index} stopped"),
+            Notice::ServiceShort { index } => write!(f, "service {index} cannot be started for now"),
             Notice::Added { job, queue, .. } => write!(f, "job {} added to {queue}", job.0),
             Notice::Started { job, attempt, .. } => write!(f, "job {} attempt {attempt} started", job.0),
             Notice::Finished { job, attempt, next, .. } => {
@@ -158,7 +170,7 @@ impl fmt::Display for NoticeText<'_> {
             Notice::Dead { job, reason, .. } => write!(f, "job {} dead: {reason:?}", job.0),
             Notice::Published { job } => write!(f, "job {} published", job.0),
             Notice::PublishFailed { job, what } => write!(f, "job {} not published: {what}", job.0),
-            Notice::Complaint { source, complaint } => write!(f, "source {source}: {}", complaint.text),
+            Notice::Complaint { source, complaint, .. } => write!(f, "source {source}: {}", complaint.text),
             Notice::Mended { source } => write!(f, "source {source} is whole again"),
             Notice::Polling { source, what } => write!(f, "source {source} is polled: {what}"),
             Notice::Refused { source, refusal } => write!(f, "items of source {source} refused: {refusal:?}"),

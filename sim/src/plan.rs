@@ -8,7 +8,7 @@ use crate::chance::{Actor, Chance, Site};
 use crate::trace::name_of;
 use crate::world::{End, Fate, World};
 use sprag_core::{Limits, QueueConfig, RetryPolicy};
-use sprag_runtime::pipeline::{Format, Pipeline, QueueSpec, SourceSpec};
+use sprag_runtime::pipeline::{ConfigDigest, Format, Pipeline, QueueSpec, SourceSpec};
 
 /// The folder of the pipeline.
 pub const DIR: &str = "/p";
@@ -52,6 +52,7 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
         },
         command: vec!["work".into()],
         output: (below(4) > 0).then(|| "out/{key}.json".into()),
+        log_bytes_max: sprag_runtime::pipeline::LOG_BYTES_MAX,
     });
     let queues = queues.collect();
     let sources = (0..sources).map(|index| SourceSpec {
@@ -74,6 +75,7 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
             ..Limits::default()
         },
         stop_timeout_ms: 2_000,
+        config_digest: ConfigDigest::default(),
     }
 }
 

@@ -102,6 +102,8 @@ pub enum Outcome {
     NotExecutable,
     /// The command exited well but its result could not be read or synced.
     ResultLost,
+    /// The command exited well but its result is over the limit.
+    ResultTooLarge,
 }
 
 /// A state's name as users see it.

@@ -30,7 +30,7 @@ mod vocabulary;
 mod worker;
 
 pub use config::{Config, Limits, QueueConfig, RetryPolicy};
-pub use health::{Health, Progress, Reason, SourceFault, SourceReport, Verdict};
+pub use health::{DEATHS_MAX, Health, Progress, Reason, SourceFault, SourceReport, Verdict};
 pub use ids::{Digest, JobId, KeyHash, QueueId, RequestId, Seq, Slot, SourceId};
 pub use job::{Counts, DeadReason, Job, Outcome, PayloadRef, State, StateName};
 pub use machine::{Inconsistent, JobImage, KeyImage, Machine, QueueView, Restorer};

@@ -58,7 +58,8 @@ impl Table {
         let pages = self.pages.range(from.0 / PAGE_JOBS..);
         let jobs = pages.flat_map(|(number, page)| {
             let first = number * PAGE_JOBS;
-            page.iter().zip(first..).filter_map(|(job, id)| job.as_ref().map(|job| (JobId(id), job)))
+            let numbered = page.iter().enumerate();
+            numbered.filter_map(move |(index, job)| job.as_ref().map(|job| (JobId(first + index as u64), job)))
         });
         jobs.skip_while(move |(id, _)| *id < from)
     }

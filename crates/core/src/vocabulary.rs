@@ -109,8 +109,21 @@ pub enum Input {
         /// What.
         report: SourceReport,
     },
+    /// How a service does.
+    Service {
+        /// Its place in the configuration.
+        service: u16,
+        /// It fails again and again, or has failed for good.
+        failing: bool,
+    },
     /// Time has passed.
     Tick,
+    /// Since the last input the machine slept for so long; told before anything else that came meanwhile. Elapsed time
+    /// counts it, the timeouts of attempts do not.
+    Slept {
+        /// Milliseconds.
+        ms: u64,
+    },
     /// The program is to end.
     Stop(StopLevel),
 }
@@ -223,7 +236,7 @@ pub enum Output {
 }
 
 /// One run of a job's command, as everyone outside names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Attempt {
     /// 1 for the first.
     pub number: u32,

@@ -1,8 +1,8 @@
 //! The file system of the operating system.
 //!
-//! Invariant: every file is made with mode 0600 and every directory with 0700, whatever the umask adds; every descriptor is
-//! close-on-exec; a symbolic link as the last component is an error (`ELOOP`); opening never waits (a pipe under the name of
-//! a regular file does not hang the caller).
+//! Invariant: every file of ours is made with mode 0600 and every directory with 0700, whatever the umask adds; every
+//! descriptor is close-on-exec; a symbolic link as the last component is an error (`ELOOP`); opening never waits (a pipe
+//! under the name of a regular file does not hang the caller).
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -33,14 +33,16 @@ impl Fs for RealFs {
     type File = RealFile;
 
     fn open(&self, path: &Path, how: Open) -> io::Result<RealFile> {
-        let how = match how {
+        let access = match how {
             Open::Read => OFlags::RDONLY,
             Open::Create => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
             Open::Write => OFlags::RDWR,
-            Open::Replace => OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC,
+            Open::Replace | Open::Share => OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC,
         };
-        let flags = how | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let fd = rustix::fs::openat(CWD, path, flags, Mode::RUSR | Mode::WUSR)?;
+        let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let own = Mode::RUSR | Mode::WUSR;
+        let mode = if how == Open::Share { own | Mode::RGRP | Mode::WGRP | Mode::ROTH | Mode::WOTH } else { own };
+        let fd = rustix::fs::openat(CWD, path, flags, mode)?;
         Ok(RealFile(fd.into()))
     }
 
@@ -54,6 +56,10 @@ impl Fs for RealFs {
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         Ok(rustix::fs::mkdirat(CWD, path, Mode::RWXU)?)
+    }
+
+    fn create_shared_dir(&self, path: &Path) -> io::Result<()> {
+        Ok(rustix::fs::mkdirat(CWD, path, Mode::RWXU | Mode::RWXG | Mode::RWXO)?)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {

@@ -9,6 +9,7 @@ pub mod history;
 pub mod json;
 pub mod listing;
 pub mod live;
+pub mod output;
 pub mod pipeline;
 pub mod request;
 pub mod scan;

@@ -8,6 +8,11 @@ use sprag_core::{Digest, KeyHash, Limits, QueueConfig, Slot};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+/// What a command writes to its log may take so many bytes on the disk, unless the user says otherwise.
+pub const LOG_BYTES_MAX: u64 = 16 << 20;
+/// No result is longer, in bytes.
+pub const RESULT_BYTES_MAX: u64 = 256 << 20;
+
 /// Everything a run needs to know.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pipeline {
@@ -25,6 +30,25 @@ pub struct Pipeline {
     pub limits: Limits,
     /// On SIGTERM, attempts may go on for so long before they are ended.
     pub stop_timeout_ms: u64,
+    /// What stood in `sprag.toml`: tells whether it was changed since.
+    pub config_digest: ConfigDigest,
+}
+
+/// A digest of the bytes of `sprag.toml`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ConfigDigest(u128);
+
+impl ConfigDigest {
+    /// Of these bytes.
+    pub fn of(bytes: &[u8]) -> ConfigDigest {
+        ConfigDigest(first_16(&blake3::hash(bytes)))
+    }
+}
+
+impl std::fmt::Display for ConfigDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
 }
 
 /// A queue: the Machine's policy, and what the Machine need not know.
@@ -36,6 +60,8 @@ pub struct QueueSpec {
     pub command: Vec<String>,
     /// Where a result goes, relative to [`Pipeline::dir`]; `{key}` and `{job}` are filled in.
     pub output: Option<String>,
+    /// The log of an attempt keeps so many bytes: its beginning and its end.
+    pub log_bytes_max: u64,
 }
 
 /// A watched path that feeds a queue.
@@ -71,6 +97,8 @@ pub struct ServiceSpec {
     pub command: Vec<String>,
     /// Whether it is started again.
     pub kind: ServiceKind,
+    /// Its log keeps so many bytes: its beginning and its end.
+    pub log_bytes_max: u64,
 }
 
 /// Whether a service is started again when it ends.
@@ -80,6 +108,16 @@ pub enum ServiceKind {
     Oneshot,
     /// Is started again, with a capped backoff.
     Keep,
+}
+
+impl ServiceKind {
+    /// As `sprag.toml` has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ServiceKind::Oneshot => "oneshot",
+            ServiceKind::Keep => "keep",
+        }
+    }
 }
 
 /// Names inside the state folder.

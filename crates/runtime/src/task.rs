@@ -4,10 +4,11 @@
 //! always ends in a [`Done`]. The tokio adapter runs it on a pool thread, the simulator on its event heap.
 
 use crate::attempt;
+use crate::driver::Event;
 use crate::history;
 use crate::pipeline::{Format, Pipeline, StateDir};
 use crate::scan::{self, Complaint, Look, Seen};
-use crate::seams::{ChildId, Nonce, Processes, Watch};
+use crate::seams::{ChildId, Exit, Nonce, Processes, Watch};
 use sprag_core::{Attempt, Digest, JobId, Outcome, PayloadRef, SpawnFailure, Wall};
 use sprag_journal::fs::{Fs, write_atomic};
 use std::collections::BTreeMap;
@@ -238,6 +239,15 @@ impl<F: Fs, P: Processes, W: Watch> Context<F, P, W> {
         }
     }
 
+    /// What whoever heard of a child's end tells the driver: that it ended, or at once that it is settled.
+    pub fn ended(&self, exit: Exit) -> Event {
+        let settled = match exit.child {
+            ChildId::Attempt { job, attempt } => attempt::settle_at_once(self, job, attempt, exit.outcome),
+            ChildId::Service { .. } => None,
+        };
+        settled.map_or(Event::Exited(exit), Event::Done)
+    }
+
     pub(crate) fn state(&self) -> StateDir {
         self.pipeline.state()
     }
@@ -254,7 +264,11 @@ impl<F: Fs, P: Processes, W: Watch> Context<F, P, W> {
             Some(spec) => {
                 let path = self.pipeline.dir.join(&spec.path);
                 match spec.format {
-                    Format::Files => vec![path.join(any)],
+                    // Its own name too: a folder that is not there yet cannot be watched, but that it comes can.
+                    Format::Files => {
+                        let inside = self.fs.metadata(&path).is_ok().then(|| path.join(any));
+                        [path].into_iter().chain(inside).collect()
+                    }
                     Format::JsonArray | Format::JsonLines => {
                         // Where it is a link, what it leads to can change as well.
                         let end = scan::resolve(&self.fs, &path).ok().map(|(end, _)| end).filter(|end| *end != path);

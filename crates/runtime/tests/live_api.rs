@@ -7,7 +7,7 @@ use sprag_core::{JobId, Limits, Mono, Now, QueueConfig, Reply, Seq, Wall};
 use sprag_journal::RealFs;
 use sprag_runtime::driver::{self, Effect, Event, Happened};
 use sprag_runtime::live::api::{Api, Asked, LocalListener, Patience};
-use sprag_runtime::pipeline::{Pipeline, QueueSpec};
+use sprag_runtime::pipeline::{ConfigDigest, LOG_BYTES_MAX, Pipeline, QueueSpec};
 use sprag_runtime::request::{Add, Answer, Request, Ticket};
 use std::fs::{self, Permissions};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -126,7 +126,8 @@ fn happened(jobs: usize, key_len: usize) -> Vec<Happened> {
     let policy = QueueConfig { name: "q".into(), ..QueueConfig::default() };
     let pipeline = Pipeline {
         dir: dir.path().into(),
-        queues: vec![QueueSpec { policy, command: vec!["true".into()], output: None }],
+        config_digest: ConfigDigest::default(),
+        queues: vec![QueueSpec { policy, command: vec!["true".into()], output: None, log_bytes_max: LOG_BYTES_MAX }],
         sources: Vec::new(),
         services: Vec::new(),
         env_allow: Vec::new(),
@@ -156,6 +157,8 @@ fn happened(jobs: usize, key_len: usize) -> Vec<Happened> {
                     | Effect::Answer { .. }
                     | Effect::Say(_)
                     | Effect::Idle
+                    | Effect::HeldUp { .. }
+                    | Effect::GivenUp { .. }
                     | Effect::Stopped => {}
                     Effect::Fatal { what } => panic!("{what}"),
                 }

@@ -146,12 +146,12 @@ impl Disk {
             (Some(Node::Dir), _) => return error(errno::EISDIR),
             (Some(Node::File(_)), Open::Create) => return error(errno::EEXIST),
             (Some(Node::File(inode)), Open::Read | Open::Write) => inode,
-            (Some(Node::File(inode)), Open::Replace) => {
+            (Some(Node::File(inode)), Open::Replace | Open::Share) => {
                 self.truncate(inode, 0);
                 inode
             }
             (None, Open::Read | Open::Write) => return error(errno::ENOENT),
-            (None, Open::Create | Open::Replace) => {
+            (None, Open::Create | Open::Replace | Open::Share) => {
                 let inode = self.new_inode();
                 self.change_names(vec![(path.to_owned(), Some(Node::File(inode)))]);
                 inode

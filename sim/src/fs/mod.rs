@@ -85,7 +85,7 @@ impl CallKind {
     /// same as a crash before the next one that can.
     pub fn changes(self) -> bool {
         match self {
-            CallKind::Open(Open::Create | Open::Replace) => true,
+            CallKind::Open(Open::Create | Open::Replace | Open::Share) => true,
             CallKind::Rename | CallKind::Remove | CallKind::CreateDir | CallKind::SyncDir => true,
             CallKind::Write | CallKind::Truncate | CallKind::Punch => true,
             CallKind::SyncData | CallKind::SyncAll => true,

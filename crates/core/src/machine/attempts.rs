@@ -104,7 +104,6 @@ impl Machine {
         } else {
             let again = now.mono.after(self.config.limits.again_ms);
             self.workers.set(id, Phase::Lingering { outcome, result, ending }, Some(again));
-            self.health.unproved.insert(id);
         }
     }
 
@@ -227,6 +226,8 @@ impl Machine {
                 self.health.unproved.insert(id);
             }
             Phase::Lingering { .. } | Phase::Leftover { .. } => {
+                // The first proof has failed or takes long: by now it is something to tell.
+                self.health.unproved.insert(id);
                 self.workers.set(id, run.phase, again);
                 self.outputs.push_back(Output::Prove { job: id, attempt: run.attempt });
             }

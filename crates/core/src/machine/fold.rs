@@ -52,7 +52,6 @@ impl Machine {
             self.workers.set(job, phase, Some(now.mono.after(self.config.limits.again_ms)));
             // A reservation may have been used unseen: its attempt is one to prove dead, not one to start.
             self.enter_state(job, State::Running { slot: attempt.slot });
-            self.health.unproved.insert(job);
             self.outputs.push_back(Output::Prove { job, attempt });
         }
         for job in self.publishing.keys() {
@@ -101,8 +100,8 @@ impl Machine {
     }
 
     fn fold_added(&mut self, now: Now, id: JobId, new: NewJob, due: Option<Wall>) -> Result<(), &'static str> {
-        if id <= self.last_job {
-            return Err("it adds a job whose number was used before");
+        if id != self.last_job.next() {
+            return Err("it adds a job whose number is not the next");
         }
         if !self.queues.contains(new.queue) {
             return Err("it adds a job to a queue without a name");

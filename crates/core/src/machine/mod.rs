@@ -23,7 +23,7 @@ use crate::job::{Counts, Job, PayloadRef, State, StateName};
 use crate::queue::Queues;
 use crate::table::Table;
 use crate::time::{Mono, Now};
-use crate::vocabulary::{Attempt, Input, Output, Record, Reply, StopLevel};
+use crate::vocabulary::{Attempt, Input, Next, Output, Record, Reply, StopLevel};
 use crate::worker::{Phase, Workers};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -126,7 +126,9 @@ impl Machine {
             Input::Published { job } => self.published(now, job),
             Input::PublishFailed { job } => self.publish_failed(now, job),
             Input::Source { source, report } => self.health.source(source, report, now.mono),
+            Input::Service { service, failing } => self.health.service(service, failing),
             Input::Tick => {}
+            Input::Slept { ms } => self.workers.slept(ms),
             Input::Stop(level) => self.stop(now, level),
         }
         self.run_timers(now);
@@ -236,6 +238,16 @@ impl Machine {
             && self.withheld.is_empty()
     }
 
+    /// Nothing is left to do but to put results where they could not be put.
+    pub fn waits_for_destinations_alone(&self) -> bool {
+        self.queues.waiting() == 0
+            && self.workers.len() == 0
+            && !self.publishing.is_empty()
+            && self.publishing.len() == self.health.unpublished.len()
+            && self.durable == self.last_seq
+            && self.withheld.is_empty()
+    }
+
     /// Whether a reply, a start or a publication is withheld until its record is durable.
     pub fn waits_for_records(&self) -> bool {
         !self.withheld.is_empty()
@@ -278,8 +290,29 @@ impl Machine {
             panic!("decided a record that does not fit the state: {inconsistent}");
         }
         self.health.journal_waits(now.mono);
+        self.note_deaths(&record);
         self.outputs.push_back(Output::Persist { seq, record });
         seq
+    }
+
+    /// Counts what was decided in this life: what was replayed, whoever started sprag again has seen.
+    fn note_deaths(&mut self, record: &Record) {
+        let Some(queue) = record.job().and_then(|job| self.jobs.get(job)).map(|job| job.queue) else { return };
+        match record {
+            Record::Finished { next: Next::Dead(_), .. } => self.health.died(queue),
+            Record::Finished { next: Next::Succeeded { .. }, .. } | Record::Redriven { .. } => self.health.lives(queue),
+            Record::Finished {
+                next: Next::Retry { .. } | Next::Cancelled | Next::Again { .. } | Next::Unused, ..
+            }
+            | Record::Added { .. }
+            | Record::Reserved { .. }
+            | Record::Started { .. }
+            | Record::Cancelled { .. }
+            | Record::Published { .. }
+            | Record::Forgotten { .. }
+            | Record::Paused { .. }
+            | Record::Resumed { .. } => {}
+        }
     }
 
     /// Hands out `output` once record `seq` is durable.

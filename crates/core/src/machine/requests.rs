@@ -37,7 +37,7 @@ impl Machine {
             When::Delay(delay_ms) => Some(now.wall.after(delay_ms.min(self.config.limits.delay_ms_max))),
             When::At(due) => Some(due),
         };
-        let job = JobId(self.last_job.0 + 1);
+        let job = self.last_job.next();
         self.record(now, Record::Added { job, new, due });
         Reply::Added(job)
     }

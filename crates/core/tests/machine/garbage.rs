@@ -43,7 +43,9 @@ fn input() -> impl Strategy<Value = Input> {
         2 => (0_u64..5).prop_map(|job| Input::PublishFailed { job: JobId(job) }),
         1 => any::<bool>().prop_map(|available| Input::Space { available }),
         1 => any::<u16>().prop_map(|n| Input::Source { source: SourceId(n), report: SourceReport::Looking }),
+        1 => (any::<u16>(), any::<bool>()).prop_map(|(service, failing)| Input::Service { service, failing }),
         2 => Just(Input::Tick),
+        1 => any::<u64>().prop_map(|ms| Input::Slept { ms }),
         1 => level.prop_map(Input::Stop),
     ]
 }

@@ -270,7 +270,7 @@ impl Model {
         let permanent = match failed {
             Outcome::NotFound | Outcome::NotExecutable => true,
             Outcome::Exit(code) => policy.permanent_exit_codes.contains(&code),
-            Outcome::Signal(_) | Outcome::TimedOut | Outcome::ResultLost => false,
+            Outcome::Signal(_) | Outcome::TimedOut | Outcome::ResultLost | Outcome::ResultTooLarge => false,
         };
         match next {
             Next::Dead(DeadReason::Permanent) => assert!(permanent, "given up after {failed:?}"),
@@ -381,6 +381,7 @@ impl Model {
             let c = view.counts;
             assert_eq!([c.scheduled, c.ready, c.running, c.succeeded, c.dead, c.cancelled], counts, "counts");
             assert_eq!(view.paused, self.paused.contains(&QueueId(id)), "paused");
+            assert_eq!(view.progress.deaths, self.deaths(QueueId(id)), "deaths one after the other");
         }
         for (key, (job, _)) in &self.keys {
             assert_eq!(machine.knows(*key), Some(*job), "a key was forgotten");

@@ -6,19 +6,21 @@
 use super::asked::Asked;
 use super::children::Services;
 use super::control::Control;
+use super::destinations::Destinations;
 use super::events::Events;
+use super::idle::Idle;
 use super::intake::Intake;
 use super::persist::Persistence;
 use super::report::Reporter;
 use super::snapshots::Snapshots;
-use super::{Driver, IdleCheck, Notice};
+use super::{Driver, Notice};
 use crate::attempt::make_dir;
 use crate::history;
 use crate::pipeline::Pipeline;
 use sprag_core::{Config, Machine, Now, StopLevel};
 use sprag_journal::fs::Fs;
 use sprag_journal::{JournalError, Limits, Place, QueueId, Replay, Snapshot, Writer};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -117,20 +119,21 @@ pub fn open<F: Fs>(
         reporter: Reporter::new(&machine),
         persistence: Persistence::new(opened.framer, opened.sealed),
         snapshots: Snapshots::new(opened.end.segment, covered),
+        destinations: Destinations::default(),
         pipeline,
         machine,
         to_prove: Vec::new(),
         proving: false,
         clear: false,
         effects: VecDeque::new(),
-        idle: IdleCheck::Busy,
+        idle: Idle::new(),
         stopping: StopLevel::Run,
         stopped: false,
         said_stopped: false,
         kill_at: None,
         abandon_at: None,
-        attempts: BTreeMap::new(),
     };
+    driver.effects.push_back(super::Effect::Say(Notice::Begun));
     if let Some(cut) = opened.cut {
         driver.effects.push_back(super::Effect::Say(Notice::TornTail { cut }));
     }
