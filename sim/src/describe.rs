@@ -56,8 +56,13 @@ impl fmt::Display for Task<'_> {
             task::Task::Prove { attempts } => write!(f, "prove {} attempts dead", attempts.len()),
             task::Task::Publish { job, attempt, .. } => write!(f, "publish job {} attempt {attempt}", job.0),
             task::Task::Serve { index, run } => write!(f, "start service {index} run {run}"),
-            task::Task::Snapshot { segment } => write!(f, "take a snapshot through segment {segment}"),
-            task::Task::Discard { jobs } => write!(f, "remove what is left of {} jobs", jobs.len()),
+            task::Task::Snapshot { segment, .. } => write!(f, "take a snapshot through segment {segment}"),
+            task::Task::Survey => write!(f, "look for what attempts have left"),
+            task::Task::Discard { attempts, folders } => {
+                write!(f, "remove what {} attempts have left, and {} folders", attempts.len(), folders.len())
+            }
+            task::Task::CopyStatus { .. } => write!(f, "copy the status"),
+            task::Task::Measure { .. } => write!(f, "measure the disk"),
             task::Task::Status { json } => write!(f, "write the status, {} bytes", json.len()),
         }
     }
@@ -110,7 +115,7 @@ impl fmt::Display for DoneText<'_> {
             Done::Dropped { files } => write!(f, "{} drop-box files are removed", files.len()),
             Done::Spawned { child } => write!(f, "{} runs", Child(*child)),
             Done::SpawnFailed { child, failure } => write!(f, "{} was not started: {failure:?}", Child(*child)),
-            Done::Settled { job, attempt, outcome, result, gone } => {
+            Done::Settled { job, attempt, outcome, result, gone, .. } => {
                 let result = if result.is_some() { "with a result" } else { "without a result" };
                 let gone = if *gone { "dead" } else { "not proved dead" };
                 write!(f, "job {} attempt {} is settled: {outcome:?} {result}, {gone}", job.0, attempt.number)
@@ -121,9 +126,16 @@ impl fmt::Display for DoneText<'_> {
             }
             Done::Published { job, result: Ok(()) } => write!(f, "job {} is published", job.0),
             Done::Published { job, result: Err(what) } => write!(f, "job {} is not published: {what}", job.0),
-            Done::Snapshot { segment, result: Ok(()) } => write!(f, "a snapshot through segment {segment} stands"),
+            Done::Snapshot { segment, result: Ok(_) } => write!(f, "a snapshot through segment {segment} stands"),
             Done::Snapshot { segment, result: Err(what) } => write!(f, "no snapshot through segment {segment}: {what}"),
-            Done::Discarded => write!(f, "what forgotten jobs left is removed"),
+            Done::Surveyed { kept, .. } => write!(f, "{} attempts have left something", kept.len()),
+            Done::Discarded => write!(f, "what attempts have left is removed"),
+            Done::StatusCopied { result: Ok(()) } => write!(f, "the status is copied"),
+            Done::StatusCopied { result: Err(what) } => write!(f, "the status is not copied: {what}"),
+            Done::Measured(measured) => match &measured.room {
+                Ok(room) => write!(f, "{} bytes are free", room.free),
+                Err(what) => write!(f, "nobody knows what is free: {what}"),
+            },
             Done::Status { result: Ok(()) } => write!(f, "the status is written"),
             Done::Status { result: Err(what) } => write!(f, "the status is not written: {what}"),
         }

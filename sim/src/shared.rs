@@ -159,7 +159,7 @@ impl Shared {
         world.life += 1;
         world.fate = fate;
         world.slept_ms = 0;
-        (world.ending, world.in_flight, world.excused) = (None, false, world.full);
+        (world.ending, world.in_flight, world.excused) = (None, false, world.squeezed.is_some());
         fs
     }
 

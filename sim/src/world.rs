@@ -126,7 +126,10 @@ pub struct World {
     /// This life has ended.
     pub ending: Option<End>,
     pub healed: bool,
-    pub full: bool,
+    /// The bytes that are free, while they are few.
+    pub squeezed: Option<u64>,
+    /// Since when sprag has known that there is too little room for a start, in microseconds.
+    pub starts_held_us: Option<u64>,
     /// A sync was lost, and no power cut has shown it since.
     pub sync_lost: bool,
     /// Something failed in this life that sprag may rightly stumble over.
@@ -179,7 +182,8 @@ impl World {
             fate: None,
             ending: None,
             healed: false,
-            full: false,
+            squeezed: None,
+            starts_held_us: None,
             sync_lost: false,
             excused: false,
             in_flight: false,
@@ -363,12 +367,16 @@ impl World {
         if full && self.healed {
             return;
         }
-        self.fs.set_budget(full.then_some(0));
-        self.full = full;
-        self.note(Actor::World, Kind::Fault, format_args!("the disk {}", if full { "is full" } else { "has room" }));
+        let free = full.then(|| self.chance.below(Actor::World, Site::DiskFull, 6).saturating_sub(2) * (12 << 10));
+        self.fs.squeeze(free);
+        self.squeezed = free;
+        match free {
+            Some(free) => self.note(Actor::World, Kind::Fault, format_args!("the disk has {free} bytes left")),
+            None => self.note(Actor::World, Kind::Fault, format_args!("the disk has room")),
+        }
         if full {
             self.excused = true;
-            let again_us = self.chance.span(Actor::World, Site::DiskFull, 1_000, 3_000_000);
+            let again_us = self.chance.span(Actor::World, Site::DiskFull, 1_000, 9_000_000);
             self.schedule(again_us, Due::Disk { full: false });
         }
     }
@@ -381,8 +389,8 @@ impl World {
         self.healed = true;
         self.chance.heal();
         self.fate = None;
-        self.full = false;
-        self.fs.set_budget(None);
+        self.squeezed = None;
+        self.fs.squeeze(None);
         self.note(Actor::World, Kind::World, format_args!("from here on nothing goes wrong"));
     }
 
@@ -395,7 +403,7 @@ impl World {
         self.producers.iter().for_each(|producer| producer.unlie(&mut image));
         self.processes.clear();
         self.fs = self.fs.reboot(&image);
-        self.fs.set_budget(self.full.then_some(0));
+        self.fs.squeeze(self.squeezed);
         self.boot_us = self.now_us;
         for index in 0..self.producers.len() {
             let was_done = self.producers[index].is_done();

@@ -103,6 +103,8 @@ fn services_are_seen_in_status_and_health_and_read_with_log() {
     running.terminate();
     let (_, said) = running.end();
     assert!(said.contains("service good started"), "{said}");
+    let why = "service gone: no-such-command cannot be executed: there is no such program along its PATH";
+    assert!(said.contains(why) && !said.contains("Service {"), "{said}");
     assert!(said.contains("service once ended: exit code 3; see `sprag log once`"), "{said}");
     assert!(!said.contains("WARN"), "one voice: {said}");
     assert!(said.contains("service good stopped\n") && !said.contains("service good ended"), "{said}");

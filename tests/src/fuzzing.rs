@@ -38,6 +38,8 @@ const LIMITS: Limits = Limits {
     reserve_bytes: 4_096,
     essential_bytes: 4_096,
     fill_bytes: 64,
+    segment_bytes_min: 2_000,
+    room_bytes: 64 * 1024,
 };
 
 /// The bytes are the only segment of a journal. What opens, opens again and says the same, and readers agree.
@@ -70,7 +72,7 @@ pub fn records(bytes: &[u8]) {
     let Ok(folded) = Folded::open(&fs) else { return };
     let finished = opened.writer.position().segment.saturating_sub(1);
     if finished > 0 {
-        history::take_snapshot(&fs, Path::new(ROOT), finished).expect("a snapshot of what can be recovered");
+        history::take_snapshot(&fs, Path::new(ROOT), finished, false).expect("a snapshot of what can be recovered");
         assert_eq!(Folded::open(&fs), Ok(folded), "the snapshot says something else");
     }
 }
@@ -206,6 +208,8 @@ impl Replay<SimFs> for Ignore {
         Ok(())
     }
 
+    fn forget(&mut self) {}
+
     fn record(&mut self, _: u64, _: Place, _: &[u8]) -> Result<(), String> {
         Ok(())
     }
@@ -230,6 +234,11 @@ impl Replay<SimFs> for Fold<'_> {
         history::restore(&mut self.machine, history::never(Wall(0)), snapshot)?;
         self.note();
         Ok(())
+    }
+
+    fn forget(&mut self) {
+        self.machine = self.machine.emptied();
+        self.each.iter_mut().for_each(BTreeMap::clear);
     }
 
     fn record(&mut self, seq: u64, place: Place, line: &[u8]) -> Result<(), String> {

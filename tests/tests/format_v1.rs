@@ -43,6 +43,10 @@ impl Replay<RealFs> for Recovered {
         history::restore(&mut self.0, history::never(Wall(0)), snapshot)
     }
 
+    fn forget(&mut self) {
+        self.0 = self.0.emptied();
+    }
+
     fn record(&mut self, seq: u64, place: Place, line: &[u8]) -> Result<(), String> {
         history::replay_line(&mut self.0, history::never, seq, place, line).map(|_| ())
     }
@@ -219,7 +223,7 @@ impl Story {
         }
         self.sync();
         let finished = self.opened.writer.position().segment - 1;
-        history::take_snapshot(&RealFs, &self.root, finished).unwrap();
+        history::take_snapshot(&RealFs, &self.root, finished, false).unwrap();
         self.add(0, Some("delayed"), "1", 5, When::Delay(3_600_000));
         self.add(1, Some("appointed"), "[]", -5, When::At(Wall(WALL + 86_400_000)));
         self.ask(|request| Input::Pause { request, queue: sprag_core::QueueId(1) });
@@ -237,7 +241,7 @@ impl Story {
         }
         self.sync();
         let finished = self.opened.writer.position().segment - 1;
-        history::take_snapshot(&RealFs, &self.root, finished).unwrap();
+        history::take_snapshot(&RealFs, &self.root, finished, false).unwrap();
         self.ask(|request| Input::Resume { request, queue: sprag_core::QueueId(1) });
         self.sync();
         self.opened.writer.trim();

@@ -5,8 +5,12 @@
 
 use crate::ids::{JobId, QueueId, SourceId};
 use crate::time::Mono;
+use crate::vocabulary::Space;
 use alloc::{collections::BTreeSet, vec, vec::Vec};
 use serde::{Deserialize, Serialize};
+
+/// So many jobs are named for one kind of trouble; a verdict is asked for with every input.
+const NAMED_MAX: usize = 20;
 
 /// What became of a look at a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,8 +92,13 @@ pub enum Reason {
         /// Its job.
         job: JobId,
     },
-    /// The disk has no room: adds are refused, nothing starts.
-    NoSpace,
+    /// The copy of the heartbeat cannot be put where it was asked for.
+    StatusNotCopied,
+    /// The disk has no room: adds are refused, and nothing starts when it is full.
+    NoSpace {
+        /// More than `Enough`.
+        space: Space,
+    },
     /// The last jobs of the queue that came to an end in this life of sprag all died: at least [`DEATHS_MAX`].
     QueueFailing {
         /// Which.
@@ -121,12 +130,13 @@ pub struct Progress {
 }
 
 /// What the judgement is made from.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Health {
     queues: Vec<Progress>,
     sources: Vec<(Progress, Option<SourceFault>)>,
     journal: Progress,
-    pub(crate) no_space: bool,
+    pub(crate) space: Space,
+    pub(crate) status_copied: bool,
     pub(crate) unproved: BTreeSet<JobId>,
     pub(crate) unpublished: BTreeSet<JobId>,
     failing_services: BTreeSet<u16>,
@@ -150,7 +160,16 @@ impl Progress {
 
 impl Health {
     pub(crate) fn new(sources: u16) -> Health {
-        Health { sources: vec![(Progress::default(), None); usize::from(sources)], ..Health::default() }
+        Health {
+            queues: Vec::new(),
+            sources: vec![(Progress::default(), None); usize::from(sources)],
+            journal: Progress::default(),
+            space: Space::Enough,
+            status_copied: true,
+            unproved: BTreeSet::new(),
+            unpublished: BTreeSet::new(),
+            failing_services: BTreeSet::new(),
+        }
     }
 
     pub(crate) fn queue_moved(&mut self, queue: QueueId, now: Mono) {
@@ -222,9 +241,10 @@ impl Health {
             let fault = fault.filter(|fault| *fault != SourceFault::Missing || progress.count > 0);
             degraded.extend(fault.map(|fault| Reason::Source { source, fault }));
         }
-        degraded.extend(self.unproved.iter().map(|job| Reason::Unproved { job: *job }));
-        degraded.extend(self.unpublished.iter().map(|job| Reason::Unpublished { job: *job }));
-        degraded.extend(self.no_space.then_some(Reason::NoSpace));
+        degraded.extend(self.unproved.iter().take(NAMED_MAX).map(|job| Reason::Unproved { job: *job }));
+        degraded.extend(self.unpublished.iter().take(NAMED_MAX).map(|job| Reason::Unpublished { job: *job }));
+        degraded.extend((!self.status_copied).then_some(Reason::StatusNotCopied));
+        degraded.extend((self.space > Space::Enough).then_some(Reason::NoSpace { space: self.space }));
         degraded.extend(self.failing_services.iter().map(|service| Reason::ServiceFailing { service: *service }));
         if !stalled.is_empty() {
             stalled.append(&mut degraded);
@@ -239,6 +259,11 @@ impl Health {
     /// The progress of a queue.
     pub fn queue(&self, queue: QueueId) -> Progress {
         self.queues.get(usize::from(queue.0)).copied().unwrap_or_default()
+    }
+
+    /// The progress of the journal: moves on with each frame that becomes durable.
+    pub fn journal(&self) -> Progress {
+        self.journal
     }
 
     /// The progress of a source, and what is wrong with it.

@@ -145,7 +145,7 @@ pub struct Counts {
 
 impl Job {
     /// At an end, with nothing left to do for it.
-    pub(crate) fn is_at_rest(&self) -> bool {
+    pub fn is_at_rest(&self) -> bool {
         self.state.is_terminal() && !self.unpublished
     }
 }

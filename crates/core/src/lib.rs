@@ -22,6 +22,7 @@ mod ids;
 mod job;
 mod machine;
 mod planted;
+mod publishing;
 mod queue;
 pub mod retry;
 mod table;
@@ -39,5 +40,5 @@ pub use planted::plant;
 pub use planted::{Bug, planted, rescan_is_off};
 pub use time::{Mono, Now, Wall};
 pub use vocabulary::{
-    Attempt, Input, Kill, NewJob, Next, Output, Record, Refusal, Reply, SpawnFailure, StopLevel, When,
+    Attempt, Input, Kill, NewJob, Next, Output, Record, Refusal, Reply, Space, SpawnFailure, StopLevel, When,
 };

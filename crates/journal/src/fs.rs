@@ -48,6 +48,15 @@ pub struct Metadata {
     pub len: u64,
 }
 
+/// The room on a file system, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Room {
+    /// What we may still use: what is reserved for root is not counted.
+    pub free: u64,
+    /// All there is, used or not.
+    pub total: u64,
+}
+
 /// A file system. A clone is a handle on the same one.
 ///
 /// There is no `Send` bound here: the simulated file system lives on one thread.
@@ -67,6 +76,9 @@ pub trait Fs: Clone {
     /// Makes a directory for its owner alone (mode 0700). Durable after [`Fs::sync_dir`] of its parent.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
 
+    /// Removes a directory; an error when something is in it. Durable after [`Fs::sync_dir`] of its parent.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+
     /// Makes a directory for everybody whom the umask does not leave out (0777): one that is the user's.
     fn create_shared_dir(&self, path: &Path) -> io::Result<()> {
         self.create_dir(path)
@@ -81,6 +93,15 @@ pub trait Fs: Clone {
     /// What a name stands for; a symbolic link is not followed.
     fn metadata(&self, path: &Path) -> io::Result<Metadata>;
 
+    /// The room on the file system that a path lies on.
+    fn room(&self, path: &Path) -> io::Result<Room>;
+
+    /// A number that no other file of this machine has while the one of that name exists: to be compared with itself. 0 where
+    /// files have none. A symbolic link is not followed.
+    fn identity(&self, _path: &Path) -> io::Result<u128> {
+        Ok(0)
+    }
+
     /// What a symbolic link says; an error for anything else. So answers a file system that has no such links.
     fn read_link(&self, _path: &Path) -> io::Result<PathBuf> {
         Err(io::ErrorKind::InvalidInput.into())
@@ -90,6 +111,16 @@ pub trait Fs: Clone {
     /// with itself and with nothing else. 0 where no such time is kept. A symbolic link is not followed.
     fn changed_ns(&self, _path: &Path) -> io::Result<u64> {
         Ok(0)
+    }
+
+    /// Does both: `read`, which only reads that file, and `here`. At the same time where that is to be had.
+    fn beside<A: Send, B>(
+        &self,
+        file: &Self::File,
+        read: impl FnOnce(&Self::File) -> A + Send,
+        here: impl FnOnce() -> B,
+    ) -> (A, B) {
+        (read(file), here())
     }
 }
 
@@ -114,6 +145,11 @@ pub trait File {
 
     /// Frees the blocks of a range, which then reads as zeros; the length stays. An error where the file system cannot.
     fn punch(&self, offset: u64, len: u64) -> io::Result<()>;
+
+    /// Lets everybody read the file (mode 0644), whatever the umask says. Does nothing where files have no modes.
+    fn share(&self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Makes the contents and the length durable (fdatasync).
     fn sync_data(&self) -> io::Result<()>;
@@ -187,9 +223,20 @@ pub fn write_atomic<F: Fs>(fs: &F, path: &Path, bytes: &[u8]) -> io::Result<()> 
 /// Replaces a file of the user's as [`write_atomic`] does, under a temporary name that begins with a dot, and readable for
 /// whom the umask lets.
 pub fn share_atomic<F: Fs>(fs: &F, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_renamed(fs, &hidden_name(path), Open::Share, path, bytes)
+}
+
+/// As [`share_atomic`], but everybody may read the file, whatever the umask says.
+pub fn publish_atomic<F: Fs>(fs: &F, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = hidden_name(path);
+    fs.open(&temporary, Open::Share)?.share()?;
+    write_renamed(fs, &temporary, Open::Share, path, bytes)
+}
+
+fn hidden_name(path: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
-    write_renamed(fs, &temporary_name(&path.with_file_name(name)), Open::Share, path, bytes)
+    temporary_name(&path.with_file_name(name))
 }
 
 fn write_renamed<F: Fs>(fs: &F, temporary: &Path, how: Open, path: &Path, bytes: &[u8]) -> io::Result<()> {

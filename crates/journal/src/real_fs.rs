@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Dir, FallocateFlags, FileType, Mode, OFlags};
 
-use crate::fs::{File, Fs, Kind, Metadata, Open};
+use crate::fs::{File, Fs, Kind, Metadata, Open, Room};
 
 /// The real file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,6 +58,10 @@ impl Fs for RealFs {
         Ok(rustix::fs::mkdirat(CWD, path, Mode::RWXU)?)
     }
 
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_dir(path)
+    }
+
     fn create_shared_dir(&self, path: &Path) -> io::Result<()> {
         Ok(rustix::fs::mkdirat(CWD, path, Mode::RWXU | Mode::RWXG | Mode::RWXO)?)
     }
@@ -90,8 +94,34 @@ impl Fs for RealFs {
         Ok(Metadata { kind, len: u64::try_from(stat.st_size).unwrap_or(0) })
     }
 
+    fn room(&self, path: &Path) -> io::Result<Room> {
+        let told = rustix::fs::statvfs(path)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(told.f_frsize);
+        Ok(Room { free: bytes(told.f_bavail), total: bytes(told.f_blocks) })
+    }
+
+    fn identity(&self, path: &Path) -> io::Result<u128> {
+        Ok(identity_of(&std::fs::symlink_metadata(path)?))
+    }
+
     fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
         std::fs::read_link(path)
+    }
+
+    fn beside<A: Send, B>(
+        &self,
+        file: &RealFile,
+        read: impl FnOnce(&RealFile) -> A + Send,
+        here: impl FnOnce() -> B,
+    ) -> (A, B) {
+        std::thread::scope(|scope| {
+            let reading = scope.spawn(move || read(file));
+            let here = here();
+            match reading.join() {
+                Ok(read) => (read, here),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
     }
 
     fn changed_ns(&self, path: &Path) -> io::Result<u64> {
@@ -102,6 +132,11 @@ impl Fs for RealFs {
             .wrapping_mul(1_000_000_000)
             .wrapping_add(metadata.ctime_nsec().cast_unsigned()))
     }
+}
+
+/// What [`Fs::identity`] says of the file that this is told of.
+pub fn identity_of(metadata: &std::fs::Metadata) -> u128 {
+    u128::from(metadata.dev()) << 64 | u128::from(metadata.ino())
 }
 
 fn open_dir(dir: &Path) -> io::Result<rustix::fd::OwnedFd> {
@@ -137,6 +172,10 @@ impl File for RealFile {
     fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         Ok(rustix::fs::fallocate(&self.0, flags, offset, len)?)
+    }
+
+    fn share(&self) -> io::Result<()> {
+        Ok(rustix::fs::fchmod(&self.0, Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH)?)
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -206,6 +245,29 @@ mod tests {
         write_atomic(&RealFs, &path, b"two").unwrap();
         assert_eq!(read_all(&RealFs, &path, 10).unwrap(), b"two");
         assert_eq!(RealFs.list(dir.path()).unwrap(), ["status.json"]);
+    }
+
+    #[test]
+    fn what_a_disk_says_of_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        let file = RealFs.open(&a, Open::Create).unwrap();
+        let room = RealFs.room(&a).unwrap();
+        assert!(room.free <= room.total && room.total > 0, "{room:?}");
+        let before = RealFs.identity(&a).unwrap();
+        RealFs.rename(&a, &b).unwrap();
+        assert_eq!(RealFs.identity(&b).unwrap(), before, "a name is no part of it");
+        drop(RealFs.open(&a, Open::Create).unwrap());
+        assert_ne!(RealFs.identity(&a).unwrap(), before);
+        file.share().unwrap();
+        assert_eq!(std::fs::metadata(&b).unwrap().permissions().mode() & 0o777, 0o644);
+        let sub = dir.path().join("sub");
+        RealFs.create_dir(&sub).unwrap();
+        drop(RealFs.open(&sub.join("c"), Open::Create).unwrap());
+        assert_eq!(code(RealFs.remove_dir(&sub)), 39, "ENOTEMPTY");
+        RealFs.remove(&sub.join("c")).unwrap();
+        RealFs.remove_dir(&sub).unwrap();
+        assert_eq!(code(RealFs.metadata(&sub)), 2, "ENOENT");
     }
 
     #[test]

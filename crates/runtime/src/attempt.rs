@@ -189,7 +189,20 @@ pub(crate) fn settle<F: Fs, P: Processes, W: Watch>(
     // No attempt follows a success, so nothing can overlap and the costly look through all processes is spared.
     let marked_gone = outcome == Outcome::Exit(0) || no_process_bears(context, &[attempt.fence]);
     let gone = (marked_gone && lock_is_free(context, attempt)) || planted(Bug::ProofSkipped);
-    Done::Settled { job, attempt, outcome, result, gone }
+    let kept_bytes = kept_bytes(context, job, attempt);
+    Done::Settled { job, attempt, outcome, result, gone, kept_bytes }
+}
+
+/// What a file of so many bytes takes on a disk, in its blocks of 4 KiB.
+pub(crate) fn blocks(bytes: u64) -> u64 {
+    bytes.next_multiple_of(4096)
+}
+
+/// What the attempt left in its log and its result.
+fn kept_bytes<F: Fs, P, W>(context: &Context<F, P, W>, job: JobId, attempt: Attempt) -> u64 {
+    let state = context.pipeline.state();
+    let files = [state.attempt_log(job.0, attempt.number), state.attempt_result(job.0, attempt.number)];
+    files.iter().filter_map(|path| context.fs.metadata(path).ok()).map(|metadata| blocks(metadata.len)).sum()
 }
 
 fn log_bytes_max<F, P, W>(context: &Context<F, P, W>, attempt: Attempt) -> u64 {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "only tests are here")]
 
-use sprag_journal::fs::{File, Fs, Metadata, Open};
+use sprag_journal::fs::{File, Fs, Metadata, Open, Room};
 use sprag_journal::{RealFile, RealFs};
 use sprag_runtime::pipeline::{Format, SourceSpec};
 use sprag_runtime::scan::{self, Seen};
@@ -50,6 +50,12 @@ impl Fs for Busy {
     }
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         RealFs.create_dir(path)
+    }
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        RealFs.remove_dir(path)
+    }
+    fn room(&self, path: &Path) -> io::Result<Room> {
+        RealFs.room(path)
     }
     fn list(&self, dir: &Path) -> io::Result<Vec<std::ffi::OsString>> {
         RealFs.list(dir)

@@ -9,7 +9,7 @@ use sprag_core::{
 use sprag_journal::{RealFs, Writer};
 use sprag_runtime::driver::{self, Driver, Effect, Event, Happened, JournalWork, Notice};
 use sprag_runtime::listing::Which;
-use sprag_runtime::pipeline::{ConfigDigest, LOG_BYTES_MAX, Pipeline, QueueSpec};
+use sprag_runtime::pipeline::{ConfigDigest, DiskLimits, LOG_BYTES_MAX, Pipeline, QueueSpec};
 use sprag_runtime::request::{Add, Answer, Request, Ticket};
 use sprag_runtime::seams::{ChildId, Exit};
 use sprag_runtime::task::{Done, Task};
@@ -43,6 +43,8 @@ fn pipeline(dir: &Path) -> Pipeline {
         services: Vec::new(),
         env_allow: Vec::new(),
         limits: Limits::default(),
+        disk: DiskLimits::default(),
+        status_path: None,
         stop_timeout_ms: 1_000,
         config_digest: ConfigDigest::default(),
     }
@@ -78,9 +80,9 @@ impl World {
                 Effect::Journal(work) => self.frames.push(work),
                 Effect::Run(task @ Task::Start { .. }) => self.starts.push(task),
                 Effect::Say(notice) => self.said.push(notice),
+                Effect::Happened(told) => self.happened.extend(told),
                 Effect::Run(_) | Effect::Signal { .. } | Effect::Idle => {}
                 Effect::HeldUp { .. } | Effect::GivenUp { .. } => {}
-                Effect::Happened(told) => self.happened.extend(told),
                 Effect::Answer { ticket, answer } => {
                     let before = self.answers.insert(ticket.0, answer);
                     assert_eq!(before, None, "request {} was answered twice", ticket.0);
@@ -128,7 +130,7 @@ impl World {
             let child = ChildId::Attempt { job, attempt };
             self.handle(Event::Done(Done::Spawned { child }));
             self.handle(Event::Exited(Exit { child, outcome }));
-            self.handle(Event::Done(Done::Settled { job, attempt, outcome, result: None, gone: true }));
+            self.handle(Event::Done(Done::Settled { job, attempt, outcome, result: None, gone: true, kept_bytes: 0 }));
         }
         self.commit();
     }
@@ -343,7 +345,7 @@ fn a_start_is_said_when_the_command_was_executed_and_not_when_it_was_given_back(
     world.commit();
     let Some(Task::Start { job, attempt, .. }) = world.starts.pop() else { panic!("no start") };
     let (outcome, child) = (Outcome::Exit(0), ChildId::Attempt { job, attempt });
-    world.handle(Event::Done(Done::Settled { job, attempt, outcome, result: None, gone: true }));
+    world.handle(Event::Done(Done::Settled { job, attempt, outcome, result: None, gone: true, kept_bytes: 0 }));
     world.handle(Event::Done(Done::Spawned { child }));
     world.settle();
     assert_eq!(begun(&world)[2..], ["started", "finished"], "heard of the wrong way round");

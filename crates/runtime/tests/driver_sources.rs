@@ -5,10 +5,11 @@
 
 use serde_json::json;
 use sprag_core::{Kill, Mono, Now, Outcome, QueueConfig, Wall};
+use sprag_journal::fs::Fs as _;
 use sprag_journal::{Limits, RealFs, Writer};
 use sprag_runtime::driver::{self, Driver, Effect, Event, HELD_UP_MS, Notice};
 use sprag_runtime::pipeline::{
-    ConfigDigest, Format, LOG_BYTES_MAX, Pipeline, QueueSpec, ServiceKind, ServiceSpec, SourceSpec,
+    ConfigDigest, DiskLimits, Format, LOG_BYTES_MAX, Pipeline, QueueSpec, ServiceKind, ServiceSpec, SourceSpec,
 };
 use sprag_runtime::seams::{ChildId, Exit, Nonce, NotSpawned, Processes, SpawnSpec, Sweep, Watch};
 use sprag_runtime::task::{Context, Done, Task};
@@ -91,7 +92,9 @@ impl World {
 
     fn with(sources: &[(&str, Format)], key: Option<&str>, services: &[(&str, ServiceKind)]) -> World {
         let dir = tempfile::tempdir().unwrap();
+        let lock = dir.path().join(".sprag/lock");
         fs::create_dir(dir.path().join(".sprag")).unwrap();
+        fs::write(&lock, "").unwrap();
         let policy = QueueConfig { name: "q".into(), ..QueueConfig::default() };
         let source = |(path, format): &(&str, Format)| SourceSpec {
             path: path.into(),
@@ -117,6 +120,8 @@ impl World {
             services: services.iter().map(service).collect(),
             env_allow: Vec::new(),
             limits: sprag_core::Limits::default(),
+            disk: DiskLimits::default(),
+            status_path: None,
             stop_timeout_ms: 1_000,
             config_digest: ConfigDigest::default(),
         });
@@ -129,6 +134,7 @@ impl World {
             pipeline,
             env: BTreeMap::new(),
             queue_id: opened.queue_id,
+            lock: RealFs.identity(&lock).unwrap(),
             epoch: opened.epoch,
         };
         let (driver, writer) = (opened.driver, opened.writer);
@@ -465,10 +471,8 @@ fn a_service_that_ends_again_and_again_is_told_until_it_has_run_for_a_minute() {
     assert_eq!((&beat["state"], &beat["last_exit"]), (&json!("waiting"), &json!("killed by SIGSEGV")), "{beat}");
     assert!(beat["next_start_at_ms"].as_u64().unwrap() > world.now_ms, "{beat}");
     world.wait(60_000);
-    assert_eq!(
-        (&world.status()["health"], &world.status()["services"][0]["state"]),
-        (&json!("degraded"), &json!("running"))
-    );
+    let status = world.status();
+    assert_eq!((&status["health"], &status["services"][0]["state"]), (&json!("degraded"), &json!("running")));
     world.wait(10_000);
     assert_eq!(world.status()["health"], "well", "it has run for a minute");
 }

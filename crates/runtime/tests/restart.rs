@@ -7,7 +7,7 @@ use sprag_core::{JobId, Limits, NewJob, QueueConfig, QueueId, Record, Seq, When}
 use sprag_journal::codec::{self, Texts};
 use sprag_journal::{RealFs, Snapshot};
 use sprag_runtime::driver::{self, Effect, Event};
-use sprag_runtime::pipeline::{ConfigDigest, LOG_BYTES_MAX, Pipeline, QueueSpec, key_hash};
+use sprag_runtime::pipeline::{ConfigDigest, DiskLimits, LOG_BYTES_MAX, Pipeline, QueueSpec, key_hash};
 use sprag_runtime::{history, live, task::Task};
 use std::path::Path;
 use std::sync::Arc;
@@ -24,6 +24,8 @@ fn pipeline(dir: &Path) -> Arc<Pipeline> {
         services: Vec::new(),
         env_allow: Vec::new(),
         limits: Limits::default(),
+        disk: DiskLimits::default(),
+        status_path: None,
         stop_timeout_ms: 0,
         config_digest: ConfigDigest::default(),
     })
@@ -35,6 +37,8 @@ impl sprag_journal::Replay<RealFs> for Nothing {
     fn snapshot(&mut self, _: &Snapshot<RealFs>) -> Result<(), sprag_journal::JournalError> {
         Ok(())
     }
+
+    fn forget(&mut self) {}
 
     fn record(&mut self, _: u64, _: sprag_journal::Place, _: &[u8]) -> Result<(), String> {
         Ok(())
@@ -93,7 +97,7 @@ fn a_million_pending_jobs() {
         let mut since = std::time::Instant::now();
         let last = fill(&state);
         elapsed_ms("adding", &mut since);
-        history::take_snapshot(&RealFs, &state, last - 1).unwrap();
+        history::take_snapshot(&RealFs, &state, last - 1, false).unwrap();
         elapsed_ms("the snapshot", &mut since);
         for file in std::fs::read_dir(&state).unwrap().chain(std::fs::read_dir(state.join("journal")).unwrap()) {
             let file = file.unwrap();

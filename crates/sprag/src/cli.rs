@@ -128,7 +128,7 @@ pub(crate) struct Add {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["payload", "text", "key"])]
     pub(crate) lines: Option<PathBuf>,
     /// Where each line has its key: a JSON pointer such as /id. Without it the jobs have no keys.
-    #[arg(long, value_name = "POINTER", requires = "lines")]
+    #[arg(long, value_name = "POINTER", requires = "lines", conflicts_with = "key")]
     pub(crate) key_at: Option<String>,
 }
 
@@ -137,6 +137,7 @@ pub(crate) struct Add {
 #[command(after_help = "Examples:
   sprag list
   sprag list --state dead --queue implement
+  sprag list --sort due --reverse --limit 5   which five are due next, the first of them last
   sprag list --json | jq 'select(.state == \"dead\") | .key'
 
 With --json each line has: id, queue, key, state, attempt, priority, added_at_ms, changed_at_ms, due_at_ms (when
@@ -148,9 +149,38 @@ pub(crate) struct List {
     /// Only jobs of this queue.
     #[arg(long, value_name = "Q")]
     pub(crate) queue: Option<String>,
-    /// Only the last so many.
+    /// In this order; equals in order of arrival.
+    #[arg(long, value_name = "BY", value_enum, default_value_t = Sort::Id)]
+    pub(crate) sort: Sort,
+    /// In the opposite order.
+    #[arg(long)]
+    pub(crate) reverse: bool,
+    /// Only the last so many of what would be listed.
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,
+}
+
+/// An order of jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Sort {
+    /// Order of arrival
+    Id,
+    /// By the moment they were added
+    Created,
+    /// By the moment of what last happened to them
+    Changed,
+    /// Those that wait for no moment first, either way
+    Due,
+    /// From scheduled to cancelled
+    State,
+    /// By queue
+    Queue,
+    /// By key; those without one first
+    Key,
+    /// By attempts so far
+    Attempts,
+    /// Higher priorities last
+    Priority,
 }
 
 /// The states as the command line names them.
@@ -268,6 +298,8 @@ pub(crate) struct Drain {
 }
 
 /// Say whether all is well: exit code 0 well, 1 degraded, 2 stalled or not running.
+///
+/// Any other code says that it could not be asked: 3 when DIR holds no pipeline.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   sprag health || mail -s 'sprag is unwell' me < /dev/null

@@ -17,8 +17,10 @@ pub const ROOT: &str = "/q";
 pub const LIMITS: Limits = Limits {
     frame_bytes_max: 2048,
     segment_bytes_max: 500,
+    segment_bytes_min: 500,
     reserve_bytes: 4096,
     essential_bytes: 4096,
+    room_bytes: 2048,
     fill_bytes: 64,
 };
 
@@ -55,10 +57,14 @@ impl Replay<SimFs> for Lines {
     fn snapshot(&mut self, snapshot: &Snapshot<SimFs>) -> Result<(), JournalError> {
         assert!(self.0.is_empty(), "a snapshot after a record");
         let mut push = |_, line: &[u8]| {
-            self.0.push(String::from_utf8(line.to_vec()).unwrap());
+            self.0.push(String::from_utf8_lossy(line).into_owned());
             Ok(())
         };
         snapshot.for_each_line(&mut push)
+    }
+
+    fn forget(&mut self) {
+        self.0.clear();
     }
 
     fn record(&mut self, seq: u64, place: Place, line: &[u8]) -> Result<(), String> {

@@ -10,6 +10,7 @@ use crate::retry;
 use crate::time::{Now, Wall};
 use crate::vocabulary::{Attempt, Input, NewJob, Next, Output, Record, When};
 use crate::worker::Phase;
+use alloc::collections::btree_map::Entry;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -49,14 +50,14 @@ impl Machine {
         let leftovers: Vec<(JobId, Attempt, Phase)> =
             self.workers.iter().map(|(job, run)| (job, run.attempt, run.phase)).collect();
         for (job, attempt, phase) in leftovers {
-            self.workers.set(job, phase, Some(now.mono.after(self.config.limits.again_ms)));
+            self.workers.set(job, phase, Some(self.again(now)));
             // A reservation may have been used unseen: its attempt is one to prove dead, not one to start.
             self.enter_state(job, State::Running { slot: attempt.slot });
             self.outputs.push_back(Output::Prove { job, attempt });
         }
-        for job in self.publishing.keys() {
-            if let Some(attempt) = self.jobs.get(*job).map(|job| job.attempt) {
-                self.outputs.push_back(Output::Publish { job: *job, attempt });
+        for job in self.publishing.jobs() {
+            if let Some(attempt) = self.jobs.get(job).map(|job| job.attempt) {
+                self.outputs.push_back(Output::Publish { job, attempt });
             }
         }
         for (job, attempts) in core::mem::take(&mut self.replayed_discards) {
@@ -126,10 +127,10 @@ impl Machine {
             unpublished: false,
         };
         if let Some(key) = new.key {
-            if self.keys.contains_key(&key) {
-                return Err("it adds a job whose key is known");
+            match self.keys.entry(key) {
+                Entry::Occupied(_) => return Err("it adds a job whose key is known"),
+                Entry::Vacant(free) => _ = free.insert(Known { job: id, digest: new.digest }),
             }
-            self.keys.insert(key, Known { job: id, digest: new.digest });
         }
         self.jobs.insert(id, job);
         self.queues.enter(id, &job);
@@ -200,7 +201,7 @@ impl Machine {
             }
         };
         if job.unpublished {
-            self.publishing.insert(id, None);
+            self.publishing.begin(id);
         }
         job.cancelling = false;
         self.workers.remove(id);
@@ -245,7 +246,7 @@ impl Machine {
             return Err("it publishes a result that was not waiting");
         }
         job.unpublished = false;
-        self.publishing.remove(&id);
+        self.publishing.done(id);
         self.health.unpublished.remove(&id);
         Ok(())
     }

@@ -20,10 +20,11 @@ use crate::ended::Ended;
 use crate::health::{Health, Progress, Verdict};
 use crate::ids::{JobId, KeyHash, QueueId, RequestId, Seq};
 use crate::job::{Counts, Job, PayloadRef, State, StateName};
+use crate::publishing::Publishing;
 use crate::queue::Queues;
 use crate::table::Table;
-use crate::time::{Mono, Now};
-use crate::vocabulary::{Attempt, Input, Next, Output, Record, Reply, StopLevel};
+use crate::time::{Mono, Now, Wall};
+use crate::vocabulary::{Attempt, Input, Next, Output, Record, Reply, Space, StopLevel};
 use crate::worker::{Phase, Workers};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -42,8 +43,8 @@ pub struct Machine {
     replayed_discards: Vec<(JobId, u32)>,
     workers: Workers,
     health: Health,
-    /// Jobs whose result is on record but not at its destination, and when to try (again).
-    publishing: BTreeMap<JobId, Option<Mono>>,
+    /// Jobs whose result is on record but not at its destination.
+    publishing: Publishing,
     last_job: JobId,
     last_seq: Seq,
     durable: Seq,
@@ -52,7 +53,7 @@ pub struct Machine {
     outputs: VecDeque<Output>,
     stopping: StopLevel,
     stopped: bool,
-    space: bool,
+    space: Space,
     /// When a queue may start again after the system ran out of resources.
     starts_held_until: Option<Mono>,
     /// Queues whose last attempt was short, so that journaling ahead pays.
@@ -92,7 +93,7 @@ impl Machine {
             replayed_discards: Vec::new(),
             workers: Workers::default(),
             health: Health::new(config.sources),
-            publishing: BTreeMap::new(),
+            publishing: Publishing::default(),
             last_job: JobId(0),
             last_seq: Seq(0),
             durable: Seq(0),
@@ -100,11 +101,16 @@ impl Machine {
             outputs: VecDeque::new(),
             stopping: StopLevel::Run,
             stopped: false,
-            space: true,
+            space: Space::Enough,
             starts_held_until: None,
             short: BTreeSet::new(),
             config,
         }
+    }
+
+    /// A new one of the same configuration, which knows of nothing.
+    pub fn emptied(&self) -> Machine {
+        Machine::new(self.config.clone())
     }
 
     /// Takes one input. Drain [`Machine::poll`] to `None` afterwards.
@@ -116,7 +122,8 @@ impl Machine {
             Input::Pause { request, queue } => self.pause(now, request, queue, true),
             Input::Resume { request, queue } => self.pause(now, request, queue, false),
             Input::Persisted { through } => self.persisted(now, through),
-            Input::Space { available } => self.space(available),
+            Input::StatusCopied { well } => self.health.status_copied = well,
+            Input::Space(space) => (self.space, self.health.space) = (space, space),
             Input::Spawned { job, attempt } => self.spawned(now, job, attempt),
             Input::SpawnFailed { job, attempt, failure } => self.spawn_failed(now, job, attempt, failure),
             Input::Ended { job, attempt, outcome, result, gone } => {
@@ -144,7 +151,7 @@ impl Machine {
 
     /// When the next `Tick` is wanted, if nothing else comes before.
     pub fn deadline(&self, now: Now) -> Option<Mono> {
-        let publish = self.publishing.values().flatten().min().copied().filter(|_| self.stopping == StopLevel::Run);
+        let publish = self.publishing.deadline().filter(|_| self.stopping == StopLevel::Run);
         [self.queues.deadline(now), self.workers.deadline(), publish, self.starts_held_until, self.forget_at(now)]
             .into_iter()
             .flatten()
@@ -196,6 +203,16 @@ impl Machine {
     /// All jobs in order of arrival.
     pub fn jobs(&self) -> impl Iterator<Item = (JobId, &Job)> {
         self.jobs.iter()
+    }
+
+    /// Whether there is a job whose number lies from `from` up to, but not with, `to`.
+    pub fn has_jobs(&self, from: JobId, to: JobId) -> bool {
+        self.jobs.has_any(from.0, to.0)
+    }
+
+    /// Since when a job is at rest, if it is.
+    pub fn at_rest_since(&self, id: JobId) -> Option<Wall> {
+        self.ended.since(id)
     }
 
     /// The jobs that came after this one, in order of arrival.
@@ -268,8 +285,8 @@ impl Machine {
         self.durable
     }
 
-    /// Whether the journal has room for more than completions.
-    pub fn has_space(&self) -> bool {
+    /// How much room the disk has, as the Machine was told last.
+    pub fn space(&self) -> Space {
         self.space
     }
 
@@ -281,6 +298,11 @@ impl Machine {
     /// What the judgement is made from.
     pub fn health(&self) -> &Health {
         &self.health
+    }
+
+    /// When to try again what the world could not do. Never now: that would be at once, for ever.
+    fn again(&self, now: Now) -> Mono {
+        now.mono.after(self.config.limits.again_ms.max(1))
     }
 
     /// Decides a record: gives it a number, applies it, hands it out.
@@ -348,16 +370,11 @@ impl Machine {
         }
     }
 
-    fn space(&mut self, available: bool) {
-        self.space = available;
-        self.health.no_space = !available;
-    }
-
     fn check_stopped(&mut self) {
         let nothing_alive = self.workers.len() == 0 && self.durable == self.last_seq && self.withheld.is_empty();
         // Results on their way to their destination are waited for; one that could not be put there is for the next start.
-        let publishing = self.publishing.values().any(Option::is_none);
-        if self.stopping > StopLevel::Run && nothing_alive && !publishing && !self.stopped {
+        let at_rest = nothing_alive && !self.publishing.is_under_way();
+        if self.stopping > StopLevel::Run && at_rest && !self.stopped {
             self.stopped = true;
             self.outputs.push_back(Output::Stopped);
         }

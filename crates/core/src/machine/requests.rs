@@ -6,7 +6,7 @@ use super::Machine;
 use crate::ids::{JobId, QueueId, RequestId};
 use crate::job::State;
 use crate::time::Now;
-use crate::vocabulary::{Kill, NewJob, Output, Record, Refusal, Reply, StopLevel, When};
+use crate::vocabulary::{Kill, NewJob, Output, Record, Refusal, Reply, Space, StopLevel, When};
 use crate::worker::{Ending, Phase};
 
 impl Machine {
@@ -26,7 +26,7 @@ impl Machine {
         if self.stopping > StopLevel::Run {
             return Reply::Refused(Refusal::Stopping);
         }
-        if !self.space {
+        if self.space > Space::Enough {
             return Reply::Refused(Refusal::NoSpace);
         }
         if self.jobs.len() >= self.config.limits.jobs_max {

@@ -6,7 +6,8 @@
 use crate::model::Model;
 use sprag_core::{
     Attempt, Config, Digest, Input, JobId, KeyHash, Kill, Limits, Machine, Mono, NewJob, Now, Outcome, Output,
-    QueueConfig, QueueId, Reply, RequestId, Restorer, RetryPolicy, Seq, SpawnFailure, StateName, StopLevel, Wall, When,
+    QueueConfig, QueueId, Reply, RequestId, Restorer, RetryPolicy, Seq, Space, SpawnFailure, StateName, StopLevel,
+    Wall, When,
 };
 use std::collections::BTreeMap;
 
@@ -357,7 +358,7 @@ impl Bench {
         }
         // Whoever was asked for a proof could not give it, and will be asked again.
         self.proves.clear();
-        self.send(Input::Space { available: true });
+        self.send(Input::Space(Space::Enough));
         for queue in (0..self.model.config.queues.len() as u16).map(QueueId) {
             self.resume(queue);
         }

@@ -5,7 +5,7 @@
 
 use sprag_core::{
     Config, DeadReason, Digest, Input, JobId, KeyHash, Mono, NewJob, Next, Now, Outcome, QueueId, Record, Reply,
-    RequestId, Seq, Slot, SpawnFailure, StopLevel, Wall, When,
+    RequestId, Seq, Slot, Space, SpawnFailure, StopLevel, Wall, When,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +26,7 @@ pub(crate) struct Model {
     pub(crate) discards: BTreeMap<JobId, (u32, Seq)>,
     pub(crate) paused: BTreeSet<QueueId>,
     pub(crate) level: StopLevel,
-    pub(crate) space: bool,
+    pub(crate) space: Space,
     pub(crate) held_until: Option<Mono>,
     /// Requests without an answer: the answer that must come, and the record that must be durable before.
     pub(crate) asked: BTreeMap<RequestId, (Reply, Seq)>,
@@ -120,7 +120,7 @@ impl Model {
             discards: BTreeMap::new(),
             paused: BTreeSet::new(),
             level: StopLevel::Run,
-            space: true,
+            space: Space::Enough,
             held_until: None,
             asked: BTreeMap::new(),
             asking: None,
@@ -165,7 +165,8 @@ impl Model {
                 self.asking = Some(*request);
             }
             Input::Persisted { through } => self.durable = self.durable.max(*through),
-            Input::Space { available } => self.space = *available,
+            Input::Space(space) => self.space = *space,
+            Input::StatusCopied { .. } => {}
             Input::Stop(level) => self.level = self.level.max(*level),
             Input::Spawned { job, attempt } => {
                 if let Some(attempt) = self.executing(*job, *attempt).filter(|attempt| attempt.spawned.is_none()) {

@@ -2,8 +2,8 @@
 
 use crate::bench::{A, B, Bench, OK, config, job};
 use sprag_core::{
-    Config, DEATHS_MAX, Input, JobId, QueueId, Reason, SourceFault, SourceId, SourceReport, SpawnFailure, StopLevel,
-    Verdict,
+    Config, DEATHS_MAX, Input, JobId, QueueId, Reason, SourceFault, SourceId, SourceReport, Space, SpawnFailure,
+    StopLevel, Verdict,
 };
 
 const STALL_MS: u64 = 30_000;
@@ -45,7 +45,7 @@ fn pause_schedule_and_drain_are_no_stall() {
 #[test]
 fn a_journal_that_does_not_answer_is_a_stall_and_heals() {
     let mut bench = Bench::new(config());
-    bench.send(Input::Space { available: true });
+    bench.send(Input::Space(Space::Enough));
     let request = bench.request(|request| Input::Pause { request, queue: B });
     bench.pass(STALL_MS - 1);
     assert_eq!(verdict(&bench), Verdict::Well);
@@ -166,9 +166,12 @@ fn a_result_without_a_destination_and_a_full_disk_are_degraded() {
     bench.end_with(id, OK, true, true);
     bench.sync();
     bench.send(Input::PublishFailed { job: id });
-    bench.send(Input::Space { available: false });
-    assert_eq!(verdict(&bench), Verdict::Degraded(vec![Reason::Unpublished { job: id }, Reason::NoSpace]));
-    bench.send(Input::Space { available: true });
+    bench.send(Input::Space(Space::Full));
+    assert_eq!(
+        verdict(&bench),
+        Verdict::Degraded(vec![Reason::Unpublished { job: id }, Reason::NoSpace { space: Space::Full }])
+    );
+    bench.send(Input::Space(Space::Enough));
     bench.send(Input::Published { job: id });
     bench.sync();
     assert_eq!(verdict(&bench), Verdict::Well);
@@ -257,4 +260,26 @@ fn a_source_is_judged_by_its_last_look() {
     bench.pass(STALL_MS);
     assert_eq!(verdict(&bench), Verdict::Well);
     assert_eq!(bench.machine.health().source_progress(source).0.count, 1);
+}
+
+#[test]
+fn no_time_between_two_tries_is_still_some_and_a_thousand_troubles_are_named_in_part() {
+    let mut config = config();
+    config.limits.again_ms = 0;
+    config.queues[0].concurrency = 100;
+    let mut bench = Bench::new(config);
+    let jobs: Vec<JobId> = (0..50).map(|_| bench.add(job(A))).collect();
+    bench.go();
+    for job in &jobs {
+        bench.end_with(*job, OK, true, true);
+    }
+    bench.go();
+    for job in &jobs {
+        bench.send(Input::PublishFailed { job: *job });
+    }
+    let Verdict::Degraded(reasons) = verdict(&bench) else { panic!("{:?}", verdict(&bench)) };
+    assert_eq!(reasons.len(), 20, "{reasons:?}");
+    assert_eq!(bench.machine.deadline(bench.now), Some(bench.now.mono.after(1)));
+    bench.pass(1);
+    assert!(bench.machine.deadline(bench.now).is_none_or(|at| at > bench.now.mono));
 }

@@ -10,7 +10,7 @@ use super::{Driver, Effect, Notice};
 use crate::scan::{Complaint, Item, Look, Seen};
 use crate::task::{INBOX, Task};
 use sprag_core::{Bug, planted, rescan_is_off};
-use sprag_core::{JobId, Mono, NewJob, Now, Reply, SourceFault, SourceReport};
+use sprag_core::{JobId, Mono, NewJob, Now, Reply, SourceFault, SourceReport, Space};
 use std::collections::{BTreeSet, VecDeque};
 
 /// A watched source is looked at again after so long, whatever was heard of it.
@@ -315,7 +315,8 @@ impl Intake {
 impl Driver {
     /// Offers what was found, as long as the journal keeps up.
     pub(super) fn submit_backlog(&mut self, now: Now) {
-        while self.persistence.pending() < PENDING_BYTES_MAX {
+        // Without room they wait where they are: to be refused would mean to read it all again.
+        while self.persistence.pending() < PENDING_BYTES_MAX && self.machine.space() == Space::Enough {
             let Some((source, item)) = self.intake.next_item() else { return };
             let job = NewJob {
                 queue: self.machine.queue_named(&item.queue),

@@ -10,19 +10,23 @@ mod children;
 mod control;
 mod destinations;
 mod events;
+mod heartbeat;
 mod idle;
 mod intake;
+mod kept;
 mod nag;
 mod persist;
 mod recovery;
 mod report;
 mod snapshots;
+mod space;
 
 pub use events::Happened;
 pub use idle::HELD_UP_MS;
 pub use persist::{Committed, JournalWork, journal_step};
 pub use recovery::{OpenError, Recovered, machine_config, open};
 pub use report::{Notice, count_text, outcome_text};
+pub use space::bytes_text;
 
 use crate::pipeline::Pipeline;
 use crate::request::{Answer, Request, Ticket};
@@ -36,10 +40,14 @@ use destinations::Destinations;
 use events::Events;
 use idle::Idle;
 use intake::Intake;
+use kept::Kept;
 use persist::Persistence;
 use report::Reporter;
 use snapshots::Snapshots;
-use sprag_core::{Attempt, Input, JobId, Kill, Machine, Mono, Now, Output, SourceReport, StopLevel, Wall};
+use space::DiskSpace;
+use sprag_core::{
+    Attempt, Input, JobId, Kill, Machine, Mono, Now, Output, Record, SourceReport, Space, StopLevel, Wall,
+};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -134,6 +142,8 @@ pub struct Driver {
     services: Services,
     reporter: Reporter,
     snapshots: Snapshots,
+    space: DiskSpace,
+    kept: Kept,
     destinations: Destinations,
     /// Attempts that wait for a proof of death.
     to_prove: Vec<(JobId, Attempt)>,
@@ -184,7 +194,9 @@ impl Driver {
             self.services.deadline(),
             self.persistence.deadline(),
             self.reporter.deadline(),
-            self.snapshots.deadline(),
+            self.snapshots.deadline(self.machine.space() > Space::Enough),
+            self.space.deadline(),
+            self.kept.deadline(),
             self.idle.deadline(),
             self.kill_at,
             self.abandon_at,
@@ -217,11 +229,14 @@ impl Driver {
     fn output(&mut self, now: Now, output: Output) {
         match output {
             Output::Persist { seq, record } => {
+                if let Record::Forgotten { job } = record {
+                    self.forgotten(job);
+                }
                 let place = self.persistence.push(now, seq, &record, &self.machine, self.asked.current());
                 let key = self.asked.current().and_then(|texts| texts.key);
                 self.reporter.decided(seq, &record, &self.machine, key);
                 self.events.decided(now, seq, &record, &self.machine, key);
-                if let (sprag_core::Record::Added { job, .. }, Some(place)) = (record, place) {
+                if let (Record::Added { job, .. }, Some(place)) = (record, place) {
                     self.machine.placed(job, place);
                 }
             }
@@ -233,7 +248,7 @@ impl Driver {
             }
             Output::Prove { job, attempt } => self.to_prove.push((job, attempt)),
             Output::Publish { job, attempt } => self.publish(job, attempt),
-            Output::Discard { job, attempts } => self.snapshots.discard(job, attempts),
+            Output::Discard { job, attempts: _ } => self.discard(job),
             Output::Stopped => self.stopped = true,
         }
     }
@@ -248,7 +263,8 @@ impl Driver {
             Done::Dropped { files } => self.intake.dropped(&files),
             Done::Spawned { child } => self.spawned(now, child),
             Done::SpawnFailed { child, failure } => self.spawn_failed(now, child, failure),
-            Done::Settled { job, attempt, outcome, result, gone } => {
+            Done::Settled { job, attempt, outcome, result, gone, kept_bytes } => {
+                self.attempt_left(now, job, attempt.number, kept_bytes);
                 self.input(now, Input::Ended { job, attempt: attempt.number, outcome, result, gone });
             }
             Done::Proved { gone, clear } => self.proved(now, gone, clear),
@@ -258,7 +274,10 @@ impl Driver {
                 self.say_all(said);
             }
             Done::Snapshot { segment, result } => self.snapshot_taken(now, segment, result),
-            Done::Discarded => self.snapshots.discarded(),
+            Done::Surveyed { kept, folders } => self.surveyed(now, kept, folders),
+            Done::Discarded => self.discarded(),
+            Done::StatusCopied { result } => self.status_copied(now, result),
+            Done::Measured(measured) => self.measured(now, measured),
         }
     }
 
@@ -282,7 +301,9 @@ impl Driver {
         self.run_services(now);
         self.check_idle(now);
         self.next_journal_work(now);
-        self.keep_house(now);
+        self.take_snapshot(now);
+        self.keep_bounds(now);
+        self.measure(now);
         self.report(now);
         self.check_stopped(now);
     }
@@ -290,6 +311,8 @@ impl Driver {
     fn next_journal_work(&mut self, now: Now) {
         let asked = self.control.waits_for_records() || self.machine.waits_for_records();
         let waited = asked || self.stopping > StopLevel::Run;
+        let short = self.machine.space() > Space::Enough;
+        self.persistence.rotate_at(self.snapshots.segment_bytes(short));
         self.persistence.next_work(now, &mut self.effects, waited, self.stopped);
     }
 

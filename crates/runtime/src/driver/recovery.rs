@@ -10,9 +10,11 @@ use super::destinations::Destinations;
 use super::events::Events;
 use super::idle::Idle;
 use super::intake::Intake;
+use super::kept::Kept;
 use super::persist::Persistence;
 use super::report::Reporter;
 use super::snapshots::Snapshots;
+use super::space::DiskSpace;
 use super::{Driver, Notice};
 use crate::attempt::make_dir;
 use crate::history;
@@ -73,6 +75,10 @@ impl<F: Fs> Replay<F> for Replayer<'_> {
         history::restore(self.machine, self.now, snapshot)
     }
 
+    fn forget(&mut self) {
+        *self.machine = self.machine.emptied();
+    }
+
     fn record(&mut self, seq: u64, place: Place, line: &[u8]) -> Result<(), String> {
         history::replay_line(self.machine, |_| self.now, seq, place, line).map(|_| ())
     }
@@ -109,6 +115,8 @@ pub fn open<F: Fs>(
     let opened =
         sprag_journal::open(fs, state.path(), limits, QueueId(chance), &mut replayer).map_err(OpenError::Journal)?;
     machine.resume(now);
+    let journal_bytes = sprag_journal::stored(fs, state.path()).map_or(0, |stored| stored.journal_bytes);
+    let live_bytes = opened.snapshot.as_ref().map_or(0, |snapshot| snapshot.bytes(fs));
     let covered = opened.snapshot.map_or(0, |snapshot| snapshot.covers().segment);
     let mut driver = Driver {
         intake: Intake::new(u16::try_from(pipeline.sources.len()).unwrap_or(u16::MAX)),
@@ -118,7 +126,9 @@ pub fn open<F: Fs>(
         services: Services::new(&pipeline),
         reporter: Reporter::new(&machine),
         persistence: Persistence::new(opened.framer, opened.sealed),
-        snapshots: Snapshots::new(opened.end.segment, covered),
+        snapshots: Snapshots::new(opened.end, covered, journal_bytes, live_bytes),
+        space: DiskSpace::default(),
+        kept: Kept::default(),
         destinations: Destinations::default(),
         pipeline,
         machine,

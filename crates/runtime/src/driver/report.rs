@@ -7,12 +7,10 @@ use super::destinations::unpublished;
 use super::nag::Nag;
 use super::{Driver, Effect};
 use crate::pipeline::RESULT_BYTES_MAX;
-use crate::request::QueueView;
 use crate::scan::Complaint;
 use crate::task::Task;
-use serde::Serialize;
 use sprag_core::{
-    DeadReason, JobId, Machine, Mono, Next, Now, Outcome, Reason, Record, Refusal, Reply, Seq, SourceFault, SourceId,
+    DeadReason, Input, JobId, Machine, Mono, Next, Now, Outcome, Reason, Record, Refusal, Reply, Seq, SourceFault,
     StopLevel, Verdict,
 };
 use sprag_journal::Cut;
@@ -92,6 +90,9 @@ pub(super) struct Reporter {
     status_at: Mono,
     writing: bool,
     status_error: Option<(String, Nag)>,
+    /// Since when the copy of the heartbeat is under way, and why the last one failed.
+    copying: Option<Mono>,
+    copy_error: Option<String>,
     reported_seq: Seq,
     /// Items that made a job, and items that were known.
     added: u64,
@@ -108,6 +109,8 @@ impl Reporter {
             status_at: Mono(0),
             writing: false,
             status_error: None,
+            copying: None,
+            copy_error: None,
             reported_seq: machine.last_seq(),
             added: 0,
             known: 0,
@@ -198,64 +201,11 @@ fn lasting(verdict: &Verdict) -> Vec<Reason> {
         Reason::Source { .. }
         | Reason::Unproved { .. }
         | Reason::Unpublished { .. }
-        | Reason::NoSpace
+        | Reason::StatusNotCopied
+        | Reason::NoSpace { .. }
         | Reason::ServiceFailing { .. } => *reason,
     };
     reasons.iter().map(timeless).collect()
-}
-
-/// `status.json`.
-#[derive(Serialize)]
-struct Status<'a> {
-    format: u32,
-    at_ms: u64,
-    health: &'static str,
-    reasons: Vec<String>,
-    /// Worth knowing, and nothing wrong.
-    notes: Vec<String>,
-    /// What stood in sprag.toml at the start.
-    config_digest: String,
-    seq: u64,
-    durable_seq: u64,
-    queues: Vec<QueueView>,
-    sources: Vec<SourceStatus>,
-    services: Vec<ServiceStatus<'a>>,
-}
-
-#[derive(Serialize)]
-struct SourceStatus {
-    path: String,
-    progress: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fault: Option<String>,
-    /// Why it is polled.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    polled: Option<String>,
-    /// It was never there so far, and is waited for.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    waiting: bool,
-    /// Items whose content changed after they were taken.
-    #[serde(skip_serializing_if = "is_zero")]
-    changed: usize,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
-fn is_zero(count: &usize) -> bool {
-    *count == 0
-}
-
-#[derive(Serialize)]
-struct ServiceStatus<'a> {
-    name: &'a str,
-    kind: &'static str,
-    /// `waiting`, `starting`, `running`, `ended`.
-    state: &'static str,
-    restarts: u32,
-    failing: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_exit: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_start_at_ms: Option<u64>,
 }
 
 /// So many of them, in words: `1 job`, `2 jobs`.
@@ -313,53 +263,27 @@ impl Driver {
             self.reporter.writing = true;
             self.reporter.status_at = now.mono.after(STATUS_MS);
             let json = self.status_json(now);
+            self.copy_status(now, &json);
             self.effects.push_back(Effect::Run(Task::Status { json }));
         }
     }
 
-    pub(super) fn status_json(&self, now: Now) -> Vec<u8> {
-        let verdict = self.machine.verdict(now);
-        let (health, reasons) = match &verdict {
-            Verdict::Well => ("well", Vec::new()),
-            Verdict::Degraded(reasons) => ("degraded", self.reason_texts(reasons)),
-            Verdict::Stalled(reasons) => ("stalled", self.reason_texts(reasons)),
-        };
-        let sources = (0..=u16::try_from(self.pipeline.sources.len()).unwrap_or(u16::MAX)).map(|index| SourceStatus {
-            path: self.source_name(index),
-            progress: self.machine.health().source_progress(SourceId(index)).0.count,
-            fault: self.intake.complaint(index).map(|complaint| complaint.text.clone()),
-            polled: self.intake.polled(index).map(str::to_owned),
-            waiting: self.intake.is_waiting(index),
-            changed: self.intake.changed(index),
-        });
-        let services = (0..).zip(&self.pipeline.services).filter_map(|(index, spec)| {
-            let view = self.services.view(now, index)?;
-            Some(ServiceStatus {
-                name: &spec.name,
-                kind: spec.kind.as_str(),
-                state: view.state,
-                restarts: view.restarts,
-                failing: view.failing,
-                last_exit: view.last_exit,
-                next_start_at_ms: view.next_start_at_ms,
-            })
-        });
-        let status = Status {
-            format: 1,
-            at_ms: now.wall.0,
-            health,
-            reasons,
-            notes: self.notes(),
-            config_digest: self.pipeline.config_digest.to_string(),
-            seq: self.machine.last_seq().0,
-            durable_seq: self.machine.durable_seq().0,
-            queues: self.queue_views().collect(),
-            sources: sources.collect(),
-            services: services.collect(),
-        };
-        let mut json = serde_json::to_vec_pretty(&status).unwrap_or_default();
-        json.push(b'\n');
-        json
+    /// Puts the heartbeat where a monitor looks too. One that hangs there holds up nothing, and health says so.
+    fn copy_status(&mut self, now: Now, json: &[u8]) {
+        let Some(path) = &self.pipeline.status_path else { return };
+        if let Some(since) = self.reporter.copying {
+            let (path, waiting_s) = (path.display(), now.mono.since_ms(since) / 1_000);
+            self.reporter.copy_error = Some(format!("{path} has not answered for {waiting_s} s"));
+            return self.input(now, Input::StatusCopied { well: false });
+        }
+        self.reporter.copying = Some(now.mono);
+        self.effects.push_back(Effect::Run(Task::CopyStatus { json: json.to_vec() }));
+    }
+
+    pub(super) fn status_copied(&mut self, now: Now, result: Result<(), String>) {
+        self.reporter.copying = None;
+        self.reporter.copy_error = result.err();
+        self.input(now, Input::StatusCopied { well: self.reporter.copy_error.is_none() });
     }
 
     /// Says that the attempt's command was executed, once the record of it is durable.
@@ -374,7 +298,7 @@ impl Driver {
     }
 
     /// What is worth knowing, and nothing wrong.
-    fn notes(&self) -> Vec<String> {
+    pub(super) fn notes(&self) -> Vec<String> {
         let sources = 0..=u16::try_from(self.pipeline.sources.len()).unwrap_or(u16::MAX);
         let waiting = sources.clone().filter(|index| self.intake.is_waiting(*index));
         let waiting = waiting.map(|index| format!("waiting for {} to appear", self.source_name(index)));
@@ -445,7 +369,11 @@ impl Driver {
                 };
                 format!("service {name} keeps failing ({view}): {mend}")
             }
-            Reason::NoSpace => "the disk is full: adds are refused and nothing starts".into(),
+            Reason::StatusNotCopied => {
+                let what = self.reporter.copy_error.as_deref().unwrap_or("it was not tried yet");
+                format!("the copy of the heartbeat cannot be written: {what}")
+            }
+            Reason::NoSpace { space } => self.space_text(space),
         }
     }
 }

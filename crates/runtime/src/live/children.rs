@@ -159,14 +159,14 @@ impl Children {
         if alone && getpid().is_init() {
             self.reap_orphans();
         }
-        for Spawned { child, bounds, spoiled, .. } in self.running.values_mut() {
+        for Spawned { bounds, spoiled, .. } in self.running.values_mut() {
             for bound in bounds {
                 match output::hold(&RealFs, bound) {
                     Ok(over) => *spoiled |= over && bound.over == Over::IsSpoiled,
                     Err(error) if !self.complained => {
                         self.complained = true;
                         let path = bound.path.display();
-                        tracing::warn!(?child, %path, %error, "what commands write cannot be held to its limit while they run");
+                        tracing::warn!(%path, %error, "what commands write cannot be held to its limit while they run");
                     }
                     Err(_) => {}
                 }

@@ -33,7 +33,7 @@ const NETWORK: [(u32, &str); 4] = [(0x6969, "NFS"), (0x517b, "SMB"), (0xff53_4d4
 /// The right to write into a state folder, until dropped.
 #[derive(Debug)]
 pub struct WriterLock {
-    _file: File,
+    file: File,
 }
 
 /// Why there is no [`WriterLock`].
@@ -80,11 +80,21 @@ impl WriterLock {
             }
             if is_still_there(&dir, &file).map_err(io_at(&state.lock()))? {
                 write_pid(&file).map_err(|error| LockError::Io { path: state.lock(), error })?;
-                return Ok(WriterLock { _file: file });
+                return Ok(WriterLock { file });
             }
         }
         let reason = "its file `lock` is removed as often as it is made".into();
         Err(LockError::Unsafe { dir: state.path().into(), reason })
+    }
+}
+
+impl WriterLock {
+    /// The identity of the file that is locked: the folder is ours as long as the name `lock` leads to it.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn identity(&self) -> io::Result<u128> {
+        self.file.metadata().map(|metadata| sprag_journal::identity_of(&metadata))
     }
 }
 

@@ -64,7 +64,15 @@ impl std::fmt::Debug for LiveProcesses {
 impl Processes for LiveProcesses {
     fn spawn(&self, spec: &SpawnSpec) -> Result<(), NotSpawned> {
         self.try_spawn(spec).inspect_err(|NotSpawned { failure, why }| {
-            tracing::warn!(child = ?spec.child, program = program_of(spec), ?failure, why, "cannot execute a command");
+            let (who, program) = (spec.who(), program_of(spec));
+            match failure {
+                SpawnFailure::Resources => {
+                    tracing::warn!("{who}: {program} cannot be executed for now: {why}; it is tried again");
+                }
+                SpawnFailure::NotFound | SpawnFailure::NotExecutable => {
+                    tracing::warn!("{who}: {program} cannot be executed: {why}; mend it, or `command` in sprag.toml");
+                }
+            }
         })
     }
 

@@ -18,6 +18,7 @@ use crate::seams::Processes as _;
 use crate::task::{Context, Done, Task};
 use sprag_core::{Mono, Seq, StopLevel};
 use sprag_handoff::{Dirty, Level, Mailbox, Stop};
+use sprag_journal::fs::Fs as _;
 use sprag_journal::{Limits, RealFs, Writer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -67,7 +68,7 @@ pub enum RunError {
     Lock(lock::LockError),
     /// The journal could not be opened.
     Open(OpenError),
-    /// The journal failed while running. A restart recovers.
+    /// The journal or its folder failed while running: what happened, and what to do.
     Journal(String),
     /// The system refused what sprag cannot do without.
     System {
@@ -83,7 +84,7 @@ impl std::fmt::Display for RunError {
         match self {
             RunError::Lock(error) => error.fmt(f),
             RunError::Open(error) => error.fmt(f),
-            RunError::Journal(what) => write!(f, "the journal failed: {what}; nothing acknowledged is lost, run again"),
+            RunError::Journal(what) => f.write_str(what),
             RunError::System { what, source } => write!(f, "cannot {what}: {source}"),
         }
     }
@@ -111,7 +112,7 @@ pub fn run(
         .map_err(system("start the event loop"))?;
     let ended = runtime.block_on(async {
         sys::settle_in().map_err(system("settle in"))?;
-        Live::open(pipeline, options)?.turn(stop, say).await
+        Live::open(pipeline, options, &lock)?.turn(stop, say).await
     });
     // A pool thread that hangs on a dead mount must not hold up the end.
     runtime.shutdown_background();
@@ -160,11 +161,12 @@ enum Woken {
 }
 
 impl Live {
-    fn open(pipeline: Pipeline, options: Options) -> Result<Live, RunError> {
+    fn open(pipeline: Pipeline, options: Options, lock: &lock::WriterLock) -> Result<Live, RunError> {
         let pipeline = Arc::new(pipeline);
         let (chance, fs) = (chance().map_err(system("draw random bytes"))?, RealFs);
-        let recovered =
-            driver::open(&fs, Arc::clone(&pipeline), Limits::default(), now(), chance).map_err(RunError::Open)?;
+        let room = fs.room(pipeline.state().path()).map_err(system("see how large the disk is"))?;
+        let limits = Limits::for_disk(room.total);
+        let recovered = driver::open(&fs, Arc::clone(&pipeline), limits, now(), chance).map_err(RunError::Open)?;
         let answers = Arc::new(Mailbox::new(ANSWERS_MAX));
         let orders = Arc::new(Mailbox::new(ANSWERS_MAX));
         let to_keeper = Arc::clone(&orders);
@@ -181,7 +183,8 @@ impl Live {
         });
         let env = inherited(&pipeline);
         let (queue_id, epoch) = (recovered.queue_id, recovered.epoch);
-        let context = Arc::new(Context { fs, processes, watch, pipeline, env, queue_id, epoch });
+        let lock = lock.identity().map_err(system("look at the lock"))?;
+        let context = Arc::new(Context { fs, processes, watch, pipeline, env, queue_id, lock, epoch });
         let journal = Arc::new(Mailbox::new(8));
         let journal_thread = journal_thread(recovered.writer, Arc::clone(&journal), Arc::clone(&answers));
         let journal_thread =

@@ -6,7 +6,7 @@
 
 use super::{bulk, no_such_queue, wait};
 use crate::cli::{Add, Cli};
-use crate::client::{self, Client, encoded};
+use crate::client::{self, Client, Told, encoded};
 use crate::exit::{Exit, Failure};
 use crate::out::{Out, plain};
 use crate::{config, folder, past, words};
@@ -82,13 +82,18 @@ pub(super) fn run(cli: &Cli, args: &Add, out: &mut Out) -> Result<Exit, Failure>
     })?;
     let at_ms = args.at.as_deref().map(moment).transpose()?.map(|at| at.0);
     if let Some(file) = &args.lines {
-        return bulk::run(cli, args, file, at_ms, &mut need(&state)?, out);
+        let mut client = need(&state)?;
+        let queues = configured(&mut client)?;
+        if !queues.contains(&args.queue) {
+            return Err(no_such_queue(&args.queue, queues.iter().map(String::as_str)));
+        }
+        return bulk::run(cli, args, file, at_ms, &mut client, out);
     }
     let payload = payload(args)?;
     let (key, priority, delay_ms) = (args.key.as_deref(), args.priority, args.delay);
     let job = Job { payload: &payload, key, priority, delay_ms, at_ms };
     // One that runs and cannot be reached reads its journal, or has no socket: it looks into its drop-box.
-    let client = if args.wait { Some(need(&state)?) } else { Client::connect_now(&state).unwrap_or_default() };
+    let client = if args.wait { Some(need(&state)?) } else { Client::connect_now(&state).unwrap_or(None) };
     match client {
         Some(mut client) => {
             let id = send(cli, &mut client, args, &job, out)?;
@@ -112,7 +117,7 @@ fn send(cli: &Cli, client: &mut Client, args: &Add, job: &Job<'_>, out: &mut Out
         let queues = configured(client)?;
         return Err(no_such_queue(&args.queue, queues.iter().map(String::as_str)));
     }
-    let (Some(id), true) = (told.json["job"].as_u64(), told.code < 300) else { return Err(client::refused(&told)) };
+    let (Some(id), true) = (told.json["job"].as_u64(), told.code < 300) else { return Err(refused(args, &told)) };
     let result = told.json["result"].as_str().unwrap_or_default();
     if cli.json {
         let (queue, running_pid) = (&args.queue, Some(client.pid()));
@@ -123,6 +128,18 @@ fn send(cli: &Cli, client: &mut Client, args: &Add, job: &Job<'_>, out: &mut Out
     }
     out.flush()?;
     Ok(id)
+}
+
+fn refused(args: &Add, told: &Told) -> Failure {
+    match (told.json["reason"].as_str(), told.json["job"].as_u64()) {
+        (Some("conflict"), Some(job)) => {
+            let (queue, key) = (plain(&args.queue), plain(args.key.as_deref().unwrap_or_default()));
+            let what = format!("the key {key} is known in queue {queue} with another payload: it is job {job}");
+            let mend = format!("`sprag show {job}` shows it; another job needs another --key, or none");
+            Failure::new(Exit::Refused, what).mend(mend)
+        }
+        (_, _) => client::refused(told),
+    }
 }
 
 /// The queues of the sprag that runs.
@@ -195,8 +212,8 @@ fn moment(text: &str) -> Result<Wall, Failure> {
         let local: DateTime = text.parse()?;
         Ok(local.to_zoned_datetime(TimeZone::system())?.timestamp())
     });
-    let ms = parsed.map_err(|error: jiff::Error| {
-        Failure::new(Exit::Usage, format!("--at {text:?} is no moment: {error}"))
+    let ms = parsed.map_err(|_: jiff::Error| {
+        Failure::new(Exit::Usage, format!("--at {text:?} is no moment"))
             .mend("write '2030-01-31 09:00', or 2030-01-31T09:00:00Z")
     })?;
     Ok(Wall(u64::try_from(ms.as_millisecond()).unwrap_or(0)))

@@ -104,7 +104,8 @@ fn look(state: &StateDir, client: &mut Option<Client>, job: u64) -> Result<View,
     if let Some(client) = client {
         let told = client.ask(Method::GET, &format!("/v1/jobs/{job}"), Vec::new())?;
         if told.code != 200 {
-            return Err(refused(&told));
+            let failure = refused(&told);
+            return Err(Failure { what: format!("job {job}: {}", failure.what), ..failure });
         }
         let number = |name: &str| told.json[name].as_u64();
         let word = told.json["state"].as_str().unwrap_or_default();
@@ -116,7 +117,8 @@ fn look(state: &StateDir, client: &mut Option<Client>, job: u64) -> Result<View,
     }
     let past = Past::read(state)?;
     let Some(job) = past.machine.job(JobId(job)) else {
-        return Err(Failure::new(Exit::No, "there is no such job").mend("`sprag list` shows the jobs there are"));
+        let failure = Failure::new(Exit::No, format!("there is no job {job}"));
+        return Err(failure.mend("`sprag list` shows the jobs there are"));
     };
     Ok(View { attempt: job.attempt, slot: job.state.slot(), ended: job.state.is_terminal() })
 }

@@ -85,7 +85,8 @@ fn from_record(cli: &Cli, state: &StateDir, jobs: &[u64], out: &mut Out) -> Resu
     let mut known = BTreeMap::new();
     for id in jobs {
         let Some(job) = past.machine.job(JobId(*id)) else {
-            return Err(Failure::new(Exit::No, format!("there is no job {id}")));
+            let failure = Failure::new(Exit::No, format!("there is no job {id}"));
+            return Err(failure.mend("`sprag list` shows the jobs there are"));
         };
         if !job.state.is_terminal() {
             return Err(not_running(&format!("job {id} is not at an end, and no sprag runs here")));

@@ -17,7 +17,7 @@ pub(crate) use duration::parse_ms as duration_ms;
 use document::{Document, Entry, Named, Section};
 use sprag_core::Limits;
 use sprag_runtime::pipeline::{
-    ConfigDigest, Format, LOG_BYTES_MAX, Pipeline, QueueSpec, ServiceKind, ServiceSpec, SourceSpec,
+    ConfigDigest, DiskLimits, Format, LOG_BYTES_MAX, Pipeline, QueueSpec, ServiceKind, ServiceSpec, SourceSpec,
 };
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -32,8 +32,23 @@ const TABLES_MAX: usize = 1_000;
 const CONCURRENCY_MAX: u64 = 1_000;
 /// Attempts may go on for so long after a stop, unless `[run] stop_timeout` says otherwise.
 const STOP_TIMEOUT_MS: u64 = 10_000;
+/// More deaths of sprag in a row than this cannot be allowed a job.
+const CRASHES_MAX: u64 = 10_000;
 /// A smaller `log_max` is refused, in bytes.
 const LOG_BYTES_MIN: u64 = 64 << 10;
+/// What can stand in `[run]`.
+const RUN_KEYS: [&str; 10] = [
+    "concurrency",
+    "stop_timeout",
+    "min_free",
+    "keep_age",
+    "keep_jobs",
+    "keep_logs",
+    "keep_log_files",
+    "keep_log_age",
+    "crashes",
+    "env",
+];
 /// What commands inherit unless `[run] env` says otherwise.
 const ENV_DEFAULT: [&str; 7] = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER"];
 
@@ -69,7 +84,7 @@ pub(crate) fn digest(dir: &Path) -> Option<String> {
 pub(crate) fn parse(dir: PathBuf, file: &Path, bytes: &[u8]) -> Result<Pipeline, ConfigError> {
     let doc = Document::new(file, bytes)?;
     let table = doc.parse()?;
-    let top = Section::new(&doc, String::new(), 0..0, &table, &["run", "queue", "source", "service"])?;
+    let top = Section::new(&doc, String::new(), 0..0, &table, &["run", "status", "queue", "source", "service"])?;
 
     let mut queues = Vec::new();
     for named in top.named_tables("queue")? {
@@ -117,14 +132,20 @@ pub(crate) fn parse(dir: PathBuf, file: &Path, bytes: &[u8]) -> Result<Pipeline,
         services,
         env_allow: ENV_DEFAULT.map(String::from).into(),
         limits: Limits::default(),
+        disk: DiskLimits::default(),
+        status_path: None,
         stop_timeout_ms: STOP_TIMEOUT_MS,
         config_digest: ConfigDigest::of(bytes),
     };
     if let Some(run) = top.get("run") {
         let (span, table) = run.table("[run]")?;
-        let known = ["concurrency", "stop_timeout", "keep_age", "keep_jobs", "env"];
-        let section = Section::new(&doc, "[run]".into(), span, table, &known)?;
+        let section = Section::new(&doc, "[run]".into(), span, table, &RUN_KEYS)?;
         read_run(&section, &mut pipeline)?;
+    }
+    if let Some(status) = top.get("status") {
+        let (span, table) = status.table("[status]")?;
+        let section = Section::new(&doc, "[status]".into(), span, table, &["path"])?;
+        pipeline.status_path = Some(read_status(&section, &pipeline.sources)?);
     }
     Ok(pipeline)
 }
@@ -136,11 +157,26 @@ fn read_run(section: &Section<'_>, pipeline: &mut Pipeline) -> Result<(), Config
     if let Some(entry) = section.get("stop_timeout") {
         pipeline.stop_timeout_ms = entry.duration_ms()?;
     }
+    if let Some(entry) = section.get("min_free") {
+        pipeline.disk.min_free_bytes = Some(entry.bytes()?);
+    }
     if let Some(entry) = section.get("keep_age") {
         pipeline.limits.keep_age_ms = entry.duration_ms()?;
     }
     if let Some(entry) = section.get("keep_jobs") {
         pipeline.limits.keep_jobs = entry.small(0, pipeline.limits.jobs_max)?;
+    }
+    if let Some(entry) = section.get("keep_logs") {
+        pipeline.disk.keep_log_bytes = Some(entry.bytes()?);
+    }
+    if let Some(entry) = section.get("keep_log_files") {
+        pipeline.disk.keep_log_files = entry.small(0, u32::MAX.into())?;
+    }
+    if let Some(entry) = section.get("keep_log_age") {
+        pipeline.disk.keep_log_age_ms = entry.duration_ms()?;
+    }
+    if let Some(entry) = section.get("crashes") {
+        pipeline.limits.crashes_max = entry.small(1, CRASHES_MAX)?;
     }
     if let Some(entry) = section.get("env") {
         pipeline.env_allow = Vec::new();
@@ -157,6 +193,17 @@ fn read_run(section: &Section<'_>, pipeline: &mut Pipeline) -> Result<(), Config
         }
     }
     Ok(())
+}
+
+/// `[status]`: where a copy of the heartbeat is put.
+fn read_status(section: &Section<'_>, sources: &[SourceSpec]) -> Result<PathBuf, ConfigError> {
+    let path = section.need("path", "path = \"status.json\"")?;
+    let file = PathBuf::from(path.filled_string()?);
+    if file.file_name().is_none() || sources.iter().any(|source| source.path == file) {
+        let what = format!("{} is {:?}, where no copy of the heartbeat can be put", path.path(), file.display());
+        return Err(path.error(what).mend("name a file of its own: it is replaced every few seconds"));
+    }
+    Ok(file)
 }
 
 fn read_source(section: &Section<'_>, queues: &[&str]) -> Result<SourceSpec, ConfigError> {
