@@ -4,7 +4,7 @@
 //! called committed. A refused frame (no room) is offered again, unchanged; any other error is the end of the program.
 
 use super::{Driver, Effect};
-use sprag_core::{Input, Machine, Mono, Now, PayloadRef, Record, Seq};
+use sprag_core::{Bug, Input, Machine, Mono, Now, PayloadRef, Record, Seq, planted};
 use sprag_journal::codec::{self, Texts};
 use sprag_journal::fs::Fs;
 use sprag_journal::{Append, Frame, Framer, Position, Writer};
@@ -132,7 +132,9 @@ impl Persistence {
         self.line.clear();
         codec::encode(&mut self.line, seq, now.wall, record, name, texts);
         let place = self.framer.push(&self.line);
+        // Something comes: no seal is due before it is on disk.
         self.sealed = false;
+        self.seal_at = self.seal_at.filter(|_| planted(Bug::SealStale));
         assert_eq!(self.framer.seq(), seq.0, "the journal and the machine count records differently");
         Some(place.into())
     }
