@@ -234,11 +234,15 @@ fn a_pipeline_that_writes_more_than_its_disk_holds_goes_on() {
         let bytes = status[part]["bytes"].as_u64().unwrap();
         assert!(bytes <= most << 10, "{part} take {bytes} bytes");
     }
+    let table = pipeline.sprag(&["status"]).out;
+    assert!(table.contains("on disk: journal ") && table.contains(" KiB, logs and results "), "{table}");
     running.terminate();
     let (code, said) = running.end();
     assert_eq!(code, Some(0), "{said}");
     let verified = pipeline.sprag(&["journal", "verify"]);
     assert_eq!(verified.code, Some(0), "{verified:?}");
+    let table = pipeline.sprag(&["status"]).out;
+    assert!(table.contains("on disk: journal ") && !table.contains("logs"), "{table}");
     let jobs = pipeline.json(&["list"]);
     assert!(jobs.len() >= 100 && jobs.iter().all(|job| job["state"] == "succeeded"), "{jobs:?}");
     println!("{} adds were refused for a while; {status}", adder.refused);

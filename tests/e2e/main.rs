@@ -8,5 +8,6 @@ mod cli;
 mod disk;
 mod run;
 mod sources;
+mod stop;
 mod support;
 mod words;
