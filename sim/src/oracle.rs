@@ -318,6 +318,10 @@ fn fold(records: &[Record]) -> Result<BTreeMap<u64, Job>, String> {
             return Err(wrong("out of order"));
         }
         let Some(number) = record.job else { continue };
+        if record.kind == "key_forgotten" {
+            // Whatever a producer wrote once stands for ever.
+            return Err(wrong("the key of an item that stands is forgotten"));
+        }
         if record.kind == "added" {
             let item = record.payload.as_ref().and_then(item_of_value);
             let whole = item.map(|(source, item)| serde_json::from_str::<Value>(&producer::item(source, item)));

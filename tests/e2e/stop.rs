@@ -107,3 +107,39 @@ fn files_of_version_1_are_taken_up_and_those_of_a_later_one_are_refused_untouche
     }
     assert_eq!(pipeline.sprag(&["journal", "verify"]).code, Some(0));
 }
+
+#[test]
+fn keys_of_forgotten_jobs_are_let_go_but_never_while_their_item_stands() {
+    let pipeline = Pipeline::new(
+        "[queue.q]\ncommand = [\"sh\", \"-c\", \"echo $SPRAG_KEY >> ran\"]\n\
+         [[source]]\npath = \"items.json\"\nformat = \"json-array\"\nqueue = \"q\"\nkey = \"/id\"\n\
+         [run]\nkeep_jobs = 0\nkeep_keys = 0\n",
+    );
+    let ran = |key: &str| pipeline.read("ran").lines().filter(|line| *line == key).count();
+    pipeline.write("items.json", "[{\"id\":\"stands\"},{\"id\":\"goes\"}]");
+    assert_eq!(pipeline.sprag(&["add", "q", "1", "--key", "by-hand"]).code, Some(0));
+    assert_eq!(pipeline.sprag(&["run", "--until-idle"]).code, Some(0));
+    assert_eq!((ran("stands"), ran("goes"), ran("by-hand")), (1, 1, 1));
+    // A later life knows what stands there, and that nobody will come with the other keys by mistake.
+    pipeline.write("items.json", "[{\"id\":\"stands\"}]");
+    let running = pipeline.start(&[]);
+    let forgotten = || pipeline.sprag(&["journal", "dump"]).out.matches("\"key_forgotten\"").count();
+    until("two keys are let go", || forgotten() == 2);
+    pipeline.write("items.json", "[{\"id\":\"goes\"},{\"id\":\"stands\"}]");
+    assert_eq!(pipeline.sprag(&["add", "q", "1", "--key", "by-hand"]).code, Some(0));
+    until("they run again", || ran("goes") == 2 && ran("by-hand") == 2);
+    running.terminate();
+    assert_eq!(running.end().0, Some(0));
+    // While the source cannot be read, nobody knows.
+    fs::rename(pipeline.path("items.json"), pipeline.path("aside")).unwrap();
+    let before = forgotten();
+    let running = pipeline.start(&[]);
+    assert_eq!(pipeline.sprag(&["add", "q", "1", "--key", "other"]).code, Some(0));
+    until("another job is done", || ran("other") == 1);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert_eq!(forgotten(), before);
+    drop(running);
+    fs::rename(pipeline.path("aside"), pipeline.path("items.json")).unwrap();
+    assert_eq!(pipeline.sprag(&["run", "--until-idle"]).code, Some(0));
+    assert_eq!((ran("stands"), ran("goes")), (1, 2));
+}

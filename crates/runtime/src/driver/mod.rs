@@ -13,6 +13,7 @@ mod heartbeat;
 mod idle;
 mod intake;
 mod kept;
+mod keys;
 mod nag;
 mod persist;
 mod recovery;
@@ -38,6 +39,7 @@ use destinations::Destinations;
 use idle::Idle;
 use intake::Intake;
 use kept::Kept;
+use keys::Keys;
 use persist::Persistence;
 use report::Reporter;
 use snapshots::Snapshots;
@@ -133,6 +135,7 @@ pub struct Driver {
     snapshots: Snapshots,
     space: DiskSpace,
     kept: Kept,
+    keys: Keys,
     destinations: Destinations,
     /// Attempts that wait for a proof of death.
     to_prove: Vec<(JobId, Attempt)>,
@@ -228,6 +231,7 @@ impl Driver {
                     | Record::Cancelled { .. }
                     | Record::Redriven { .. }
                     | Record::Published { .. }
+                    | Record::KeyForgotten { .. }
                     | Record::Paused { .. }
                     | Record::Resumed { .. } => {}
                 }
@@ -304,6 +308,7 @@ impl Driver {
         self.next_journal_work(now);
         self.take_snapshot(now);
         self.keep_bounds(now);
+        self.forget_keys(now);
         self.measure(now);
         self.report(now);
         self.check_stopped(now);

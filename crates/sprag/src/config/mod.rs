@@ -33,12 +33,15 @@ const CONCURRENCY_MAX: u64 = 1_000;
 /// Attempts may go on for so long after a stop, unless `[run] stop_timeout` says otherwise.
 const STOP_TIMEOUT_MS: u64 = 10_000;
 /// What can stand in `[run]`.
-const RUN_KEYS: [&str; 9] = [
+const RUN_KEYS: [&str; 12] = [
     "concurrency",
     "stop_timeout",
     "min_free",
     "keep_age",
     "keep_jobs",
+    "keep_bytes",
+    "keep_keys",
+    "keep_key_age",
     "keep_logs",
     "keep_log_files",
     "keep_log_age",
@@ -160,6 +163,15 @@ fn read_run(section: &Section<'_>, pipeline: &mut Pipeline) -> Result<(), Config
     }
     if let Some(entry) = section.get("keep_jobs") {
         pipeline.limits.keep_jobs = entry.small(0, pipeline.limits.jobs_max)?;
+    }
+    if let Some(entry) = section.get("keep_bytes") {
+        pipeline.disk.keep_bytes = Some(entry.bytes()?);
+    }
+    if let Some(entry) = section.get("keep_keys") {
+        pipeline.disk.keep_keys = entry.small(0, u32::MAX.into())?;
+    }
+    if let Some(entry) = section.get("keep_key_age") {
+        pipeline.disk.keep_key_age_ms = entry.duration_ms()?;
     }
     if let Some(entry) = section.get("keep_logs") {
         pipeline.disk.keep_log_bytes = Some(entry.bytes()?);

@@ -14,6 +14,9 @@ keep_jobs = 5000
 keep_logs = "2GiB"
 keep_log_files = 500
 keep_log_age = "1h"
+keep_bytes = "3MiB"
+keep_keys = 7
+keep_key_age = "1d"
 env = ["PATH", "EDITOR"]
 
 [status]
@@ -116,6 +119,9 @@ fn everything_that_can_be_said_is_understood() {
             keep_log_bytes: Some(2 << 30),
             keep_log_files: 500,
             keep_log_age_ms: 3_600_000,
+            keep_bytes: Some(3 << 20),
+            keep_keys: 7,
+            keep_key_age_ms: 86_400_000,
         },
         status_path: Some("/var/lib/monitor/status".into()),
         stop_timeout_ms: 30_000,
@@ -188,8 +194,8 @@ fn unknown_keys_and_words_name_the_nearest() {
         (
             "[run]\nparallel = 3\n[queue.q]\ncommand = [\"true\"]",
             "sprag.toml:2:1: unknown key `parallel` in [run]",
-            "keys known here: concurrency, stop_timeout, min_free, keep_age, keep_jobs, keep_logs, keep_log_files, \
-             keep_log_age, env",
+            "keys known here: concurrency, stop_timeout, min_free, keep_age, keep_jobs, keep_bytes, keep_keys, \
+             keep_key_age, keep_logs, keep_log_files, keep_log_age, env",
         ),
         (
             &in_source("path = \"a\"\nformat = \"json-aray\"\nqueue = \"q\""),
