@@ -22,7 +22,7 @@ struct Child(ChildId);
 impl fmt::Display for Child {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            ChildId::Attempt { job, number } => write!(f, "job {} attempt {number}", job.0),
+            ChildId::Attempt { job, attempt } => write!(f, "job {} attempt {}", job.0, attempt.number),
             ChildId::Service { index, run } => write!(f, "service {index} run {run}"),
         }
     }
@@ -95,6 +95,7 @@ impl fmt::Display for Heard<'_> {
             Event::Request { ticket, request } => write!(f, "request {}: {request:?}", ticket.0),
             Event::Stop(level) => write!(f, "stop: {level:?}"),
             Event::Tick => write!(f, "tick"),
+            Event::Slept { ms } => write!(f, "the machine slept for {ms} ms"),
         }
     }
 }
@@ -149,6 +150,7 @@ impl fmt::Display for Wanted<'_> {
             Effect::Signal { child, kill } => write!(f, "{kill:?} to {}", Child(*child)),
             Effect::Answer { ticket, answer } => write!(f, "answers request {}: {answer:?}", ticket.0),
             Effect::Say(notice) => write!(f, "says: {}", NoticeText(notice)),
+            Effect::Happened(events) => write!(f, "tells of {} records", events.len()),
             Effect::Idle => write!(f, "idle"),
             Effect::HeldUp { by } => write!(f, "held up by {by:?}"),
             Effect::GivenUp { by } => write!(f, "gives up waiting for {by:?}"),

@@ -54,6 +54,7 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
         },
         command: vec!["work".into()],
         output: (below(4) > 0).then(|| "out/{key}.json".into()),
+        log_bytes_max: sprag_runtime::pipeline::LOG_BYTES_MAX,
     });
     let queues = queues.collect();
     let sources = (0..sources).map(|index| SourceSpec {

@@ -154,6 +154,10 @@ impl Run {
             let at_us = world.chance.below(Actor::World, Site::WallStep, heal_us);
             world.schedule(at_us, Due::WallStep);
         }
+        for _ in 0..world.chance.below(Actor::World, Site::Sleep, 4).saturating_sub(2) {
+            let at_us = world.chance.below(Actor::World, Site::Sleep, heal_us);
+            world.schedule(at_us, Due::Sleep);
+        }
         for _ in 0..world.chance.below(Actor::World, Site::DiskFull, 5).saturating_sub(3) {
             let at_us = world.chance.below(Actor::World, Site::DiskFull, heal_us);
             world.schedule(at_us, Due::Disk { full: true });
@@ -194,6 +198,7 @@ impl Run {
             | Due::Producer(_)
             | Due::Process(_)
             | Due::WallStep
+            | Due::Sleep
             | Due::Disk { .. }
             | Due::Heal => panic!("the world does this"),
         }
@@ -250,6 +255,10 @@ impl Run {
 
     /// The driver hears something, and what it wants is done.
     fn hear(&mut self, event: Event) {
+        let slept_ms = std::mem::take(&mut self.shared.world.borrow_mut().slept_ms);
+        if slept_ms > 0 {
+            self.hear(Event::Slept { ms: slept_ms });
+        }
         let now = {
             let mut world = self.shared.world.borrow_mut();
             world.note(Actor::Sprag, Kind::Heard, format_args!("{}", describe::Heard(&event)));
@@ -325,7 +334,7 @@ impl Run {
                 }
             }
             // Nobody asks here yet.
-            Effect::Answer { .. } => {}
+            Effect::Answer { .. } | Effect::Happened(_) => {}
             Effect::Say(notice) => world.oracle.said(&notice),
             Effect::Idle => self.idle = true,
             Effect::HeldUp { .. } | Effect::GivenUp { .. } => {}

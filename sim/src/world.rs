@@ -10,6 +10,7 @@ use crate::plan;
 use crate::processes::Process;
 use crate::producer::Producer;
 use crate::shared::Threads;
+use crate::threads::Order;
 use crate::trace::{Keep, Kind, Trace};
 use sprag_core::{Mono, Now, Wall};
 use sprag_journal::fs::Open;
@@ -63,7 +64,7 @@ pub enum Due {
     Open,
     /// A thread of the pool takes up a task.
     Pool { life: u32, task: Task },
-    /// The keeper takes up the next of its tasks.
+    /// The keeper takes up the next of its orders.
     Keeper { life: u32 },
     /// The journal thread takes up the next of its work.
     Journal { life: u32 },
@@ -73,6 +74,8 @@ pub enum Due {
     Process(u32),
     /// The calendar jumps.
     WallStep,
+    /// The machine sleeps for a while.
+    Sleep,
     /// The disk is full, or has room again.
     Disk { full: bool },
     /// From here on nothing goes wrong.
@@ -98,6 +101,8 @@ pub struct World {
     pub limits: sprag_journal::Limits,
     pub fs: SimFs,
     pub now_us: u64,
+    /// The machine has slept for so long, and sprag has not been told yet.
+    pub slept_ms: u64,
     boot_us: u64,
     wall_ms: u64,
     pub heap: BTreeMap<(u64, u64), Entry>,
@@ -113,7 +118,7 @@ pub struct World {
     pub life: u32,
     pub sprag_fs: SimFs,
     pub threads: Option<Rc<Threads>>,
-    pub keeper: VecDeque<Task>,
+    pub keeper: VecDeque<Order>,
     pub journal: VecDeque<JournalWork>,
     pub marked: BTreeSet<u16>,
     pub nested: u32,
@@ -158,6 +163,7 @@ impl World {
             sprag_fs: fs.clone(),
             fs,
             now_us: 0,
+            slept_ms: 0,
             boot_us: 0,
             wall_ms: WALL_MS,
             heap: BTreeMap::new(),
@@ -244,7 +250,7 @@ impl World {
         let (key, _) = due.find(|(_, entry)| match entry.due {
             Due::Heard { .. } | Due::Marked { .. } | Due::Tick { .. } | Due::Open => false,
             Due::Pool { .. } | Due::Keeper { .. } | Due::Journal { .. } => threads,
-            Due::Producer(_) | Due::Process(_) | Due::WallStep | Due::Disk { .. } | Due::Heal => true,
+            Due::Producer(_) | Due::Process(_) | Due::WallStep | Due::Sleep | Due::Disk { .. } | Due::Heal => true,
         })?;
         let key = *key;
         self.heap.remove(&key)
@@ -343,6 +349,17 @@ impl World {
         self.wall_ms = if back { self.wall_ms - step_ms } else { self.wall_ms + step_ms };
         let way = if back { "back" } else { "forward" };
         self.note(Actor::World, Kind::Fault, format_args!("the calendar steps {step_ms} ms {way}"));
+    }
+
+    /// The machine sleeps, and nothing goes on meanwhile. What falls due is late.
+    pub fn sleep(&mut self) {
+        if self.healed {
+            return;
+        }
+        let ms = self.chance.span(Actor::World, Site::Sleep, 1, 60_000);
+        self.now_us += ms * 1000;
+        self.slept_ms += ms;
+        self.note(Actor::World, Kind::Fault, format_args!("the machine sleeps for {ms} ms"));
     }
 
     /// The disk is full, or has room again.

@@ -106,6 +106,17 @@ impl Pipeline {
         running
     }
 
+    /// Starts a command that runs a sprag on the folder, and waits until one does.
+    pub(crate) fn start_as(&self, mut command: Command) -> Running {
+        let log = self.dir.path().join("run.log");
+        let said = File::create(&log).unwrap();
+        command.current_dir(self.dir.path()).stdin(Stdio::null());
+        let child = command.stdout(said.try_clone().unwrap()).stderr(said).spawn().unwrap();
+        let running = Running { child, log };
+        until("sprag runs", || self.json(&["status"])[0]["running_pid"].as_u64().is_some());
+        running
+    }
+
     /// What a command says with `--json`, line by line.
     pub(crate) fn json(&self, args: &[&str]) -> Vec<Value> {
         let answer = self.sprag(&[args, &["--json"]].concat());
@@ -132,6 +143,11 @@ impl Drop for Pipeline {
 impl Running {
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it has said so far.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
     }
 
     pub(crate) fn terminate(&self) {

@@ -99,10 +99,12 @@ fn services_are_seen_in_status_and_health_and_read_with_log() {
     until("its output is read", || pipeline.sprag(&["log", "good"]).out == "here\n");
     assert_eq!(pipeline.json(&["log", "once"]), [serde_json::json!({"service": "once", "text": "failing"})]);
     let unknown = pipeline.sprag(&["log", "goood"]);
-    assert!(unknown.code == Some(1) && unknown.err.contains("did you mean `good`?"), "{unknown:?}");
+    assert!(unknown.code == Some(2) && unknown.err.contains("did you mean `good`?"), "{unknown:?}");
     running.terminate();
     let (_, said) = running.end();
     assert!(said.contains("service good started"), "{said}");
+    let why = "service gone: no-such-command cannot be executed: there is no such program along its PATH";
+    assert!(said.contains(why) && !said.contains("Service {"), "{said}");
     assert!(said.contains("service once ended: exit code 3; see `sprag log once`"), "{said}");
     assert!(!said.contains("WARN"), "one voice: {said}");
     assert!(said.contains("service good stopped\n") && !said.contains("service good ended"), "{said}");

@@ -13,7 +13,7 @@ use sprag_journal::{Append, JournalError, Limits, Place, QueueId, Replay, Snapsh
 use sprag_runtime::history;
 use sprag_runtime::pipeline::{Format, SourceSpec};
 use sprag_runtime::scan::{self, Complaint, Seen};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -22,8 +22,8 @@ use std::sync::OnceLock;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is also that of its corpus.
-pub const TARGETS: [(&str, Target); 4] =
-    [("segment", segment), ("records", records), ("damage", damage), ("source", source)];
+pub const TARGETS: [(&str, Target); 5] =
+    [("segment", segment), ("records", records), ("damage", damage), ("source", source), ("config", config)];
 
 const ROOT: &str = "/q";
 /// More edits of one journal show nothing that fewer would not.
@@ -165,6 +165,19 @@ pub fn source(bytes: &[u8]) {
     assert!(again.is_empty(), "what was known is offered again: {again:?}");
 }
 
+/// The bytes are a `sprag.toml`: refused with the file's name and a line, or a pipeline that keeps its promises.
+pub fn config(bytes: &[u8]) {
+    let pipeline = match sprag::parse_config(bytes) {
+        Ok(pipeline) => pipeline,
+        Err(error) => return assert!(error.starts_with("sprag.toml"), "an error that names no file: {error}"),
+    };
+    let names: BTreeSet<&str> = pipeline.queues.iter().map(|queue| &*queue.policy.name).collect();
+    assert_eq!(names.len(), pipeline.queues.len(), "two queues of one name");
+    assert!(pipeline.queues.iter().all(|queue| !queue.command.is_empty() && queue.policy.concurrency > 0));
+    assert!(pipeline.sources.iter().all(|source| names.contains(&*source.queue)), "a source without its queue");
+    assert!(pipeline.services.iter().all(|service| !service.command.is_empty()));
+}
+
 /// The payloads that are offered, which must be what the file says.
 fn look(spec: &SourceSpec, content: &[u8], seen: &mut Seen) -> Result<Vec<String>, Complaint> {
     let mut image = Image { dirs: ["/p".into()].into(), ..Image::default() };
@@ -195,6 +208,8 @@ impl Replay<SimFs> for Ignore {
         Ok(())
     }
 
+    fn forget(&mut self) {}
+
     fn record(&mut self, _: u64, _: Place, _: &[u8]) -> Result<(), String> {
         Ok(())
     }
@@ -219,6 +234,11 @@ impl Replay<SimFs> for Fold<'_> {
         history::restore(&mut self.machine, history::never(Wall(0)), snapshot)?;
         self.note();
         Ok(())
+    }
+
+    fn forget(&mut self) {
+        self.machine = self.machine.emptied();
+        self.each.iter_mut().for_each(BTreeMap::clear);
     }
 
     fn record(&mut self, seq: u64, place: Place, line: &[u8]) -> Result<(), String> {

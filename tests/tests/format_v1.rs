@@ -43,6 +43,10 @@ impl Replay<RealFs> for Recovered {
         history::restore(&mut self.0, history::never(Wall(0)), snapshot)
     }
 
+    fn forget(&mut self) {
+        self.0 = self.0.emptied();
+    }
+
     fn record(&mut self, seq: u64, place: Place, line: &[u8]) -> Result<(), String> {
         history::replay_line(&mut self.0, history::never, seq, place, line).map(|_| ())
     }

@@ -21,7 +21,7 @@ fn root() -> PathBuf {
 /// Every Rust file of ours, as (path from the root, text).
 fn sources() -> Vec<(String, String)> {
     let mut found = Vec::new();
-    let mut folders: Vec<PathBuf> = ["crates", "sim", "tests"].map(|dir| root().join(dir)).into();
+    let mut folders: Vec<PathBuf> = ["crates", "sim", "tests", "benches"].map(|dir| root().join(dir)).into();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();

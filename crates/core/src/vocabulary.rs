@@ -125,6 +125,12 @@ pub enum Input {
     },
     /// Time has passed.
     Tick,
+    /// Since the last input the machine slept for so long; told before anything else that came meanwhile. Elapsed time
+    /// counts it, the timeouts of attempts do not.
+    Slept {
+        /// Milliseconds.
+        ms: u64,
+    },
     /// The program is to end.
     Stop(StopLevel),
 }
@@ -249,7 +255,7 @@ pub enum Output {
 }
 
 /// One run of a job's command, as everyone outside names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Attempt {
     /// 1 for the first.
     pub number: u32,

@@ -157,6 +157,18 @@ impl Workers {
         }
     }
 
+    /// The machine slept: what a command is given time for it is given so much longer.
+    pub(crate) fn slept(&mut self, ms: u64) {
+        for (job, run) in &mut self.attempts {
+            if let Some(at) = run.timer.filter(|_| run.phase.is_alive()) {
+                self.timers.remove(&(at, *job));
+                let later = at.after(ms);
+                run.timer = Some(later);
+                self.timers.insert((later, *job));
+            }
+        }
+    }
+
     /// An attempt whose time has come to be looked at.
     pub(crate) fn due(&self, now: Mono) -> Option<JobId> {
         self.timers.first().filter(|(at, _)| *at <= now).map(|(_, job)| *job)

@@ -6,7 +6,10 @@
 mod attempt;
 pub mod driver;
 pub mod history;
+pub mod json;
+pub mod listing;
 pub mod live;
+pub mod output;
 pub mod pipeline;
 pub mod request;
 pub mod scan;

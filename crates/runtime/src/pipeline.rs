@@ -8,6 +8,11 @@ use sprag_core::{Digest, KeyHash, Limits, QueueConfig, Slot};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+/// What a command writes to its log may take so many bytes on the disk, unless the user says otherwise.
+pub const LOG_BYTES_MAX: u64 = 16 << 20;
+/// No result is longer, in bytes.
+pub const RESULT_BYTES_MAX: u64 = 256 << 20;
+
 /// Everything a run needs to know.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pipeline {
@@ -110,6 +115,8 @@ pub struct QueueSpec {
     pub command: Vec<String>,
     /// Where a result goes, relative to [`Pipeline::dir`]; `{key}` and `{job}` are filled in.
     pub output: Option<String>,
+    /// The log of an attempt keeps so many bytes: its beginning and its end.
+    pub log_bytes_max: u64,
 }
 
 /// A watched path that feeds a queue.
@@ -145,6 +152,8 @@ pub struct ServiceSpec {
     pub command: Vec<String>,
     /// Whether it is started again.
     pub kind: ServiceKind,
+    /// Its log keeps so many bytes: its beginning and its end.
+    pub log_bytes_max: u64,
 }
 
 /// Whether a service is started again when it ends.

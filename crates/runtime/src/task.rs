@@ -4,10 +4,11 @@
 //! always ends in a [`Done`]. The tokio adapter runs it on a pool thread, the simulator on its event heap.
 
 use crate::attempt;
+use crate::driver::Event;
 use crate::history;
 use crate::pipeline::{Format, Pipeline, StateDir};
 use crate::scan::{self, Complaint, Look, Seen};
-use crate::seams::{ChildId, Nonce, Processes, Watch};
+use crate::seams::{ChildId, Exit, Nonce, Processes, Watch};
 use sprag_core::{Attempt, Digest, JobId, Outcome, PayloadRef, SpawnFailure, Wall};
 use sprag_journal::Stored;
 use sprag_journal::fs::{Fs, Room, publish_atomic, write_atomic};
@@ -290,6 +291,15 @@ impl<F: Fs, P: Processes, W: Watch> Context<F, P, W> {
                 Done::Status { result: result.map_err(|error| error.to_string()) }
             }
         }
+    }
+
+    /// What whoever heard of a child's end tells the driver: that it ended, or at once that it is settled.
+    pub fn ended(&self, exit: Exit) -> Event {
+        let settled = match exit.child {
+            ChildId::Attempt { job, attempt } => attempt::settle_at_once(self, job, attempt, exit.outcome),
+            ChildId::Service { .. } => None,
+        };
+        settled.map_or(Event::Exited(exit), Event::Done)
     }
 
     pub(crate) fn state(&self) -> StateDir {

@@ -4,14 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "only tests are here")]
 
 use serde_json::json;
-use sprag_core::{Kill, Mono, Now, Outcome, QueueConfig, SpawnFailure, Wall};
+use sprag_core::{Kill, Mono, Now, Outcome, QueueConfig, Wall};
 use sprag_journal::fs::Fs as _;
 use sprag_journal::{Limits, RealFs, Writer};
 use sprag_runtime::driver::{self, Driver, Effect, Event, HELD_UP_MS, Notice};
 use sprag_runtime::pipeline::{
-    ConfigDigest, DiskLimits, Format, Pipeline, QueueSpec, ServiceKind, ServiceSpec, SourceSpec,
+    ConfigDigest, DiskLimits, Format, LOG_BYTES_MAX, Pipeline, QueueSpec, ServiceKind, ServiceSpec, SourceSpec,
 };
-use sprag_runtime::seams::{ChildId, Exit, Nonce, Processes, SpawnSpec, Sweep, Watch};
+use sprag_runtime::seams::{ChildId, Exit, Nonce, NotSpawned, Processes, SpawnSpec, Sweep, Watch};
 use sprag_runtime::task::{Context, Done, Task};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -29,14 +29,18 @@ struct NoProcesses {
 }
 
 impl Processes for NoProcesses {
-    fn spawn(&self, _spec: &SpawnSpec) -> Result<(), SpawnFailure> {
-        if self.short.get() { Err(SpawnFailure::Resources) } else { Ok(()) }
+    fn spawn(&self, _spec: &SpawnSpec) -> Result<(), NotSpawned> {
+        if self.short.get() { Err(NotSpawned::short("no room")) } else { Ok(()) }
     }
 
     fn signal(&self, _child: ChildId, _kill: Kill) {}
 
     fn sweep(&self, _queue_id: &str, _doomed: &dyn Fn(&Nonce) -> bool) -> io::Result<Sweep> {
         Ok(Sweep::default())
+    }
+
+    fn is_free_now(&self, input: &Path) -> io::Result<bool> {
+        self.is_free(input)
     }
 
     fn is_free(&self, _input: &Path) -> io::Result<bool> {
@@ -102,10 +106,16 @@ impl World {
             name: (*name).into(),
             command: vec!["true".into()],
             kind: *kind,
+            log_bytes_max: LOG_BYTES_MAX,
         };
         let pipeline = Arc::new(Pipeline {
             dir: dir.path().into(),
-            queues: vec![QueueSpec { policy, command: vec!["true".into()], output: None }],
+            queues: vec![QueueSpec {
+                policy,
+                command: vec!["true".into()],
+                output: None,
+                log_bytes_max: LOG_BYTES_MAX,
+            }],
             sources: sources.iter().map(source).collect(),
             services: services.iter().map(service).collect(),
             env_allow: Vec::new(),
@@ -171,7 +181,7 @@ impl World {
                 Effect::Idle => self.idle += 1,
                 Effect::HeldUp { by } => self.held.push((self.now_ms, by)),
                 Effect::GivenUp { by } => self.given_up.push((self.now_ms, by)),
-                Effect::Signal { .. } | Effect::Stopped | Effect::Answer { .. } => {}
+                Effect::Signal { .. } | Effect::Happened(_) | Effect::Stopped | Effect::Answer { .. } => {}
                 Effect::Fatal { what } => panic!("{what}"),
             }
         }
@@ -461,10 +471,8 @@ fn a_service_that_ends_again_and_again_is_told_until_it_has_run_for_a_minute() {
     assert_eq!((&beat["state"], &beat["last_exit"]), (&json!("waiting"), &json!("killed by SIGSEGV")), "{beat}");
     assert!(beat["next_start_at_ms"].as_u64().unwrap() > world.now_ms, "{beat}");
     world.wait(60_000);
-    assert_eq!(
-        (&world.status()["health"], &world.status()["services"][0]["state"]),
-        (&json!("degraded"), &json!("running"))
-    );
+    let status = world.status();
+    assert_eq!((&status["health"], &status["services"][0]["state"]), (&json!("degraded"), &json!("running")));
     world.wait(10_000);
     assert_eq!(world.status()["health"], "well", "it has run for a minute");
 }

@@ -119,6 +119,11 @@ impl Replay<RealFs> for Past {
         restorer.finish(last_job, Seq(snapshot.covers().seq)).map_err(|what| snapshot.unusable(what))
     }
 
+    fn forget(&mut self) {
+        self.machine = self.machine.emptied();
+        self.stories.clear();
+    }
+
     fn record(&mut self, seq: u64, place: Place, line: &[u8]) -> Result<(), String> {
         let decoded = history::replay_line(&mut self.machine, history::never, seq, place, line)?;
         self.tell(&decoded);
@@ -170,6 +175,12 @@ fn has_begun(state: &StateDir) -> Result<bool, Failure> {
 /// The process that runs the pipeline, if one does.
 pub(crate) fn running(state: &StateDir) -> Result<Option<u32>, Failure> {
     live::holder(state).map_err(|error| Failure::new(Exit::StateIo, error.to_string()))
+}
+
+/// When the loop that does the work last wrote down that it does.
+pub(crate) fn last_heartbeat(state: &StateDir) -> Option<Wall> {
+    let status: serde_json::Value = serde_json::from_slice(&std::fs::read(state.status()).ok()?).ok()?;
+    status["at_ms"].as_u64().map(Wall)
 }
 
 /// Whether a pruning may have taken it away.

@@ -160,6 +160,10 @@ mod tests {
                 "attempt 2 was ended by sprag (killed by SIGTERM), which does not count; another one comes at once",
             ),
             (
+                finished(Some(Outcome::ResultTooLarge), Next::Dead(DeadReason::Exhausted)),
+                "attempt 2 failed (its result is over the limit of 256 MiB); the job is dead: no attempts are left",
+            ),
+            (
                 finished(None, Next::Again { due: Wall(1_000), crash: true }),
                 "attempt 2 was cut off by the death of sprag, and is proved dead; another one comes",
             ),

@@ -112,6 +112,11 @@ impl Machine {
         }
     }
 
+    /// A new one of the same configuration, which knows of nothing.
+    pub fn emptied(&self) -> Machine {
+        Machine::new(self.config.clone())
+    }
+
     /// Takes one input. Drain [`Machine::poll`] to `None` afterwards.
     pub fn handle(&mut self, now: Now, input: Input) {
         match input {
@@ -135,6 +140,7 @@ impl Machine {
             Input::Source { source, report } => self.health.source(source, report, now.mono),
             Input::Service { service, failing } => self.health.service(service, failing),
             Input::Tick => {}
+            Input::Slept { ms } => self.workers.slept(ms),
             Input::Stop(level) => self.stop(now, level),
         }
         self.run_timers(now);
@@ -212,6 +218,11 @@ impl Machine {
     /// Since when a job is at rest, if it is.
     pub fn at_rest_since(&self, id: JobId) -> Option<Wall> {
         self.ended.since(id)
+    }
+
+    /// The jobs that came after this one, in order of arrival.
+    pub fn jobs_after(&self, id: JobId) -> impl Iterator<Item = (JobId, &Job)> {
+        self.jobs.from(JobId(id.0.saturating_add(1)))
     }
 
     /// The name of a job's state as users see it.

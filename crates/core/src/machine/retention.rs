@@ -1,9 +1,8 @@
 //! Which ended jobs are kept, and for how long.
 //!
-//! **Invariant.** Only a job at rest is forgotten, by a record, the one that ended first first; its key stays known until somebody
-//! says that it need not. What is left
-//! of its attempts is removed only after that record is durable. An input forgets no more than [`FORGET_MAX`] jobs: the
-//! answer that their records are durable is the input that goes on.
+//! **Invariant.** Only a job at rest is forgotten, by a record, the one that ended first first; its key stays known until
+//! somebody says that it need not. What is left of its attempts is removed only after that record is durable. An input
+//! forgets no more than [`FORGET_MAX`] jobs: the answer that their records are durable is the input that goes on.
 
 use super::Machine;
 use crate::ids::JobId;

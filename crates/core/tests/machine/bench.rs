@@ -271,6 +271,13 @@ impl Bench {
         self.leap(end.since_ms(self.now.mono));
     }
 
+    /// The machine sleeps.
+    pub(crate) fn sleep(&mut self, ms: u64) {
+        self.now.mono = self.now.mono.after(ms);
+        self.now.wall = self.now.wall.after(ms);
+        self.send(Input::Slept { ms });
+    }
+
     /// Lets time pass at one go.
     pub(crate) fn leap(&mut self, ms: u64) {
         self.now.mono = self.now.mono.after(ms);

@@ -47,6 +47,7 @@ fn input() -> impl Strategy<Value = Input> {
         1 => any::<bool>().prop_map(|well| Input::StatusCopied { well }),
         1 => (any::<u16>(), any::<bool>()).prop_map(|(service, failing)| Input::Service { service, failing }),
         2 => Just(Input::Tick),
+        1 => any::<u64>().prop_map(|ms| Input::Slept { ms }),
         1 => level.prop_map(Input::Stop),
     ]
 }

@@ -193,11 +193,20 @@ impl Model {
             }
             Input::Published { .. } | Input::PublishFailed { .. } => {}
             Input::Source { .. } | Input::Service { .. } | Input::Tick => {}
+            Input::Slept { ms } => self.slept(*ms),
         }
     }
 
     fn attempt_mut(&mut self, job: JobId, number: u32) -> Option<&mut Attempt> {
         self.jobs.get_mut(&job)?.attempt.as_mut().filter(|attempt| attempt.number == number)
+    }
+
+    /// The machine slept: whoever has only so much time has it from later on.
+    fn slept(&mut self, ms: u64) {
+        for attempt in self.jobs.values_mut().filter_map(|job| job.attempt.as_mut()) {
+            attempt.spawned = attempt.spawned.map(|at| at.after(ms));
+            attempt.term = attempt.term.map(|(at, why)| (at.after(ms), why));
+        }
     }
 
     /// The attempt if it was handed out for execution in this life and nothing final was heard of it.

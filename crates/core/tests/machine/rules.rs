@@ -282,7 +282,7 @@ impl Model {
         let permanent = match failed {
             Outcome::NotFound | Outcome::NotExecutable => true,
             Outcome::Exit(code) => policy.permanent_exit_codes.contains(&code),
-            Outcome::Signal(_) | Outcome::TimedOut | Outcome::ResultLost => false,
+            Outcome::Signal(_) | Outcome::TimedOut | Outcome::ResultLost | Outcome::ResultTooLarge => false,
         };
         match next {
             Next::Dead(DeadReason::Permanent) => assert!(permanent, "given up after {failed:?}"),

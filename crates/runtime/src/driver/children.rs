@@ -1,7 +1,8 @@
 //! Attempts and services as processes: started, exited, proved dead, started again.
 //!
-//! **Invariant.** An exit leads to exactly one `Settle`; one look at all processes is under way at a time; a service
-//! starts only when every earlier life of sprag is proved dead, so no service runs twice.
+//! **Invariant.** An exit leads to exactly one `Settle`, unless whoever heard of it has settled it at once; one look at all
+//! processes is under way at a time; a service starts only when every earlier life of sprag is proved dead, so no service
+//! runs twice.
 
 use super::{Driver, Effect, Notice, outcome_text};
 use crate::pipeline::{Pipeline, ServiceKind};
@@ -189,7 +190,6 @@ impl Service {
 
 impl Driver {
     pub(super) fn start_attempt(&mut self, now: Now, job: JobId, attempt: Attempt) {
-        self.attempts.insert(job, attempt);
         let Some(place) = self.machine.job(job).map(|job| job.payload) else { return };
         let deadline = self.deadline_of(now, attempt);
         self.effects.push_back(Effect::Run(Task::Start { job, attempt, place, deadline }));
@@ -197,9 +197,9 @@ impl Driver {
 
     pub(super) fn spawned(&mut self, now: Now, child: ChildId) {
         match child {
-            ChildId::Attempt { job, number } => {
-                self.say_started(job, number);
-                self.input(now, Input::Spawned { job, attempt: number });
+            ChildId::Attempt { job, attempt } => {
+                self.say_started(job, attempt.number);
+                self.input(now, Input::Spawned { job, attempt: attempt.number });
             }
             ChildId::Service { index, run } => {
                 let stop = self.stopping;
@@ -219,7 +219,9 @@ impl Driver {
 
     pub(super) fn spawn_failed(&mut self, now: Now, child: ChildId, failure: SpawnFailure) {
         match child {
-            ChildId::Attempt { job, number } => self.input(now, Input::SpawnFailed { job, attempt: number, failure }),
+            ChildId::Attempt { job, attempt } => {
+                self.input(now, Input::SpawnFailed { job, attempt: attempt.number, failure });
+            }
             ChildId::Service { index, run } => {
                 let said = match failure {
                     SpawnFailure::NotFound => self.services.over(now, index, run, Outcome::NotFound, self.stopping),
@@ -235,11 +237,8 @@ impl Driver {
 
     pub(super) fn exited(&mut self, now: Now, exit: Exit) {
         match exit.child {
-            ChildId::Attempt { job, number } => {
-                let attempt = self.attempts.get(&job).copied().filter(|attempt| attempt.number == number);
-                if let Some(attempt) = attempt {
-                    self.effects.push_back(Effect::Run(Task::Settle { job, attempt, outcome: exit.outcome }));
-                }
+            ChildId::Attempt { job, attempt } => {
+                self.effects.push_back(Effect::Run(Task::Settle { job, attempt, outcome: exit.outcome }));
             }
             ChildId::Service { index, run } => {
                 let said = self.services.over(now, index, run, exit.outcome, self.stopping);

@@ -9,6 +9,7 @@ mod asked;
 mod children;
 mod control;
 mod destinations;
+mod events;
 mod heartbeat;
 mod idle;
 mod intake;
@@ -21,6 +22,7 @@ mod report;
 mod snapshots;
 mod space;
 
+pub use events::Happened;
 pub use idle::HELD_UP_MS;
 pub use persist::{Committed, JournalWork, journal_step};
 pub use recovery::{OpenError, Recovered, machine_config, open};
@@ -36,6 +38,7 @@ use asked::Asked;
 use children::Services;
 use control::Control;
 use destinations::Destinations;
+use events::Events;
 use idle::Idle;
 use intake::Intake;
 use kept::Kept;
@@ -47,7 +50,7 @@ use space::DiskSpace;
 use sprag_core::{
     Attempt, Input, JobId, Kill, Machine, Mono, Now, Output, Record, SourceReport, Space, StopLevel, Wall,
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// What happens to the driver.
@@ -62,7 +65,7 @@ pub enum Event {
     },
     /// A task ended.
     Done(Done),
-    /// A child ended.
+    /// A child ended, and nothing more was done about it.
     Exited(Exit),
     /// A client asks. Answered by [`Effect::Answer`], once.
     Request {
@@ -75,6 +78,11 @@ pub enum Event {
     Stop(StopLevel),
     /// A deadline has come, or nothing.
     Tick,
+    /// The machine slept since the last event. Told before any other that came meanwhile.
+    Slept {
+        /// For so long, in milliseconds.
+        ms: u64,
+    },
 }
 
 /// What is to be done.
@@ -100,6 +108,8 @@ pub enum Effect {
     },
     /// For people.
     Say(Notice),
+    /// For whoever listens: records that are durable, in order.
+    Happened(Vec<Happened>),
     /// Nothing waits, nothing runs, and every source was read once more since: with `--until-idle`, the end.
     Idle,
     /// Nothing is left to do but what cannot be done as things are. Told once for each change of that.
@@ -129,6 +139,7 @@ pub struct Driver {
     persistence: Persistence,
     intake: Intake,
     control: Control,
+    events: Events,
     asked: Asked,
     services: Services,
     reporter: Reporter,
@@ -152,8 +163,6 @@ pub struct Driver {
     /// When a drain has taken long enough, and when the end is not waited for any longer.
     kill_at: Option<Mono>,
     abandon_at: Option<Mono>,
-    /// Attempts under way, by job: what an exit belongs to.
-    attempts: BTreeMap<JobId, Attempt>,
 }
 
 /// After the last grace, so much longer for what was killed to be proved dead, in milliseconds.
@@ -170,6 +179,7 @@ impl Driver {
             Event::Request { ticket, request } => self.request(now, ticket, request),
             Event::Stop(level) => self.stop(now, level),
             Event::Tick => self.input(now, Input::Tick),
+            Event::Slept { ms } => self.input(now, Input::Slept { ms }),
         }
         self.advance(now);
     }
@@ -222,22 +232,13 @@ impl Driver {
     fn output(&mut self, now: Now, output: Output) {
         match output {
             Output::Persist { seq, record } => {
-                match record {
-                    Record::Finished { job, .. } => _ = self.attempts.remove(&job),
-                    Record::Forgotten { job } => self.forgotten(job),
-                    Record::Added { .. }
-                    | Record::Reserved { .. }
-                    | Record::Started { .. }
-                    | Record::Cancelled { .. }
-                    | Record::Redriven { .. }
-                    | Record::Published { .. }
-                    | Record::KeyForgotten { .. }
-                    | Record::Paused { .. }
-                    | Record::Resumed { .. } => {}
+                if let Record::Forgotten { job } = record {
+                    self.forgotten(job);
                 }
                 let place = self.persistence.push(now, seq, &record, &self.machine, self.asked.current());
                 let key = self.asked.current().and_then(|texts| texts.key);
                 self.reporter.decided(seq, &record, &self.machine, key);
+                self.events.decided(now, seq, &record, &self.machine, key);
                 if let (Record::Added { job, .. }, Some(place)) = (record, place) {
                     self.machine.placed(job, place);
                 }
@@ -245,13 +246,10 @@ impl Driver {
             Output::Reply { request, reply } => self.replied(now, request, reply),
             Output::Start { job, attempt } => self.start_attempt(now, job, attempt),
             Output::Signal { job, attempt, kill } => {
-                let child = ChildId::Attempt { job, number: attempt.number };
+                let child = ChildId::Attempt { job, attempt };
                 self.effects.push_back(Effect::Signal { child, kill });
             }
-            Output::Prove { job, attempt } => {
-                self.attempts.insert(job, attempt);
-                self.to_prove.push((job, attempt));
-            }
+            Output::Prove { job, attempt } => self.to_prove.push((job, attempt)),
             Output::Publish { job, attempt } => self.publish(job, attempt),
             Output::Discard { job, attempts: _ } => self.discard(job),
             Output::Stopped => self.stopped = true,

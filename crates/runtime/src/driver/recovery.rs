@@ -7,6 +7,7 @@ use super::asked::Asked;
 use super::children::Services;
 use super::control::Control;
 use super::destinations::Destinations;
+use super::events::Events;
 use super::idle::Idle;
 use super::intake::Intake;
 use super::kept::Kept;
@@ -22,7 +23,7 @@ use crate::pipeline::Pipeline;
 use sprag_core::{Config, Machine, Now, StopLevel};
 use sprag_journal::fs::Fs;
 use sprag_journal::{JournalError, Limits, Place, QueueId, Replay, Snapshot, Writer};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -75,6 +76,10 @@ impl<F: Fs> Replay<F> for Replayer<'_> {
         history::restore(self.machine, self.now, snapshot)
     }
 
+    fn forget(&mut self) {
+        *self.machine = self.machine.emptied();
+    }
+
     fn record(&mut self, seq: u64, place: Place, line: &[u8]) -> Result<(), String> {
         history::replay_line(self.machine, |_| self.now, seq, place, line).map(|_| ())
     }
@@ -117,6 +122,7 @@ pub fn open<F: Fs>(
     let mut driver = Driver {
         intake: Intake::new(u16::try_from(pipeline.sources.len()).unwrap_or(u16::MAX)),
         control: Control::default(),
+        events: Events::default(),
         asked: Asked::default(),
         services: Services::new(&pipeline),
         reporter: Reporter::new(&machine),
@@ -138,7 +144,6 @@ pub fn open<F: Fs>(
         said_stopped: false,
         kill_at: None,
         abandon_at: None,
-        attempts: BTreeMap::new(),
     };
     driver.effects.push_back(super::Effect::Say(Notice::Begun));
     if let Some(cut) = opened.cut {

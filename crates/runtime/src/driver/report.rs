@@ -6,6 +6,7 @@
 use super::destinations::unpublished;
 use super::nag::Nag;
 use super::{Driver, Effect};
+use crate::pipeline::RESULT_BYTES_MAX;
 use crate::scan::Complaint;
 use crate::task::Task;
 use sprag_core::{
@@ -226,6 +227,7 @@ pub fn outcome_text(outcome: Outcome) -> String {
         Outcome::NotFound => "its command does not exist".into(),
         Outcome::NotExecutable => "its command cannot be executed".into(),
         Outcome::ResultLost => "its result could not be stored".into(),
+        Outcome::ResultTooLarge => format!("its result is over the limit of {} MiB", RESULT_BYTES_MAX >> 20),
     }
 }
 

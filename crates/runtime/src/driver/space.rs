@@ -142,10 +142,9 @@ impl Driver {
     /// Whoever took our folder away took with it what was acknowledged since; to go on would lose more.
     fn folder_lost(&mut self) {
         self.space.lost = true;
-        for (job, attempt) in &self.attempts {
-            let child = ChildId::Attempt { job: *job, number: attempt.number };
-            self.effects.push_back(Effect::Signal { child, kill: Kill::Kill });
-        }
+        let kill = Kill::Kill;
+        let children = self.machine.attempts().map(|(job, attempt)| ChildId::Attempt { job, attempt });
+        self.effects.extend(children.map(|child| Effect::Signal { child, kill }));
         self.services_stop(StopLevel::Kill);
         let path = self.pipeline.state().path().display().to_string();
         let what = format!(

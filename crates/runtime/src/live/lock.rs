@@ -8,7 +8,7 @@
 //! for people; nothing is decided by it. The version of the format there is that of the whole folder: one that a newer
 //! sprag wrote is refused before anything in it is touched.
 
-use super::sweep::try_lock;
+use super::sweep::{Patience, try_lock};
 use super::sys::pause_ms;
 use crate::pipeline::StateDir;
 use rustix::fs::{
@@ -92,7 +92,7 @@ impl WriterLock {
             let file = openat(&dir, "lock", flags, Mode::RUSR | Mode::WUSR).map_err(io_at(&state.lock()))?;
             let file = File::from(file);
             // Somebody who only asks has it for an instant; then it is tried again.
-            let locked = try_lock(&file, FlockOperation::NonBlockingLockExclusive);
+            let locked = try_lock(&file, FlockOperation::NonBlockingLockExclusive, Patience::Some);
             if !locked.map_err(|error| LockError::Io { path: state.lock(), error })? {
                 return Err(LockError::Held { dir: state.path().into(), pid: read_pid(&file) });
             }

@@ -1,7 +1,8 @@
 //! `sprag log`: what a job's command has written.
 //!
 //! **Invariant.** Only the job's own output is shown: the file of a place is another job's as soon as the attempt is over, so
-//! what was read from it counts only if the attempt was still alive after the reading.
+//! what was read from it counts only if the attempt was still alive after the reading. Of what was left out of a log that is
+//! over its limit nothing is shown, but that it was.
 
 use super::{service_log, state_of};
 use crate::cli::{Cli, Log};
@@ -10,12 +11,14 @@ use crate::exit::{Exit, Failure};
 use crate::out::{Out, plain};
 use crate::past::Past;
 use hyper::Method;
+use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
 use serde_json::json;
-use sprag_core::{JobId, Slot, State};
+use sprag_core::{JobId, Slot, StateName};
+use sprag_runtime::output::left_out;
 use sprag_runtime::pipeline::StateDir;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 /// Between two looks at a log that is followed.
@@ -73,7 +76,7 @@ fn of_job(cli: &Cli, args: &Log, job: u64, out: &mut Out) -> Result<Exit, Failur
                 break;
             }
             lines.push(&piece)?;
-            if (piece.len() as u64) < PIECE_BYTES {
+            if piece.bytes.is_empty() {
                 match client.as_ref().filter(|_| args.follow) {
                     Some(client) => lines.pause(client)?,
                     None => return lines.end().map(|()| Exit::Ok),
@@ -101,63 +104,64 @@ fn look(state: &StateDir, client: &mut Option<Client>, job: u64) -> Result<View,
     if let Some(client) = client {
         let told = client.ask(Method::GET, &format!("/v1/jobs/{job}"), Vec::new())?;
         if told.code != 200 {
-            return Err(refused(&told));
+            let failure = refused(&told);
+            return Err(Failure { what: format!("job {job}: {}", failure.what), ..failure });
         }
         let number = |name: &str| told.json[name].as_u64();
         let word = told.json["state"].as_str().unwrap_or_default();
         return Ok(View {
             attempt: number("attempt").and_then(|attempt| u32::try_from(attempt).ok()).unwrap_or(0),
             slot: number("slot").and_then(|slot| u16::try_from(slot).ok()).map(Slot),
-            ended: ["succeeded", "dead", "cancelled"].contains(&word),
+            ended: StateName::named(word).is_some_and(StateName::is_end),
         });
     }
     let past = Past::read(state)?;
     let Some(job) = past.machine.job(JobId(job)) else {
-        return Err(Failure::new(Exit::No, "there is no such job").mend("`sprag list` shows the jobs there are"));
+        let failure = Failure::new(Exit::No, format!("there is no job {job}"));
+        return Err(failure.mend("`sprag list` shows the jobs there are"));
     };
-    let slot = match job.state {
-        State::Running { slot } => Some(slot),
-        State::Scheduled { .. }
-        | State::Ready
-        | State::Reserved { .. }
-        | State::Succeeded
-        | State::Dead(_)
-        | State::Cancelled => None,
-    };
-    Ok(View { attempt: job.attempt, slot, ended: job.state.is_terminal() })
+    Ok(View { attempt: job.attempt, slot: job.state.slot(), ended: job.state.is_terminal() })
+}
+
+/// A piece of a log.
+#[derive(Default)]
+pub(super) struct Piece {
+    /// Before it so many bytes were left out.
+    pub(super) missing: u64,
+    /// Empty at the end.
+    pub(super) bytes: Vec<u8>,
 }
 
 /// A piece of a file from an offset on; nothing of a file that is not there.
-pub(super) fn read(path: &Path, from: u64) -> Result<Vec<u8>, Failure> {
+pub(super) fn read(path: &Path, from: u64) -> Result<Piece, Failure> {
     let failed = |error: io::Error| Failure::new(Exit::StateIo, format!("cannot read {}: {error}", path.display()));
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Piece::default()),
         Err(error) => return Err(failed(error)),
     };
-    let mut piece = Vec::new();
-    At { file, from }.take(PIECE_BYTES).read_to_end(&mut piece).map_err(failed)?;
-    Ok(piece)
-}
-
-/// A file read from an offset on.
-struct At {
-    file: File,
-    from: u64,
-}
-
-impl io::Read for At {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let len = self.file.read_at(buf, self.from)?;
-        self.from += len as u64;
-        Ok(len)
-    }
+    // What was left out of a log that is being written is a hole in the file.
+    let data = match seek(&file, SeekFrom::Data(from)) {
+        Ok(data) => data,
+        // Nothing but a hole, or nothing at all.
+        Err(Errno::NXIO) => return Ok(Piece::default()),
+        Err(error) => return Err(failed(error.into())),
+    };
+    let hole = seek(&file, SeekFrom::Hole(data)).map_err(|error| failed(error.into()))?;
+    seek(&file, SeekFrom::Start(data)).map_err(|error| failed(error.into()))?;
+    let mut bytes = Vec::new();
+    file.take(PIECE_BYTES.min(hole - data)).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(Piece { missing: data - from, bytes })
 }
 
 impl Lines<'_> {
-    fn push(&mut self, piece: &[u8]) -> Result<(), Failure> {
-        self.read += piece.len() as u64;
-        self.begun.extend_from_slice(piece);
+    fn push(&mut self, piece: &Piece) -> Result<(), Failure> {
+        if piece.missing > 0 {
+            self.end()?;
+            self.line(left_out(piece.missing).as_bytes())?;
+        }
+        self.read += piece.missing + piece.bytes.len() as u64;
+        self.begun.extend_from_slice(&piece.bytes);
         let Some(end) = self.begun.iter().rposition(|byte| *byte == b'\n') else { return Ok(()) };
         let rest = self.begun.split_off(end + 1);
         let whole = std::mem::replace(&mut self.begun, rest);
@@ -169,7 +173,7 @@ impl Lines<'_> {
         loop {
             let piece = read(log, self.read)?;
             self.push(&piece)?;
-            if piece.is_empty() {
+            if piece.bytes.is_empty() {
                 return Ok(());
             }
         }

@@ -11,6 +11,7 @@ use crate::exit::{Exit, Failure};
 use crate::out::{Out, plain};
 use crate::past;
 use serde_json::json;
+use sprag_runtime::output::left_out;
 use std::path::Path;
 
 pub(super) fn run(cli: &Cli, args: &Log, out: &mut Out) -> Result<Exit, Failure> {
@@ -29,8 +30,11 @@ pub(super) fn run(cli: &Cli, args: &Log, out: &mut Out) -> Result<Exit, Failure>
             (from, begun) = (0, Vec::new());
         }
         let piece = read(&path, from)?;
-        from += piece.len() as u64;
-        begun.extend_from_slice(&piece);
+        if piece.missing > 0 {
+            begun.extend_from_slice(format!("\n{}\n", left_out(piece.missing)).as_bytes());
+        }
+        from += piece.missing + piece.bytes.len() as u64;
+        begun.extend_from_slice(&piece.bytes);
         let end = begun.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let rest = begun.split_off(end);
         let whole = std::mem::replace(&mut begun, rest);
@@ -39,7 +43,7 @@ pub(super) fn run(cli: &Cli, args: &Log, out: &mut Out) -> Result<Exit, Failure>
         }
         let running = || past::running(&state).map(|pid| pid.is_some());
         match &client {
-            _ if !piece.is_empty() => {}
+            _ if !piece.bytes.is_empty() => {}
             Some(client) if running()? => {
                 out.flush()?;
                 client.pause(LOOK_MS);
@@ -72,7 +76,7 @@ fn known(cli: &Cli, name: &str) -> Result<(), Failure> {
     } else {
         format!("services here: {}", names.join(", "))
     };
-    Err(Failure::new(Exit::No, what).mend(mend))
+    Err(Failure::new(Exit::Usage, what).mend(mend))
 }
 
 fn show(cli: &Cli, name: &str, line: &[u8], out: &mut Out) -> Result<(), Failure> {

@@ -17,7 +17,7 @@ pub(crate) use duration::parse_ms as duration_ms;
 use document::{Document, Entry, Named, Section};
 use sprag_core::Limits;
 use sprag_runtime::pipeline::{
-    ConfigDigest, DiskLimits, Format, Pipeline, QueueSpec, ServiceKind, ServiceSpec, SourceSpec,
+    ConfigDigest, DiskLimits, Format, LOG_BYTES_MAX, Pipeline, QueueSpec, ServiceKind, ServiceSpec, SourceSpec,
 };
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -32,8 +32,12 @@ const TABLES_MAX: usize = 1_000;
 const CONCURRENCY_MAX: u64 = 1_000;
 /// Attempts may go on for so long after a stop, unless `[run] stop_timeout` says otherwise.
 const STOP_TIMEOUT_MS: u64 = 10_000;
+/// More deaths of sprag in a row than this cannot be allowed a job.
+const CRASHES_MAX: u64 = 10_000;
+/// A smaller `log_max` is refused, in bytes.
+const LOG_BYTES_MIN: u64 = 64 << 10;
 /// What can stand in `[run]`.
-const RUN_KEYS: [&str; 12] = [
+const RUN_KEYS: [&str; 13] = [
     "concurrency",
     "stop_timeout",
     "min_free",
@@ -45,6 +49,7 @@ const RUN_KEYS: [&str; 12] = [
     "keep_logs",
     "keep_log_files",
     "keep_log_age",
+    "crashes",
     "env",
 ];
 /// What commands inherit unless `[run] env` says otherwise.
@@ -79,7 +84,7 @@ pub(crate) fn digest(dir: &Path) -> Option<String> {
 }
 
 /// Reads `bytes` as the configuration of the pipeline in `dir`; `file` is what errors call it.
-fn parse(dir: PathBuf, file: &Path, bytes: &[u8]) -> Result<Pipeline, ConfigError> {
+pub(crate) fn parse(dir: PathBuf, file: &Path, bytes: &[u8]) -> Result<Pipeline, ConfigError> {
     let doc = Document::new(file, bytes)?;
     let table = doc.parse()?;
     let top = Section::new(&doc, String::new(), 0..0, &table, &["run", "status", "queue", "source", "service"])?;
@@ -114,7 +119,7 @@ fn parse(dir: PathBuf, file: &Path, bytes: &[u8]) -> Result<Pipeline, ConfigErro
 
     let mut services = Vec::new();
     for Named { name, span, table } in top.named_tables("service")? {
-        let section = Section::new(&doc, format!("[service.{name}]"), span, table, &["command", "kind"])?;
+        let section = Section::new(&doc, format!("[service.{name}]"), span, table, &["command", "kind", "log_max"])?;
         services.push(read_service(&section, name)?);
     }
 
@@ -181,6 +186,9 @@ fn read_run(section: &Section<'_>, pipeline: &mut Pipeline) -> Result<(), Config
     }
     if let Some(entry) = section.get("keep_log_age") {
         pipeline.disk.keep_log_age_ms = entry.duration_ms()?;
+    }
+    if let Some(entry) = section.get("crashes") {
+        pipeline.limits.crashes_max = entry.small(1, CRASHES_MAX)?;
     }
     if let Some(entry) = section.get("env") {
         pipeline.env_allow = Vec::new();
@@ -252,5 +260,16 @@ fn read_service(section: &Section<'_>, name: String) -> Result<ServiceSpec, Conf
     let command = section.need("command", "command = [\"sh\", \"producer.sh\"]")?.command()?;
     let kind = section.need("kind", "kind = \"oneshot\", or \"keep\" for one that is started again")?;
     let kind = kind.word(&[("oneshot", ServiceKind::Oneshot), ("keep", ServiceKind::Keep)])?;
-    Ok(ServiceSpec { name, command, kind })
+    Ok(ServiceSpec { name, command, kind, log_bytes_max: log_bytes_max(section)? })
+}
+
+/// How much of a log is kept. Less than the least would leave out what a log is for.
+fn log_bytes_max(section: &Section<'_>) -> Result<u64, ConfigError> {
+    let Some(entry) = section.get("log_max") else { return Ok(LOG_BYTES_MAX) };
+    match entry.bytes()? {
+        bytes if bytes < LOG_BYTES_MIN => {
+            Err(entry.error(format!("{} is too small", entry.path())).mend("write \"64KiB\" or more"))
+        }
+        bytes => Ok(bytes),
+    }
 }
