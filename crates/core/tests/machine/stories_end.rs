@@ -307,3 +307,24 @@ fn ended_jobs_are_forgotten_by_the_bytes_of_their_records() {
     // Two of them fit; each further one costs the oldest its place.
     assert_eq!(forgotten, [(3, 1), (4, 2), (5, 3), (6, 4)]);
 }
+
+#[test]
+fn a_result_that_stands_is_not_put_there_again_though_that_was_decided() {
+    let mut config = config();
+    config.limits.keep_jobs = 0;
+    let mut bench = Bench::new(config);
+    let (id, waits) = (bench.add(job(A)), bench.add(job(A)));
+    bench.go();
+    bench.end_with(id, OK, true, true);
+    bench.sync();
+    assert_eq!(bench.publishes, [id]);
+    bench.send(Input::PublishFailed { job: id });
+    // A record that is not durable yet keeps the second try back, and the answer to the first overtakes it.
+    bench.request(|request| Input::Cancel { request, job: waits });
+    bench.leap(1_000);
+    bench.send(Input::Published { job: id });
+    bench.seen.clear();
+    bench.sync();
+    let again = bench.seen.iter().filter(|output| matches!(output, Output::Publish { .. })).count();
+    assert_eq!((again, bench.machine.job(id)), (0, None));
+}
