@@ -11,7 +11,7 @@ use crate::json;
 use crate::pipeline::SourceSpec;
 use serde_json::value::RawValue;
 use sprag_core::{Mono, SourceFault};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// The lines that were taken: so many bytes from the start of the file, up to a newline.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +34,7 @@ pub(super) fn look(content: &Content, spec: &SourceSpec, seen: &mut Seen) -> Res
         hasher.reset();
     }
     let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    let (mut look, mut offered) = (Look::default(), BTreeSet::new());
+    let (mut look, mut offered) = (Look::default(), BTreeMap::new());
     for line in bytes[taken.bytes..end].split_inclusive(|byte| *byte == b'\n') {
         taken.lines += 1;
         if taken.lines > SOURCE_ITEMS_MAX {
@@ -42,8 +42,13 @@ pub(super) fn look(content: &Content, spec: &SourceSpec, seen: &mut Seen) -> Res
             return Err(Complaint::new(SourceFault::TooLarge, text));
         }
         match parse(if taken.lines == 1 { without_mark(line) } else { line }, spec) {
-            Ok(Some(item)) if !seen.has(&item) && offered.insert((item.hash, item.digest)) => look.items.push(item),
-            Ok(_) => {}
+            // Against the last line with this key, wherever the look before ended.
+            Ok(Some(item)) if offered.get(&item.hash).map_or(seen.has(&item), |digest| *digest == item.digest) => {}
+            Ok(Some(item)) => {
+                offered.insert(item.hash, item.digest);
+                look.items.push(item);
+            }
+            Ok(None) => {}
             Err(complaint) => taken.passed.add(&format!("line {}", taken.lines), complaint),
         }
     }
