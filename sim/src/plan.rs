@@ -9,7 +9,7 @@ use crate::places::{Actor, Site};
 use crate::trace::name_of;
 use crate::world::{End, Fate, World};
 use sprag_core::{Limits, QueueConfig, RetryPolicy};
-use sprag_runtime::pipeline::{ConfigDigest, DiskLimits, Format, Pipeline, QueueSpec, SourceSpec};
+use sprag_runtime::pipeline::{DiskLimits, Format, Pipeline, QueueSpec, SourceSpec};
 
 /// The folder of the pipeline.
 pub const DIR: &str = "/p";
@@ -65,11 +65,7 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
         key: (below(4) > 0).then(|| "/id".into()),
     });
     Pipeline {
-        dir: DIR.into(),
         sources: sources.collect(),
-        queues,
-        services: Vec::new(),
-        env_allow: Vec::new(),
         limits: Limits {
             running_max: 1 + below(4) as u16,
             again_ms: 300,
@@ -90,7 +86,7 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
         },
         status_path: (below(2) == 1).then(|| "status".into()),
         stop_timeout_ms: 2_000,
-        config_digest: ConfigDigest::default(),
+        ..Pipeline::new(DIR.into(), queues)
     }
 }
 

@@ -13,6 +13,9 @@ pub const LOG_BYTES_MAX: u64 = 16 << 20;
 /// No result is longer, in bytes.
 pub const RESULT_BYTES_MAX: u64 = 256 << 20;
 
+/// Attempts may go on for so long after a stop, unless `[run] stop_timeout` says otherwise.
+const STOP_TIMEOUT_MS: u64 = 10_000;
+
 /// Everything a run needs to know.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pipeline {
@@ -119,6 +122,13 @@ pub struct QueueSpec {
     pub log_bytes_max: u64,
 }
 
+impl QueueSpec {
+    /// Without results, and with the usual limit for logs.
+    pub fn new(policy: QueueConfig, command: Vec<String>) -> QueueSpec {
+        QueueSpec { policy, command, output: None, log_bytes_max: LOG_BYTES_MAX }
+    }
+}
+
 /// A watched path that feeds a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceSpec {
@@ -180,6 +190,22 @@ impl ServiceKind {
 pub struct StateDir(PathBuf);
 
 impl Pipeline {
+    /// With these queues, and all else as it is where nothing is said of it: nothing feeds them, and commands inherit nothing.
+    pub fn new(dir: PathBuf, queues: Vec<QueueSpec>) -> Pipeline {
+        Pipeline {
+            dir,
+            queues,
+            sources: Vec::new(),
+            services: Vec::new(),
+            env_allow: Vec::new(),
+            limits: Limits::default(),
+            disk: DiskLimits::default(),
+            status_path: None,
+            stop_timeout_ms: STOP_TIMEOUT_MS,
+            config_digest: ConfigDigest::default(),
+        }
+    }
+
     /// The folder that holds all runtime files.
     pub fn state(&self) -> StateDir {
         StateDir::of(&self.dir)

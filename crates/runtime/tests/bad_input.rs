@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "only tests are here")]
 
-use sprag_core::{Limits, Mono, QueueConfig, SourceFault, Wall, When};
+use sprag_core::{Mono, QueueConfig, SourceFault, Wall, When};
 use sprag_journal::RealFs;
 use sprag_journal::fs::Fs as _;
-use sprag_runtime::pipeline::{ConfigDigest, DiskLimits, Format, LOG_BYTES_MAX, Pipeline, QueueSpec, SourceSpec};
+use sprag_runtime::pipeline::{Format, Pipeline, QueueSpec, SourceSpec};
 use sprag_runtime::scan::{
     self, Complaint, FOLDERS_DEPTH_MAX, FOLDERS_MAX, KEY_BYTES_MAX, LINKS_MAX, Look, PAYLOAD_BYTES_MAX,
     PAYLOAD_DEPTH_MAX, SETTLE_MS, SOURCE_BYTES_MAX, SOURCE_ITEMS_MAX, Seen, UNFINISHED_MS,
@@ -395,16 +395,8 @@ fn a_drop_box_file_is_a_job_as_clients_write_it_with_its_queue() {
     let dir = tempfile::tempdir().unwrap();
     let policy = QueueConfig { name: "q".into(), ..QueueConfig::default() };
     let pipeline = Pipeline {
-        dir: dir.path().into(),
-        queues: vec![QueueSpec { policy, command: vec!["true".into()], output: None, log_bytes_max: LOG_BYTES_MAX }],
-        sources: Vec::new(),
-        services: Vec::new(),
-        env_allow: Vec::new(),
-        limits: Limits::default(),
         stop_timeout_ms: 1_000,
-        disk: DiskLimits::default(),
-        status_path: None,
-        config_digest: ConfigDigest::default(),
+        ..Pipeline::new(dir.path().into(), vec![QueueSpec::new(policy, vec!["true".into()])])
     };
     let new = pipeline.state().inbox("new");
     fs::create_dir_all(&new).unwrap();

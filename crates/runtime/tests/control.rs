@@ -3,13 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where anything fails")]
 
 use sprag_core::{
-    JobId, Limits, Mono, Now, Outcome, QueueConfig, Refusal, Reply, RetryPolicy, SpawnFailure, StateName, StopLevel,
-    Wall,
+    JobId, Mono, Now, Outcome, QueueConfig, Refusal, Reply, RetryPolicy, SpawnFailure, StateName, StopLevel, Wall,
 };
 use sprag_journal::{RealFs, Writer};
 use sprag_runtime::driver::{self, Driver, Effect, Event, Happened, JournalWork, Notice};
 use sprag_runtime::listing::Which;
-use sprag_runtime::pipeline::{ConfigDigest, DiskLimits, LOG_BYTES_MAX, Pipeline, QueueSpec};
+use sprag_runtime::pipeline::{Pipeline, QueueSpec};
 use sprag_runtime::request::{Add, Answer, Request, Ticket};
 use sprag_runtime::seams::{ChildId, Exit};
 use sprag_runtime::task::{Done, Task};
@@ -36,18 +35,7 @@ const NOW: Now = Now { mono: Mono(1_000), wall: Wall(1_000_000) };
 fn pipeline(dir: &Path) -> Pipeline {
     let retry = RetryPolicy { attempts: 1, ..RetryPolicy::default() };
     let policy = QueueConfig { name: "q".into(), concurrency: 100, retry, ..QueueConfig::default() };
-    Pipeline {
-        dir: dir.into(),
-        queues: vec![QueueSpec { policy, command: vec!["true".into()], output: None, log_bytes_max: LOG_BYTES_MAX }],
-        sources: Vec::new(),
-        services: Vec::new(),
-        env_allow: Vec::new(),
-        limits: Limits::default(),
-        disk: DiskLimits::default(),
-        status_path: None,
-        stop_timeout_ms: 1_000,
-        config_digest: ConfigDigest::default(),
-    }
+    Pipeline { stop_timeout_ms: 1_000, ..Pipeline::new(dir.into(), vec![QueueSpec::new(policy, vec!["true".into()])]) }
 }
 
 impl World {

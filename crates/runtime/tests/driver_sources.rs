@@ -8,9 +8,7 @@ use sprag_core::{Kill, Mono, Now, Outcome, QueueConfig, Wall};
 use sprag_journal::fs::Fs as _;
 use sprag_journal::{Limits, RealFs, Writer};
 use sprag_runtime::driver::{self, Driver, Effect, Event, HELD_UP_MS, Notice};
-use sprag_runtime::pipeline::{
-    ConfigDigest, DiskLimits, Format, LOG_BYTES_MAX, Pipeline, QueueSpec, ServiceKind, ServiceSpec, SourceSpec,
-};
+use sprag_runtime::pipeline::{Format, LOG_BYTES_MAX, Pipeline, QueueSpec, ServiceKind, ServiceSpec, SourceSpec};
 use sprag_runtime::seams::{ChildId, Exit, Nonce, NotSpawned, Processes, SpawnSpec, Sweep, Watch};
 use sprag_runtime::task::{Context, Done, Task};
 use std::cell::{Cell, RefCell};
@@ -109,21 +107,10 @@ impl World {
             log_bytes_max: LOG_BYTES_MAX,
         };
         let pipeline = Arc::new(Pipeline {
-            dir: dir.path().into(),
-            queues: vec![QueueSpec {
-                policy,
-                command: vec!["true".into()],
-                output: None,
-                log_bytes_max: LOG_BYTES_MAX,
-            }],
             sources: sources.iter().map(source).collect(),
             services: services.iter().map(service).collect(),
-            env_allow: Vec::new(),
-            limits: sprag_core::Limits::default(),
-            disk: DiskLimits::default(),
-            status_path: None,
             stop_timeout_ms: 1_000,
-            config_digest: ConfigDigest::default(),
+            ..Pipeline::new(dir.path().into(), vec![QueueSpec::new(policy, vec!["true".into()])])
         });
         let at = Now { mono: Mono(1_000), wall: Wall(1_000) };
         let opened = driver::open(&RealFs, Arc::clone(&pipeline), Limits::default(), at, [7; 16]).unwrap();

@@ -5,11 +5,11 @@
 #![expect(clippy::disallowed_methods, reason = "a socket lives in real time, and is served beside the test")]
 #![expect(clippy::disallowed_types, reason = "what is asked comes from the thread that serves")]
 
-use sprag_core::{JobId, Limits, Mono, Now, QueueConfig, Reply, Seq, Wall};
+use sprag_core::{JobId, Mono, Now, QueueConfig, Reply, Seq, Wall};
 use sprag_journal::RealFs;
 use sprag_runtime::driver::{self, Effect, Event, Happened};
 use sprag_runtime::live::api::{Api, Asked, LocalListener, Patience};
-use sprag_runtime::pipeline::{ConfigDigest, DiskLimits, LOG_BYTES_MAX, Pipeline, QueueSpec};
+use sprag_runtime::pipeline::{Pipeline, QueueSpec};
 use sprag_runtime::request::{Add, Answer, Request, Ticket};
 use std::fs::{self, Permissions};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -130,16 +130,8 @@ fn happened(jobs: usize, key_len: usize) -> Vec<Happened> {
     let now = Now { mono: Mono(1), wall: Wall(1) };
     let policy = QueueConfig { name: "q".into(), ..QueueConfig::default() };
     let pipeline = Pipeline {
-        dir: dir.path().into(),
-        queues: vec![QueueSpec { policy, command: vec!["true".into()], output: None, log_bytes_max: LOG_BYTES_MAX }],
-        sources: Vec::new(),
-        services: Vec::new(),
-        env_allow: Vec::new(),
-        limits: Limits::default(),
         stop_timeout_ms: 1_000,
-        disk: DiskLimits::default(),
-        status_path: None,
-        config_digest: ConfigDigest::default(),
+        ..Pipeline::new(dir.path().into(), vec![QueueSpec::new(policy, vec!["true".into()])])
     };
     let opened = driver::open(&RealFs, pipeline.into(), sprag_journal::Limits::default(), now, [7; 16]).unwrap();
     let (mut driver, mut writer) = (opened.driver, opened.writer);

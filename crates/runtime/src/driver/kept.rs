@@ -161,6 +161,9 @@ impl Driver {
 
     /// Folders in which nothing is kept, and of which every job has come and is forgotten.
     fn empty_folders(&mut self) -> Vec<u64> {
+        if self.kept.doubtful.is_empty() {
+            return Vec::new();
+        }
         let doubtful = std::mem::take(&mut self.kept.doubtful);
         let is_empty = |thousand: &u64| {
             let (from, to) = (JobId(thousand * 1000), JobId((thousand + 1) * 1000));

@@ -15,9 +15,8 @@ pub(crate) use document::{ConfigError, did_you_mean};
 pub(crate) use duration::parse_ms as duration_ms;
 
 use document::{Document, Entry, Named, Section};
-use sprag_core::Limits;
 use sprag_runtime::pipeline::{
-    ConfigDigest, DiskLimits, Format, LOG_BYTES_MAX, Pipeline, QueueSpec, ServiceKind, ServiceSpec, SourceSpec,
+    ConfigDigest, Format, LOG_BYTES_MAX, Pipeline, QueueSpec, ServiceKind, ServiceSpec, SourceSpec,
 };
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -30,8 +29,6 @@ const BYTES_MAX: usize = 1 << 20;
 const TABLES_MAX: usize = 1_000;
 /// More attempts at once are refused, per queue and in total.
 const CONCURRENCY_MAX: u64 = 1_000;
-/// Attempts may go on for so long after a stop, unless `[run] stop_timeout` says otherwise.
-const STOP_TIMEOUT_MS: u64 = 10_000;
 /// More deaths of sprag in a row than this cannot be allowed a job.
 const CRASHES_MAX: u64 = 10_000;
 /// A smaller `log_max` is refused, in bytes.
@@ -129,16 +126,11 @@ pub(crate) fn parse(dir: PathBuf, file: &Path, bytes: &[u8]) -> Result<Pipeline,
         );
     }
     let mut pipeline = Pipeline {
-        dir,
-        queues,
         sources,
         services,
         env_allow: ENV_DEFAULT.map(String::from).into(),
-        limits: Limits::default(),
-        disk: DiskLimits::default(),
-        status_path: None,
-        stop_timeout_ms: STOP_TIMEOUT_MS,
         config_digest: ConfigDigest::of(bytes),
+        ..Pipeline::new(dir, queues)
     };
     if let Some(run) = top.get("run") {
         let (span, table) = run.table("[run]")?;

@@ -3,8 +3,8 @@
 mod refused;
 
 use super::*;
-use sprag_core::{QueueConfig, RetryPolicy};
-use sprag_runtime::pipeline::QueueSpec;
+use sprag_core::{Limits, QueueConfig, RetryPolicy};
+use sprag_runtime::pipeline::{DiskLimits, QueueSpec};
 
 const GOOD: &str = r#"
 [run]
