@@ -84,6 +84,16 @@ pub trait Fs: Clone {
     fn changed_ns(&self, _path: &Path) -> io::Result<u64> {
         Ok(0)
     }
+
+    /// Does both: `read`, which only reads that file, and `here`. At the same time where that is to be had.
+    fn beside<A: Send, B>(
+        &self,
+        file: &Self::File,
+        read: impl FnOnce(&Self::File) -> A + Send,
+        here: impl FnOnce() -> B,
+    ) -> (A, B) {
+        (read(file), here())
+    }
 }
 
 /// An open file. All offsets and lengths are bytes.

@@ -88,6 +88,22 @@ impl Fs for RealFs {
         std::fs::read_link(path)
     }
 
+    fn beside<A: Send, B>(
+        &self,
+        file: &RealFile,
+        read: impl FnOnce(&RealFile) -> A + Send,
+        here: impl FnOnce() -> B,
+    ) -> (A, B) {
+        std::thread::scope(|scope| {
+            let reading = scope.spawn(move || read(file));
+            let here = here();
+            match reading.join() {
+                Ok(read) => (read, here),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+
     fn changed_ns(&self, path: &Path) -> io::Result<u64> {
         let metadata = std::fs::symlink_metadata(path)?;
         Ok(metadata

@@ -23,8 +23,11 @@ use sprag_core::{Bug, planted};
 ///
 /// Nothing that was delivered counts before [`open`] returned success.
 pub trait Replay<F: Fs> {
-    /// The state begins with this snapshot. Called at most once, before any record.
+    /// The state begins with this snapshot. Called before any record, and again only after `forget`.
     fn snapshot(&mut self, snapshot: &Snapshot<F>) -> Result<(), JournalError>;
+
+    /// The snapshot was damaged: the state is as if nothing had been delivered.
+    fn forget(&mut self);
 
     /// The next record: its sequence number, where it stands, and its line without the newline.
     fn record(&mut self, seq: u64, place: Place, line: &[u8]) -> Result<(), String>;
@@ -81,7 +84,7 @@ pub fn open<F: Fs>(
         Ok(()) | Err(_) => fs.sync_dir(root).map_err(JournalError::io("sync", root))?,
     }
     let segments = names::list_segments(fs, &dir)?;
-    let (snapshot, damaged) = snapshot::newest(fs, root)?;
+    let (snapshot, damaged) = snapshot::newest(fs, root, replay)?;
     let mut start = match &snapshot {
         Some(snapshot) => Start { at: snapshot.covers(), queue: Some(snapshot.queue()), trusted: true },
         None => Start { at: Position { segment: 1, ..Position::genesis(fresh) }, queue: None, trusted: false },
@@ -89,7 +92,6 @@ pub fn open<F: Fs>(
     let segments = needed_segments(&dir, &segments, start.at.segment, snapshot.is_some() || !damaged.is_empty())?;
     if let Some(snapshot) = &snapshot {
         check_end(fs, &dir, snapshot.covers())?;
-        replay.snapshot(snapshot)?;
     }
     let Some(last) = segments.last().copied() else {
         let framer = Framer::new(fresh, limits, start.at, false);
@@ -137,7 +139,7 @@ pub fn recall<F: Fs>(
 ) -> Result<Recalled<F>, JournalError> {
     let dir = names::journal_dir(root);
     let all = names::list_segments(fs, &dir)?;
-    let (snapshot, damaged) = snapshot::newest(fs, root)?;
+    let (snapshot, damaged) = snapshot::newest(fs, root, replay)?;
     let mut start = match &snapshot {
         Some(snapshot) => Start { at: snapshot.covers(), queue: Some(snapshot.queue()), trusted: true },
         None => Start { at: Position::genesis(QueueId::default()), queue: None, trusted: false },
@@ -145,7 +147,6 @@ pub fn recall<F: Fs>(
     let segments = needed_segments(&dir, &all, start.at.segment, snapshot.is_some() || !damaged.is_empty())?;
     if let Some(snapshot) = &snapshot {
         check_end(fs, &dir, snapshot.covers())?;
-        replay.snapshot(snapshot)?;
     }
     let newest = segments.last().copied();
     for number in segments.into_iter().filter(|number| last.is_none_or(|last| *number <= last)) {

@@ -13,6 +13,7 @@ use crate::fs::{File, Fs, Open, read_full_at, write_atomic};
 use crate::index::{self, Entry, Index, Names};
 use crate::line::{CLOSE, FORMAT_VERSION, Position, QueueId, Sum, Words};
 use crate::names;
+use crate::recover::Replay;
 use crate::scan::check_end;
 
 const CHUNK_BYTES: usize = 1024 * 1024;
@@ -81,7 +82,7 @@ fn read_end(line: &[u8]) -> Option<(u64, Position, Sum, usize)> {
 /// Takes a line of a snapshot: its offset in bytes, and the line without its newline. An error says why it is useless.
 pub type OnLine<'a> = dyn FnMut(u64, &[u8]) -> Result<(), String> + 'a;
 
-/// A snapshot that was read and checked as a whole.
+/// A snapshot. Only one that was checked as a whole is given out for good; see [`Snapshot::check_beside`].
 #[derive(Debug)]
 pub struct Snapshot<F: Fs> {
     fs: F,
@@ -92,12 +93,21 @@ pub struct Snapshot<F: Fs> {
     lines: u64,
     lines_from: u64,
     lines_to: u64,
+    /// What the checksum covers, in bytes from the beginning.
+    summed_to: u64,
     sum: Sum,
 }
 
 impl<F: Fs> Snapshot<F> {
     /// Opens a snapshot and checks every byte of its lines (not its index).
     pub(crate) fn open(fs: &F, path: &Path, seq: u64) -> Result<Snapshot<F>, JournalError> {
+        let snapshot = Snapshot::look(fs, path, seq)?;
+        snapshot.check()?;
+        Ok(snapshot)
+    }
+
+    /// Opens a snapshot and reads its first and last line: all else in it may still be damaged.
+    pub(crate) fn look(fs: &F, path: &Path, seq: u64) -> Result<Snapshot<F>, JournalError> {
         let damaged = |offset: u64, what: &str| Err(JournalError::corrupt(path, offset, seq, what));
         let read = || JournalError::io("read", path);
         let file = fs.open(path, Open::Read).map_err(JournalError::io("open", path))?;
@@ -122,14 +132,29 @@ impl<F: Fs> Snapshot<F> {
             return damaged(tail_at + line_start as u64, "the snapshot does not end with a closing line");
         };
         let lines_to = tail_at + line_start as u64;
-        let hash = index::hash_range(&file, lines_to + covered as u64).map_err(read())?;
-        if hash.map(|h| Sum::cut(&h)) != Some(sum) {
-            return damaged(0, "the snapshot's checksum does not hold");
-        }
         if covers.seq != seq || header.seq != seq {
             return damaged(0, "the snapshot's name is not that of the position it covers: it was renamed or copied");
         }
-        Ok(Snapshot { fs: fs.clone(), path: path.to_owned(), file, queue, covers, lines, lines_from, lines_to, sum })
+        let (fs, path, summed_to) = (fs.clone(), path.to_owned(), lines_to + covered as u64);
+        Ok(Snapshot { fs, path, file, queue, covers, lines, lines_from, lines_to, summed_to, sum })
+    }
+
+    fn check(&self) -> Result<(), JournalError> {
+        self.check_beside(|| ()).0
+    }
+
+    /// Checks every byte of its lines, while `here` makes something of them already: of no worth if they are damaged.
+    pub(crate) fn check_beside<T>(&self, here: impl FnOnce() -> T) -> (Result<(), JournalError>, T) {
+        let len = self.summed_to;
+        let (hash, made) = self.fs.beside(&self.file, move |file| index::hash_range(file, len), here);
+        let checked = match hash {
+            Ok(hash) if hash.map(|hash| Sum::cut(&hash)) == Some(self.sum) => Ok(()),
+            Ok(_) => {
+                Err(JournalError::corrupt(&self.path, 0, self.covers.seq, "the snapshot's checksum does not hold"))
+            }
+            Err(e) => Err(JournalError::io("read", &self.path)(e)),
+        };
+        (checked, made)
     }
 
     /// The position in the journal up to which it covers the records.
@@ -210,6 +235,8 @@ impl<F: Fs> Snapshot<F> {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(JournalError::io("open", &path)(e)),
         }
+        // An index vouches for each line, so it is made of a snapshot that was checked.
+        self.check()?;
         self.rebuild_index(&path, entry)?;
         let file = self.fs.open(&path, Open::Read).map_err(JournalError::io("open", &path))?;
         let index = Index::load(file, self.sum).map_err(JournalError::io("read", &path))?;
@@ -281,7 +308,7 @@ fn lookup_in<F: Fs>(fs: &F, path: &Path, seq: u64, job: u64) -> Result<Option<Ve
     let file = match open() {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             // Somebody took it away: it is made again.
-            Snapshot::open(fs, path, seq)?.index(&mut crate::image::entry_of_line)?;
+            Snapshot::look(fs, path, seq)?.index(&mut crate::image::entry_of_line)?;
             open()
         }
         file => file,
@@ -295,27 +322,49 @@ fn lookup_in<F: Fs>(fs: &F, path: &Path, seq: u64, job: u64) -> Result<Option<Ve
     line_of(&file, path, seq, &entry).map(Some)
 }
 
-/// The newest snapshot that is right, and the errors of newer ones.
-pub(crate) fn newest<F: Fs>(fs: &F, root: &Path) -> Result<(Option<Snapshot<F>>, Vec<JournalError>), JournalError> {
-    newest_before(fs, root, u64::MAX)
-}
-
-fn newest_before<F: Fs>(
+/// The newest snapshot that is right, which `replay` has begun with, and the errors of newer ones.
+pub(crate) fn newest<F: Fs>(
     fs: &F,
     root: &Path,
-    seq_end: u64,
+    replay: &mut dyn Replay<F>,
 ) -> Result<(Option<Snapshot<F>>, Vec<JournalError>), JournalError> {
     let mut damaged = Vec::new();
-    for seq in names::list_snapshots(fs, root)?.into_iter().rev().filter(|seq| *seq < seq_end) {
-        match Snapshot::open(fs, &root.join(names::snapshot(seq)), seq) {
-            Ok(snapshot) => return Ok((Some(snapshot), damaged)),
-            Err(e @ JournalError::Corrupt { .. }) => damaged.push(e),
-            Err(e @ (JournalError::Version { .. } | JournalError::Missing { .. } | JournalError::Io { .. })) => {
-                return Err(e);
+    for seq in names::list_snapshots(fs, root)?.into_iter().rev() {
+        let begun = Snapshot::look(fs, &root.join(names::snapshot(seq)), seq).and_then(|snapshot| {
+            let (checked, begun) = snapshot.check_beside(|| replay.snapshot(&snapshot));
+            checked.map(|()| (snapshot, begun))
+        });
+        match begun {
+            Ok((snapshot, begun)) => {
+                begun?;
+                return Ok((Some(snapshot), damaged));
+            }
+            Err(e) => {
+                damaged.push(passed_over(e)?);
+                replay.forget();
             }
         }
     }
     Ok((None, damaged))
+}
+
+/// The newest snapshot before that position that is right.
+fn newest_before<F: Fs>(fs: &F, root: &Path, seq_end: u64) -> Result<Option<Snapshot<F>>, JournalError> {
+    for seq in names::list_snapshots(fs, root)?.into_iter().rev().filter(|seq| *seq < seq_end) {
+        match Snapshot::open(fs, &root.join(names::snapshot(seq)), seq) {
+            Ok(snapshot) => return Ok(Some(snapshot)),
+            Err(e) => _ = passed_over(e)?,
+        }
+    }
+    Ok(None)
+}
+
+/// Of a damaged snapshot there is an older one; anything else is an error.
+fn passed_over(error: JournalError) -> Result<JournalError, JournalError> {
+    match error {
+        JournalError::Corrupt { .. } => Ok(error),
+        JournalError::Version { .. } | JournalError::Missing { .. } | JournalError::Io { .. } => Err(error),
+    }
 }
 
 /// Files of snapshots that were not finished.
@@ -350,8 +399,7 @@ pub fn prune<F: Fs>(fs: &F, root: &Path, newest: &Snapshot<F>) -> Result<Pruned,
     // The names of both snapshots are durable before anything that they replace goes.
     fs.sync_dir(root).map_err(JournalError::io("sync", root))?;
     check_end(fs, &dir, newest.covers())?;
-    let (older, _) = newest_before(fs, root, newest.covers().seq)?;
-    let Some(older) = older else { return Ok(pruned) };
+    let Some(older) = newest_before(fs, root, newest.covers().seq)? else { return Ok(pruned) };
     check_end(fs, &dir, older.covers())?;
     let mut remove = |path: PathBuf| match fs.remove(&path) {
         Ok(()) => {

@@ -29,6 +29,10 @@ impl Replay<RealFs> for Lines {
         snapshot.for_each_line(&mut push)
     }
 
+    fn forget(&mut self) {
+        self.0.clear();
+    }
+
     fn record(&mut self, seq: u64, _: Place, line: &[u8]) -> Result<(), String> {
         self.0.push(String::from_utf8(line.to_vec()).unwrap());
         assert_eq!(seq, self.0.len() as u64);

@@ -119,6 +119,10 @@ impl<F: Fs> Replay<F> for Fold {
         restore(&mut self.machine, never(Wall(0)), snapshot)
     }
 
+    fn forget(&mut self) {
+        self.machine = self.machine.emptied();
+    }
+
     fn record(&mut self, seq: u64, place: Place, line: &[u8]) -> Result<(), String> {
         let decoded = replay_line(&mut self.machine, never, seq, place, line)?;
         match (decoded.record, decoded.record.job()) {

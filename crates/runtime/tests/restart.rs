@@ -35,6 +35,8 @@ impl sprag_journal::Replay<RealFs> for Nothing {
         Ok(())
     }
 
+    fn forget(&mut self) {}
+
     fn record(&mut self, _: u64, _: sprag_journal::Place, _: &[u8]) -> Result<(), String> {
         Ok(())
     }

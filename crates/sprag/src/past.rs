@@ -119,6 +119,11 @@ impl Replay<RealFs> for Past {
         restorer.finish(last_job, Seq(snapshot.covers().seq)).map_err(|what| snapshot.unusable(what))
     }
 
+    fn forget(&mut self) {
+        self.machine = self.machine.emptied();
+        self.stories.clear();
+    }
+
     fn record(&mut self, seq: u64, place: Place, line: &[u8]) -> Result<(), String> {
         let decoded = history::replay_line(&mut self.machine, history::never, seq, place, line)?;
         self.tell(&decoded);

@@ -55,10 +55,14 @@ impl Replay<SimFs> for Lines {
     fn snapshot(&mut self, snapshot: &Snapshot<SimFs>) -> Result<(), JournalError> {
         assert!(self.0.is_empty(), "a snapshot after a record");
         let mut push = |_, line: &[u8]| {
-            self.0.push(String::from_utf8(line.to_vec()).unwrap());
+            self.0.push(String::from_utf8_lossy(line).into_owned());
             Ok(())
         };
         snapshot.for_each_line(&mut push)
+    }
+
+    fn forget(&mut self) {
+        self.0.clear();
     }
 
     fn record(&mut self, seq: u64, place: Place, line: &[u8]) -> Result<(), String> {

@@ -10,6 +10,7 @@ use crate::retry;
 use crate::time::{Now, Wall};
 use crate::vocabulary::{Attempt, Input, NewJob, Next, Output, Record, When};
 use crate::worker::Phase;
+use alloc::collections::btree_map::Entry;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -127,10 +128,10 @@ impl Machine {
             unpublished: false,
         };
         if let Some(key) = new.key {
-            if self.keys.contains_key(&key) {
-                return Err("it adds a job whose key is known");
+            match self.keys.entry(key) {
+                Entry::Occupied(_) => return Err("it adds a job whose key is known"),
+                Entry::Vacant(free) => _ = free.insert(Known { job: id, digest: new.digest }),
             }
-            self.keys.insert(key, Known { job: id, digest: new.digest });
         }
         self.jobs.insert(id, job);
         self.queues.enter(id, &job);

@@ -174,11 +174,13 @@ impl<'a> Restorer<'a> {
     /// # Errors
     /// What came contradicts itself.
     pub fn finish(self, last_job: JobId, last_seq: Seq) -> Result<(), &'static str> {
-        let Restorer { machine, now: _, last, keys, ready, ended } = self;
+        let Restorer { machine, now: _, last, mut keys, ready, ended } = self;
         if last > last_job {
             return Err("a job is newer than the last one");
         }
         let count = keys.len();
+        // What is sorted already is built from at once.
+        keys.sort_unstable_by_key(|(key, _)| *key);
         machine.keys = keys.into_iter().collect();
         if machine.keys.len() != count {
             return Err("a key is known twice");

@@ -107,6 +107,11 @@ impl Machine {
         }
     }
 
+    /// A new one of the same configuration, which knows of nothing.
+    pub fn emptied(&self) -> Machine {
+        Machine::new(self.config.clone())
+    }
+
     /// Takes one input. Drain [`Machine::poll`] to `None` afterwards.
     pub fn handle(&mut self, now: Now, input: Input) {
         match input {

@@ -70,6 +70,10 @@ impl<F: Fs> Replay<F> for Replayer<'_> {
         history::restore(self.machine, self.now, snapshot)
     }
 
+    fn forget(&mut self) {
+        *self.machine = self.machine.emptied();
+    }
+
     fn record(&mut self, seq: u64, place: Place, line: &[u8]) -> Result<(), String> {
         history::replay_line(self.machine, |_| self.now, seq, place, line).map(|_| ())
     }
