@@ -47,6 +47,7 @@ pub enum Site {
     HealAt = 26,
     PowerCutImage = 27,
     WallStep = 30,
+    Sleep = 32,
     DiskFull = 31,
     EventDelay = 40,
     ProducerKind = 50,

@@ -22,7 +22,7 @@ struct Child(ChildId);
 impl fmt::Display for Child {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            ChildId::Attempt { job, number } => write!(f, "job {} attempt {number}", job.0),
+            ChildId::Attempt { job, attempt } => write!(f, "job {} attempt {}", job.0, attempt.number),
             ChildId::Service { index, run } => write!(f, "service {index} run {run}"),
         }
     }
@@ -56,8 +56,13 @@ impl fmt::Display for Task<'_> {
             task::Task::Prove { attempts } => write!(f, "prove {} attempts dead", attempts.len()),
             task::Task::Publish { job, attempt, .. } => write!(f, "publish job {} attempt {attempt}", job.0),
             task::Task::Serve { index, run } => write!(f, "start service {index} run {run}"),
-            task::Task::Snapshot { segment } => write!(f, "take a snapshot through segment {segment}"),
-            task::Task::Discard { jobs } => write!(f, "remove what is left of {} jobs", jobs.len()),
+            task::Task::Snapshot { segment, .. } => write!(f, "take a snapshot through segment {segment}"),
+            task::Task::Survey => write!(f, "look for what attempts have left"),
+            task::Task::Discard { attempts, folders } => {
+                write!(f, "remove what {} attempts have left, and {} folders", attempts.len(), folders.len())
+            }
+            task::Task::CopyStatus { .. } => write!(f, "copy the status"),
+            task::Task::Measure { .. } => write!(f, "measure the disk"),
             task::Task::Status { json } => write!(f, "write the status, {} bytes", json.len()),
         }
     }
@@ -90,6 +95,7 @@ impl fmt::Display for Heard<'_> {
             Event::Request { ticket, request } => write!(f, "request {}: {request:?}", ticket.0),
             Event::Stop(level) => write!(f, "stop: {level:?}"),
             Event::Tick => write!(f, "tick"),
+            Event::Slept { ms } => write!(f, "the machine slept for {ms} ms"),
         }
     }
 }
@@ -109,7 +115,7 @@ impl fmt::Display for DoneText<'_> {
             Done::Dropped { files } => write!(f, "{} drop-box files are removed", files.len()),
             Done::Spawned { child } => write!(f, "{} runs", Child(*child)),
             Done::SpawnFailed { child, failure } => write!(f, "{} was not started: {failure:?}", Child(*child)),
-            Done::Settled { job, attempt, outcome, result, gone } => {
+            Done::Settled { job, attempt, outcome, result, gone, .. } => {
                 let result = if result.is_some() { "with a result" } else { "without a result" };
                 let gone = if *gone { "dead" } else { "not proved dead" };
                 write!(f, "job {} attempt {} is settled: {outcome:?} {result}, {gone}", job.0, attempt.number)
@@ -120,9 +126,16 @@ impl fmt::Display for DoneText<'_> {
             }
             Done::Published { job, result: Ok(()) } => write!(f, "job {} is published", job.0),
             Done::Published { job, result: Err(what) } => write!(f, "job {} is not published: {what}", job.0),
-            Done::Snapshot { segment, result: Ok(()) } => write!(f, "a snapshot through segment {segment} stands"),
+            Done::Snapshot { segment, result: Ok(_) } => write!(f, "a snapshot through segment {segment} stands"),
             Done::Snapshot { segment, result: Err(what) } => write!(f, "no snapshot through segment {segment}: {what}"),
-            Done::Discarded => write!(f, "what forgotten jobs left is removed"),
+            Done::Surveyed { kept, .. } => write!(f, "{} attempts have left something", kept.len()),
+            Done::Discarded => write!(f, "what attempts have left is removed"),
+            Done::StatusCopied { result: Ok(()) } => write!(f, "the status is copied"),
+            Done::StatusCopied { result: Err(what) } => write!(f, "the status is not copied: {what}"),
+            Done::Measured(measured) => match &measured.room {
+                Ok(room) => write!(f, "{} bytes are free", room.free),
+                Err(what) => write!(f, "nobody knows what is free: {what}"),
+            },
             Done::Status { result: Ok(()) } => write!(f, "the status is written"),
             Done::Status { result: Err(what) } => write!(f, "the status is not written: {what}"),
         }
@@ -138,6 +151,8 @@ impl fmt::Display for Wanted<'_> {
             Effect::Answer { ticket, answer } => write!(f, "answers request {}: {answer:?}", ticket.0),
             Effect::Say(notice) => write!(f, "says: {}", NoticeText(notice)),
             Effect::Idle => write!(f, "idle"),
+            Effect::HeldUp { by } => write!(f, "held up by {by:?}"),
+            Effect::GivenUp { by } => write!(f, "gives up waiting for {by:?}"),
             Effect::Stopped => write!(f, "stopped"),
             Effect::Fatal { what } => write!(f, "gives up: {what}"),
         }
@@ -149,6 +164,15 @@ struct NoticeText<'a>(&'a Notice);
 impl fmt::Display for NoticeText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
+            Notice::Begun => write!(f, "begins"),
+            Notice::Settled => write!(f, "nothing to do"),
+            Notice::HeldUp { by } => write!(f, "held up by {by:?}"),
+            Notice::Waiting { source } => write!(f, "source {source} is waited for"),
+            Notice::Appeared { source } => write!(f, "source {source} is there"),
+            Notice::Changed { source, job, .. } => write!(f, "source {source}: the item of job {} changed", job.0),
+            Notice::ServiceStarted { index } => write!(f, "service {index} started"),
+            Notice::ServiceStopped { index } => write!(f, "service {index} stopped"),
+            Notice::ServiceShort { index } => write!(f, "service {index} cannot be started for now"),
             Notice::Added { job, queue, .. } => write!(f, "job {} added to {queue}", job.0),
             Notice::Started { job, attempt, .. } => write!(f, "job {} attempt {attempt} started", job.0),
             Notice::Finished { job, attempt, next, .. } => {
@@ -157,7 +181,7 @@ impl fmt::Display for NoticeText<'_> {
             Notice::Dead { job, reason, .. } => write!(f, "job {} dead: {reason:?}", job.0),
             Notice::Published { job } => write!(f, "job {} published", job.0),
             Notice::PublishFailed { job, what } => write!(f, "job {} not published: {what}", job.0),
-            Notice::Complaint { source, complaint } => write!(f, "source {source}: {}", complaint.text),
+            Notice::Complaint { source, complaint, .. } => write!(f, "source {source}: {}", complaint.text),
             Notice::Mended { source } => write!(f, "source {source} is whole again"),
             Notice::Polling { source, what } => write!(f, "source {source} is polled: {what}"),
             Notice::Refused { source, refusal } => write!(f, "items of source {source} refused: {refusal:?}"),

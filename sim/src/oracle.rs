@@ -162,7 +162,16 @@ impl Oracle {
             Notice::Finished { job, attempt, .. } => ("finished", job.0, Some(*attempt)),
             Notice::Dead { job, .. } => ("finished", job.0, None),
             Notice::Published { job } => ("published", job.0, None),
-            Notice::PublishFailed { .. }
+            Notice::Begun
+            | Notice::Settled
+            | Notice::HeldUp { .. }
+            | Notice::Waiting { .. }
+            | Notice::Appeared { .. }
+            | Notice::Changed { .. }
+            | Notice::ServiceStarted { .. }
+            | Notice::ServiceShort { .. }
+            | Notice::ServiceStopped { .. }
+            | Notice::PublishFailed { .. }
             | Notice::Complaint { .. }
             | Notice::Mended { .. }
             | Notice::Polling { .. }

@@ -8,7 +8,7 @@ use crate::chance::{Actor, Chance, Site};
 use crate::trace::name_of;
 use crate::world::{End, Fate, World};
 use sprag_core::{Limits, QueueConfig, RetryPolicy};
-use sprag_runtime::pipeline::{Format, Pipeline, QueueSpec, SourceSpec};
+use sprag_runtime::pipeline::{ConfigDigest, DiskLimits, Format, Pipeline, QueueSpec, SourceSpec};
 
 /// The folder of the pipeline.
 pub const DIR: &str = "/p";
@@ -22,8 +22,10 @@ pub fn journal_limits(chance: &mut Chance) -> sprag_journal::Limits {
     sprag_journal::Limits {
         frame_bytes_max: 1500 + 500 * chance.below(Actor::World, Site::Pipeline, 4),
         segment_bytes_max: 500 + 1500 * chance.below(Actor::World, Site::Pipeline, 4),
+        segment_bytes_min: 500,
         reserve_bytes: 8 * 1024,
         essential_bytes: 8 * 1024,
+        room_bytes: 4 * 1024,
         fill_bytes: 1024 << chance.below(Actor::World, Site::Pipeline, 4),
     }
 }
@@ -52,6 +54,7 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
         },
         command: vec!["work".into()],
         output: (below(4) > 0).then(|| "out/{key}.json".into()),
+        log_bytes_max: sprag_runtime::pipeline::LOG_BYTES_MAX,
     });
     let queues = queues.collect();
     let sources = (0..sources).map(|index| SourceSpec {
@@ -73,7 +76,15 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
             keep_age_ms: [4_000, 1_000_000_000][below(2) as usize],
             ..Limits::default()
         },
+        disk: DiskLimits {
+            min_free_bytes: Some([0, 16 << 10, 64 << 10][below(3) as usize]),
+            keep_log_bytes: Some([0, 100, 1 << 20][below(3) as usize]),
+            keep_log_files: [2, 1_000][below(2) as usize],
+            keep_log_age_ms: [3_000, 1_000_000_000][below(2) as usize],
+        },
+        status_path: (below(2) == 1).then(|| "status".into()),
         stop_timeout_ms: 2_000,
+        config_digest: ConfigDigest::default(),
     }
 }
 

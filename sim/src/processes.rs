@@ -9,12 +9,12 @@ use crate::fs::{SimFile, SimFs};
 use crate::oracle::{Character, Execution, item_of};
 use crate::producer;
 use crate::shared::Shared;
+use crate::threads::Order;
 use crate::trace::Kind;
 use crate::world::{Due, World};
-use sprag_core::{Kill, Outcome, SpawnFailure};
+use sprag_core::{Kill, Outcome};
 use sprag_journal::fs::{File, Fs, Open, write_all_at};
-use sprag_runtime::driver::Event;
-use sprag_runtime::seams::{ChildId, Exit, Nonce, Processes, SpawnSpec, Sweep};
+use sprag_runtime::seams::{ChildId, Exit, Nonce, NotSpawned, Processes, SpawnSpec, Sweep};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
@@ -82,13 +82,13 @@ impl SimProcesses {
 }
 
 impl Processes for SimProcesses {
-    fn spawn(&self, spec: &SpawnSpec) -> Result<(), SpawnFailure> {
-        let shared = self.call("forks").map_err(|_| SpawnFailure::Resources)?;
+    fn spawn(&self, spec: &SpawnSpec) -> Result<(), NotSpawned> {
+        let shared = self.call("forks").map_err(NotSpawned::short)?;
         let fs = {
             let mut world = shared.world.borrow_mut();
             let refused = world.strikes(Actor::Sprag, Hazard::SpawnIsRefused);
             if refused || !world.is_free(&spec.input) {
-                return Err(SpawnFailure::Resources);
+                return Err(NotSpawned::short("the system is short of something"));
             }
             world.preparing.insert(spec.input.clone());
             world.sprag_fs()
@@ -96,7 +96,7 @@ impl Processes for SimProcesses {
         let done = prepare(&fs, spec).and_then(|()| self.call("executes"));
         let done = done.and_then(|shared| shared.world.borrow_mut().execute(spec));
         shared.world.borrow_mut().preparing.remove(&spec.input);
-        done.map_err(|_| SpawnFailure::Resources)
+        done.map_err(NotSpawned::short)
     }
 
     fn signal(&self, child: ChildId, kill: Kill) {
@@ -138,6 +138,10 @@ impl Processes for SimProcesses {
         let free = shared.world.borrow().is_free(input);
         Ok(free)
     }
+
+    fn is_free_now(&self, input: &Path) -> io::Result<bool> {
+        self.is_free(input)
+    }
 }
 
 /// Takes the lock and has the files of a command ready.
@@ -161,7 +165,7 @@ impl World {
     }
 
     fn execute(&mut self, spec: &SpawnSpec) -> io::Result<()> {
-        let ChildId::Attempt { job, number } = spec.child else {
+        let ChildId::Attempt { job, attempt } = spec.child else {
             return Err(io::Error::other("there are no services in these worlds"));
         };
         let fs = self.fs.new_process();
@@ -179,13 +183,18 @@ impl World {
             ending: Ending::Never,
         };
         if self.processes.values().any(|process| process.job == job.0) {
+            let number = attempt.number;
             self.fail(format!("attempt {number} of job {} starts while another lives", job.0));
         }
         let fence = spec.nonce.name.parse().unwrap_or(0);
         self.pids += 1;
         let pid = self.pids;
-        self.note(Actor::Sprag, Kind::Act, format_args!("process {pid} is attempt {number} of job {}", job.0));
-        let execution = Execution { job: job.0, attempt: number, fence, item: None, outcome: None };
+        self.note(
+            Actor::Sprag,
+            Kind::Act,
+            format_args!("process {pid} is attempt {} of job {}", attempt.number, job.0),
+        );
+        let execution = Execution { job: job.0, attempt: attempt.number, fence, item: None, outcome: None };
         if let Err(what) = self.oracle.executed(execution, &self.fs) {
             self.fail(what);
         }
@@ -228,8 +237,7 @@ impl World {
             self.oracle.executions[process.execution].outcome = Some(outcome);
         }
         let Some((life, child)) = process.child.filter(|(life, _)| *life == self.life) else { return };
-        let delay_us = self.chance.span(Actor::Sprag, Site::AnswerDelay, 5, 2_000);
-        self.schedule(delay_us, Due::Heard { life, event: Event::Exited(Exit { child, outcome }) });
+        self.order(life, Order::Hear(Exit { child, outcome }));
     }
 
     fn actor_of(&self, process: &Process) -> Actor {

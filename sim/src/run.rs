@@ -16,7 +16,7 @@ use sprag_core::{StopLevel, Verdict};
 use sprag_journal::JournalError;
 use sprag_runtime::driver::{self, Driver, Effect, Event, JournalWork, OpenError};
 use sprag_runtime::seams::Processes as _;
-use sprag_runtime::task::{Context, Task};
+use sprag_runtime::task::{Context, Done, Measured, Task};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,6 +31,8 @@ const SETTLE_US: u64 = 11_000_000;
 const IDLE_WITHIN_US: u64 = 300_000_000;
 /// So long after it was asked to it must have stopped.
 const STOP_WITHIN_US: u64 = 30_000_000;
+/// So long after sprag was told that there is too little room it may still start what it had decided to.
+const HELD_WITHIN_US: u64 = 5_000_000;
 /// So many ticks in a row that it asked for in the past, and that led to nothing, are a busy loop.
 const SPINS_MAX: u32 = 50;
 
@@ -152,6 +154,10 @@ impl Run {
             let at_us = world.chance.below(Actor::World, Site::WallStep, heal_us);
             world.schedule(at_us, Due::WallStep);
         }
+        for _ in 0..world.chance.below(Actor::World, Site::Sleep, 4).saturating_sub(2) {
+            let at_us = world.chance.below(Actor::World, Site::Sleep, heal_us);
+            world.schedule(at_us, Due::Sleep);
+        }
         for _ in 0..world.chance.below(Actor::World, Site::DiskFull, 5).saturating_sub(3) {
             let at_us = world.chance.below(Actor::World, Site::DiskFull, heal_us);
             world.schedule(at_us, Due::Disk { full: true });
@@ -192,6 +198,7 @@ impl Run {
             | Due::Producer(_)
             | Due::Process(_)
             | Due::WallStep
+            | Due::Sleep
             | Due::Disk { .. }
             | Due::Heal => panic!("the world does this"),
         }
@@ -224,6 +231,7 @@ impl Run {
                     pipeline,
                     env: BTreeMap::new(),
                     queue_id: opened.queue_id,
+                    lock: 0,
                     epoch: opened.epoch,
                 };
                 let writer = RefCell::new(opened.writer);
@@ -247,11 +255,20 @@ impl Run {
 
     /// The driver hears something, and what it wants is done.
     fn hear(&mut self, event: Event) {
+        let slept_ms = std::mem::take(&mut self.shared.world.borrow_mut().slept_ms);
+        if slept_ms > 0 {
+            self.hear(Event::Slept { ms: slept_ms });
+        }
         let now = {
             let mut world = self.shared.world.borrow_mut();
             world.note(Actor::Sprag, Kind::Heard, format_args!("{}", describe::Heard(&event)));
             if let Event::Journal(_) = event {
                 world.in_flight = false;
+            }
+            if let Event::Done(Done::Measured(Measured { room: Ok(room), .. })) = &event {
+                let least = world.pipeline.disk.min_free_bytes(room.total) / 2;
+                let since_us = world.starts_held_us.unwrap_or(world.now_us);
+                world.starts_held_us = (room.free < least).then_some(since_us);
             }
             let cost_us = world.chance.span(Actor::Sprag, Site::HandleTime, 2, 200);
             world.sprag_steps(cost_us, false);
@@ -303,6 +320,10 @@ impl Run {
             }
             Effect::Run(task) => {
                 self.idle &= !matches!(task, Task::Start { .. });
+                let held = world.starts_held_us.is_some_and(|since_us| world.now_us > since_us + HELD_WITHIN_US);
+                if held && matches!(task, Task::Start { .. }) {
+                    world.fail("starts a job though it has long known that the disk is nearly full".into());
+                }
                 world.run(task);
             }
             Effect::Signal { child, kill } => {
@@ -316,6 +337,7 @@ impl Run {
             Effect::Answer { .. } => {}
             Effect::Say(notice) => world.oracle.said(&notice),
             Effect::Idle => self.idle = true,
+            Effect::HeldUp { .. } | Effect::GivenUp { .. } => {}
             Effect::Stopped => world.ending = Some(End::Exit),
             Effect::Fatal { what } => {
                 if !world.excused {
@@ -335,6 +357,7 @@ impl Run {
         {
             let mut world = self.shared.world.borrow_mut();
             world.ending = None;
+            world.starts_held_us = None;
             world.note(Actor::World, Kind::World, format_args!("sprag is gone: {end:?}"));
             if end == End::PowerCut {
                 world.reboot();

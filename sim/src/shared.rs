@@ -115,6 +115,7 @@ impl Shared {
             Due::Producer(index) => self.world.borrow_mut().producer_step(index),
             Due::Process(pid) => self.world.borrow_mut().process_step(pid),
             Due::WallStep => self.world.borrow_mut().wall_step(),
+            Due::Sleep => self.world.borrow_mut().sleep(),
             Due::Disk { full } => self.world.borrow_mut().disk(full),
             Due::Heal => self.world.borrow_mut().heal(),
             Due::Heard { .. } | Due::Marked { .. } | Due::Tick { .. } | Due::Open => panic!("only the loop does this"),
@@ -139,6 +140,7 @@ impl Shared {
             | Due::Producer(_)
             | Due::Process(_)
             | Due::WallStep
+            | Due::Sleep
             | Due::Disk { .. }
             | Due::Heal => {
                 drop(world);
@@ -156,7 +158,8 @@ impl Shared {
         world.sprag_fs = fs.clone();
         world.life += 1;
         world.fate = fate;
-        (world.ending, world.in_flight, world.excused) = (None, false, world.full);
+        world.slept_ms = 0;
+        (world.ending, world.in_flight, world.excused) = (None, false, world.squeezed.is_some());
         fs
     }
 

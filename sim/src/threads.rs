@@ -1,4 +1,4 @@
-//! Sprag's threads besides the loop: the pool, the keeper that starts commands, the journal thread.
+//! Sprag's threads besides the loop: the pool, the keeper that starts commands and hears of their ends, the journal thread.
 //!
 //! **Invariant.** They are what the tokio adapter has: many pool threads, one keeper, one journal thread, the last two in
 //! order. What they find comes back to the loop as an event, unless sprag has ended meanwhile.
@@ -9,8 +9,18 @@ use crate::shared::Shared;
 use crate::trace::Kind;
 use crate::world::{Due, World};
 use sprag_runtime::driver::{Event, JournalWork, journal_step};
+use sprag_runtime::seams::Exit;
 use sprag_runtime::task::Task;
 use std::rc::Rc;
+
+/// What the keeper is to do.
+#[derive(Clone, Debug)]
+pub enum Order {
+    /// Start a command.
+    Start(Task),
+    /// Hear of a child's end.
+    Hear(Exit),
+}
 
 /// A stall is so many times longer than the longest delay.
 const STALL: u64 = 1_000;
@@ -24,12 +34,17 @@ impl World {
     /// The loop hands a task away.
     pub fn run(&mut self, task: Task) {
         let life = self.life;
-        let delay_us = self.delay_us(Site::TaskDelay, 5, 3_000);
-        if !task.makes_process() {
-            self.schedule(delay_us, Due::Pool { life, task });
-            return;
+        if task.makes_process() {
+            return self.order(life, Order::Start(task));
         }
-        self.keeper.push_back(task);
+        let delay_us = self.delay_us(Site::TaskDelay, 5, 3_000);
+        self.schedule(delay_us, Due::Pool { life, task });
+    }
+
+    /// Something for the keeper of this life to do.
+    pub fn order(&mut self, life: u32, order: Order) {
+        let delay_us = self.delay_us(Site::TaskDelay, 5, 3_000);
+        self.keeper.push_back(order);
         if self.keeper.len() == 1 {
             self.schedule(delay_us, Due::Keeper { life });
         }
@@ -71,18 +86,32 @@ pub fn task(shared: &Rc<Shared>, task: Task) {
     shared.world.borrow_mut().answer(life, Event::Done(done));
 }
 
-/// The keeper does the next of its tasks.
+/// The keeper does the next of its orders.
 pub fn keeper(shared: &Rc<Shared>) {
     let next = shared.world.borrow().keeper.front().cloned();
     let Some(next) = next else { return };
     // It stays at the front while it is done: there is one keeper.
-    task(shared, next);
+    match next {
+        Order::Start(start) => task(shared, start),
+        Order::Hear(exit) => hear(shared, exit),
+    }
     let mut world = shared.world.borrow_mut();
     world.keeper.pop_front();
     if !world.keeper.is_empty() {
         let (life, delay_us) = (world.life, world.delay_us(Site::TaskDelay, 5, 300));
         world.schedule(delay_us, Due::Keeper { life });
     }
+}
+
+/// The keeper hears of a child's end.
+fn hear(shared: &Rc<Shared>, exit: Exit) {
+    let (life, threads) = {
+        let world = shared.world.borrow();
+        (world.life, world.threads.clone())
+    };
+    let Some(threads) = threads else { return };
+    let event = threads.context.ended(exit);
+    shared.world.borrow_mut().answer(life, event);
 }
 
 /// The journal thread does the next of its work.

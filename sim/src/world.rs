@@ -10,6 +10,7 @@ use crate::plan;
 use crate::processes::Process;
 use crate::producer::Producer;
 use crate::shared::Threads;
+use crate::threads::Order;
 use crate::trace::{Keep, Kind, Trace};
 use sprag_core::{Mono, Now, Wall};
 use sprag_journal::fs::Open;
@@ -63,7 +64,7 @@ pub enum Due {
     Open,
     /// A thread of the pool takes up a task.
     Pool { life: u32, task: Task },
-    /// The keeper takes up the next of its tasks.
+    /// The keeper takes up the next of its orders.
     Keeper { life: u32 },
     /// The journal thread takes up the next of its work.
     Journal { life: u32 },
@@ -73,6 +74,8 @@ pub enum Due {
     Process(u32),
     /// The calendar jumps.
     WallStep,
+    /// The machine sleeps for a while.
+    Sleep,
     /// The disk is full, or has room again.
     Disk { full: bool },
     /// From here on nothing goes wrong.
@@ -98,6 +101,8 @@ pub struct World {
     pub limits: sprag_journal::Limits,
     pub fs: SimFs,
     pub now_us: u64,
+    /// The machine has slept for so long, and sprag has not been told yet.
+    pub slept_ms: u64,
     boot_us: u64,
     wall_ms: u64,
     pub heap: BTreeMap<(u64, u64), Entry>,
@@ -113,7 +118,7 @@ pub struct World {
     pub life: u32,
     pub sprag_fs: SimFs,
     pub threads: Option<Rc<Threads>>,
-    pub keeper: VecDeque<Task>,
+    pub keeper: VecDeque<Order>,
     pub journal: VecDeque<JournalWork>,
     pub marked: BTreeSet<u16>,
     pub nested: u32,
@@ -121,7 +126,10 @@ pub struct World {
     /// This life has ended.
     pub ending: Option<End>,
     pub healed: bool,
-    pub full: bool,
+    /// The bytes that are free, while they are few.
+    pub squeezed: Option<u64>,
+    /// Since when sprag has known that there is too little room for a start, in microseconds.
+    pub starts_held_us: Option<u64>,
     /// A sync was lost, and no power cut has shown it since.
     pub sync_lost: bool,
     /// Something failed in this life that sprag may rightly stumble over.
@@ -155,6 +163,7 @@ impl World {
             sprag_fs: fs.clone(),
             fs,
             now_us: 0,
+            slept_ms: 0,
             boot_us: 0,
             wall_ms: WALL_MS,
             heap: BTreeMap::new(),
@@ -173,7 +182,8 @@ impl World {
             fate: None,
             ending: None,
             healed: false,
-            full: false,
+            squeezed: None,
+            starts_held_us: None,
             sync_lost: false,
             excused: false,
             in_flight: false,
@@ -240,7 +250,7 @@ impl World {
         let (key, _) = due.find(|(_, entry)| match entry.due {
             Due::Heard { .. } | Due::Marked { .. } | Due::Tick { .. } | Due::Open => false,
             Due::Pool { .. } | Due::Keeper { .. } | Due::Journal { .. } => threads,
-            Due::Producer(_) | Due::Process(_) | Due::WallStep | Due::Disk { .. } | Due::Heal => true,
+            Due::Producer(_) | Due::Process(_) | Due::WallStep | Due::Sleep | Due::Disk { .. } | Due::Heal => true,
         })?;
         let key = *key;
         self.heap.remove(&key)
@@ -304,7 +314,7 @@ impl World {
             let draw = self.chance.below(Actor::Sprag, Site::CallError, 3);
             return Some(Fault::Errno(match (call.kind, draw) {
                 (CallKind::Open(_), 1) => errno::EMFILE,
-                (CallKind::Open(Open::Create | Open::Replace) | CallKind::Reserve, 2) => errno::ENOSPC,
+                (CallKind::Open(Open::Create | Open::Replace | Open::Share) | CallKind::Reserve, 2) => errno::ENOSPC,
                 (_, _) => errno::EIO,
             }));
         }
@@ -341,17 +351,32 @@ impl World {
         self.note(Actor::World, Kind::Fault, format_args!("the calendar steps {step_ms} ms {way}"));
     }
 
+    /// The machine sleeps, and nothing goes on meanwhile. What falls due is late.
+    pub fn sleep(&mut self) {
+        if self.healed {
+            return;
+        }
+        let ms = self.chance.span(Actor::World, Site::Sleep, 1, 60_000);
+        self.now_us += ms * 1000;
+        self.slept_ms += ms;
+        self.note(Actor::World, Kind::Fault, format_args!("the machine sleeps for {ms} ms"));
+    }
+
     /// The disk is full, or has room again.
     pub fn disk(&mut self, full: bool) {
         if full && self.healed {
             return;
         }
-        self.fs.set_budget(full.then_some(0));
-        self.full = full;
-        self.note(Actor::World, Kind::Fault, format_args!("the disk {}", if full { "is full" } else { "has room" }));
+        let free = full.then(|| self.chance.below(Actor::World, Site::DiskFull, 6).saturating_sub(2) * (12 << 10));
+        self.fs.squeeze(free);
+        self.squeezed = free;
+        match free {
+            Some(free) => self.note(Actor::World, Kind::Fault, format_args!("the disk has {free} bytes left")),
+            None => self.note(Actor::World, Kind::Fault, format_args!("the disk has room")),
+        }
         if full {
             self.excused = true;
-            let again_us = self.chance.span(Actor::World, Site::DiskFull, 1_000, 3_000_000);
+            let again_us = self.chance.span(Actor::World, Site::DiskFull, 1_000, 9_000_000);
             self.schedule(again_us, Due::Disk { full: false });
         }
     }
@@ -364,8 +389,8 @@ impl World {
         self.healed = true;
         self.chance.heal();
         self.fate = None;
-        self.full = false;
-        self.fs.set_budget(None);
+        self.squeezed = None;
+        self.fs.squeeze(None);
         self.note(Actor::World, Kind::World, format_args!("from here on nothing goes wrong"));
     }
 
@@ -378,7 +403,7 @@ impl World {
         self.producers.iter().for_each(|producer| producer.unlie(&mut image));
         self.processes.clear();
         self.fs = self.fs.reboot(&image);
-        self.fs.set_budget(self.full.then_some(0));
+        self.fs.squeeze(self.squeezed);
         self.boot_us = self.now_us;
         for index in 0..self.producers.len() {
             let was_done = self.producers[index].is_done();

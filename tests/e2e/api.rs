@@ -49,7 +49,7 @@ fn raw(pipeline: &Pipeline, request: &[u8]) -> (u16, String) {
     (code, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
 }
 
-fn ask(pipeline: &Pipeline, method: &str, path: &str, body: &str) -> (u16, Value) {
+pub(crate) fn ask(pipeline: &Pipeline, method: &str, path: &str, body: &str) -> (u16, Value) {
     let head =
         format!("{method} {path} HTTP/1.1\r\nhost: s\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
     let (code, body) = raw(pipeline, (head + body).as_bytes());

@@ -70,7 +70,7 @@ fn a_wrong_configuration_ends_with_3_and_names_the_line() {
         assert_eq!(
             answer.err,
             "sprag: sprag.toml:2:1: unknown key `comand` in [queue.implement], did you mean `command`?\n  \
-             to mend it: keys known here: command, concurrency, timeout, grace, retry, output\n",
+             to mend it: keys known here: command, concurrency, timeout, grace, retry, output, log_max\n",
             "{args:?}"
         );
     }

@@ -15,7 +15,6 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const PRODUCERS: usize = 3;
 const REPLACES_PER_SECOND: u64 = 200;
 
 const JOB: &str = r#"
@@ -26,9 +25,18 @@ case $SPRAG_KEY in *33 | *77) sleep 0.7 ;; esac # Some outlive the kill of sprag
 cat
 "#;
 
-/// How long the producers write, in seconds. The full length is for `SPRAG_CRASH_SECONDS=10`.
+/// How long the producers write, in seconds; more with `SPRAG_CRASH_SECONDS`.
 fn seconds() -> u64 {
-    std::env::var("SPRAG_CRASH_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3)
+    from_env("SPRAG_CRASH_SECONDS", 3)
+}
+
+/// How many producers write; more with `SPRAG_CRASH_PRODUCERS`.
+fn producers() -> usize {
+    usize::try_from(from_env("SPRAG_CRASH_PRODUCERS", 3)).unwrap()
+}
+
+fn from_env(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
 #[test]
@@ -37,7 +45,7 @@ fn nothing_is_lost_and_nothing_overlaps_across_kill_9() {
     let dir = dir.path();
     write_pipeline(dir);
     let until = Instant::now() + Duration::from_secs(seconds());
-    let producers: Vec<_> = (0..PRODUCERS)
+    let producers: Vec<_> = (0..producers())
         .map(|number| {
             let path = dir.join(format!("items{number}.json"));
             thread::spawn(move || produce(&path, number, until))
@@ -52,7 +60,7 @@ fn nothing_is_lost_and_nothing_overlaps_across_kill_9() {
         kills += 1;
     }
     let items: u64 = producers.into_iter().map(|producer| producer.join().unwrap()).sum();
-    let ended = wait_bounded(run(dir, &["--until-idle"]), Duration::from_secs(120));
+    let ended = wait_bounded(run(dir, &["--until-idle"]), Duration::from_secs(60 + 20 * seconds()));
     assert_eq!(ended.code(), Some(0), "the run after the last kill did not become idle: {ended}");
 
     let succeeded = successes(dir);
@@ -75,7 +83,7 @@ fn nothing_is_lost_and_nothing_overlaps_across_kill_9() {
 fn write_pipeline(dir: &Path) {
     let mut config =
         String::from("[queue.work]\ncommand = [\"sh\", \"job.sh\"]\nconcurrency = 4\noutput = \"done/{key}\"\n");
-    for number in 0..PRODUCERS {
+    for number in 0..producers() {
         config += &format!(
             "[[source]]\npath = \"items{number}.json\"\nformat = \"json-array\"\nqueue = \"work\"\nkey = \"/id\"\n"
         );
@@ -147,7 +155,7 @@ fn successes(dir: &Path) -> BTreeMap<String, u64> {
 
 fn last_keys(dir: &Path) -> Vec<String> {
     let mut keys = Vec::new();
-    for number in 0..PRODUCERS {
+    for number in 0..producers() {
         let text = fs::read_to_string(dir.join(format!("items{number}.json"))).unwrap();
         let items: Vec<Value> = serde_json::from_str(&text).unwrap();
         keys.extend(items.iter().map(|item| item["id"].as_str().unwrap().to_owned()));

@@ -4,8 +4,10 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests; the lint knows only the tests themselves")]
 
 mod api;
+mod children;
 mod cli;
 mod disk;
 mod run;
 mod sources;
 mod support;
+mod words;

@@ -15,6 +15,8 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// A folder with a pipeline in it.
 pub(crate) struct Pipeline {
     dir: tempfile::TempDir,
+    /// Where `sprag.toml` lies: there, or on a disk of its own that is mounted below it.
+    root: PathBuf,
 }
 
 /// What a command came to.
@@ -33,13 +35,31 @@ pub(crate) struct Running {
 
 impl Pipeline {
     pub(crate) fn new(config: &str) -> Pipeline {
-        let pipeline = Pipeline { dir: tempfile::tempdir().unwrap() };
+        let dir = tempfile::tempdir().unwrap();
+        let pipeline = Pipeline { root: dir.path().into(), dir };
         pipeline.write("sprag.toml", config);
         pipeline
     }
 
+    /// On a disk of its own, in memory; `None`, said aloud, where none can be mounted.
+    #[expect(clippy::print_stdout, reason = "a skip is said aloud")]
+    pub(crate) fn on_a_disk_of(size: &str, config: &str) -> Option<Pipeline> {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("disk");
+        fs::create_dir(&root).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size},mode=755"), "tmpfs"]).arg(&root).stderr(Stdio::null());
+        if !mount.status().is_ok_and(|end| end.success()) {
+            println!("SKIPPED: nothing can be mounted; run this as root, or under `unshare -rm`");
+            return None;
+        }
+        let pipeline = Pipeline { dir, root };
+        pipeline.write("sprag.toml", config);
+        Some(pipeline)
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+        self.root.join(name)
     }
 
     /// Writes a file as a whole: a temporary one, then a rename.
@@ -56,7 +76,7 @@ impl Pipeline {
     /// The program, to be run in the folder.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sprag"));
-        command.args(args).current_dir(self.dir.path()).stdin(Stdio::null()).env("TZ", "UTC");
+        command.args(args).current_dir(&self.root).stdin(Stdio::null()).env("TZ", "UTC");
         command
     }
 
@@ -86,6 +106,17 @@ impl Pipeline {
         running
     }
 
+    /// Starts a command that runs a sprag on the folder, and waits until one does.
+    pub(crate) fn start_as(&self, mut command: Command) -> Running {
+        let log = self.dir.path().join("run.log");
+        let said = File::create(&log).unwrap();
+        command.current_dir(self.dir.path()).stdin(Stdio::null());
+        let child = command.stdout(said.try_clone().unwrap()).stderr(said).spawn().unwrap();
+        let running = Running { child, log };
+        until("sprag runs", || self.json(&["status"])[0]["running_pid"].as_u64().is_some());
+        running
+    }
+
     /// What a command says with `--json`, line by line.
     pub(crate) fn json(&self, args: &[&str]) -> Vec<Value> {
         let answer = self.sprag(&[args, &["--json"]].concat());
@@ -101,9 +132,22 @@ impl Pipeline {
     }
 }
 
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        if self.root != self.dir.path() {
+            let _ = Command::new("umount").arg("-l").arg(&self.root).status();
+        }
+    }
+}
+
 impl Running {
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What it has said so far.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
     }
 
     pub(crate) fn terminate(&self) {

@@ -244,7 +244,7 @@ impl Story {
         }
         self.sync();
         let finished = self.opened.writer.position().segment - 1;
-        history::take_snapshot(&RealFs, &self.root, finished).unwrap();
+        history::take_snapshot(&RealFs, &self.root, finished, false).unwrap();
         self.add(0, Some("delayed"), "1", 5, When::Delay(3_600_000));
         self.add(1, Some("appointed"), "[]", -5, When::At(Wall(WALL + 86_400_000)));
         self.ask(|request| Input::Pause { request, queue: sprag_core::QueueId(1) });
@@ -262,7 +262,7 @@ impl Story {
         }
         self.sync();
         let finished = self.opened.writer.position().segment - 1;
-        history::take_snapshot(&RealFs, &self.root, finished).unwrap();
+        history::take_snapshot(&RealFs, &self.root, finished, false).unwrap();
         self.ask(|request| Input::Resume { request, queue: sprag_core::QueueId(1) });
         self.sync();
         self.opened.writer.trim();

@@ -5,8 +5,12 @@
 
 use crate::ids::{JobId, QueueId, SourceId};
 use crate::time::Mono;
+use crate::vocabulary::Space;
 use alloc::{collections::BTreeSet, vec, vec::Vec};
 use serde::{Deserialize, Serialize};
+
+/// So many jobs are named for one kind of trouble; a verdict is asked for with every input.
+const NAMED_MAX: usize = 20;
 
 /// What became of a look at a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,9 +92,29 @@ pub enum Reason {
         /// Its job.
         job: JobId,
     },
-    /// The disk has no room: adds are refused, nothing starts.
-    NoSpace,
+    /// The copy of the heartbeat cannot be put where it was asked for.
+    StatusNotCopied,
+    /// The disk has no room: adds are refused, and nothing starts when it is full.
+    NoSpace {
+        /// More than `Enough`.
+        space: Space,
+    },
+    /// The last jobs of the queue that came to an end in this life of sprag all died: at least [`DEATHS_MAX`].
+    QueueFailing {
+        /// Which.
+        queue: QueueId,
+        /// How many, one after the other.
+        deaths: u32,
+    },
+    /// The service fails again and again, or has failed for good.
+    ServiceFailing {
+        /// Its place in the configuration.
+        service: u16,
+    },
 }
+
+/// So many jobs of a queue that die one after the other, none of them succeeding, are more than bad luck.
+pub const DEATHS_MAX: u32 = 5;
 
 /// Progress of one queue or source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -101,17 +125,21 @@ pub struct Progress {
     pub last: Option<Mono>,
     /// Since when it should move and does not.
     pub(crate) waiting: Option<Mono>,
+    /// Of a queue: jobs that died since one succeeded, or since somebody had one tried again.
+    pub deaths: u32,
 }
 
 /// What the judgement is made from.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Health {
     queues: Vec<Progress>,
     sources: Vec<(Progress, Option<SourceFault>)>,
     journal: Progress,
-    pub(crate) no_space: bool,
+    pub(crate) space: Space,
+    pub(crate) status_copied: bool,
     pub(crate) unproved: BTreeSet<JobId>,
     pub(crate) unpublished: BTreeSet<JobId>,
+    failing_services: BTreeSet<u16>,
 }
 
 impl Progress {
@@ -132,7 +160,16 @@ impl Progress {
 
 impl Health {
     pub(crate) fn new(sources: u16) -> Health {
-        Health { sources: vec![(Progress::default(), None); usize::from(sources)], ..Health::default() }
+        Health {
+            queues: Vec::new(),
+            sources: vec![(Progress::default(), None); usize::from(sources)],
+            journal: Progress::default(),
+            space: Space::Enough,
+            status_copied: true,
+            unproved: BTreeSet::new(),
+            unpublished: BTreeSet::new(),
+            failing_services: BTreeSet::new(),
+        }
     }
 
     pub(crate) fn queue_moved(&mut self, queue: QueueId, now: Mono) {
@@ -168,23 +205,47 @@ impl Health {
         }
     }
 
+    /// A job of the queue died.
+    pub(crate) fn died(&mut self, queue: QueueId) {
+        let deaths = &mut self.queue_mut(queue).deaths;
+        *deaths = deaths.saturating_add(1);
+    }
+
+    /// A job of the queue succeeded, or a dead one is tried again: somebody has seen to it.
+    pub(crate) fn lives(&mut self, queue: QueueId) {
+        self.queue_mut(queue).deaths = 0;
+    }
+
+    pub(crate) fn service(&mut self, service: u16, failing: bool) {
+        if failing {
+            self.failing_services.insert(service);
+        } else {
+            self.failing_services.remove(&service);
+        }
+    }
+
     /// The judgement as of `now`.
     pub fn verdict(&self, now: Mono, stall_ms: u64) -> Verdict {
-        let mut stalled = Vec::new();
+        let (mut stalled, mut degraded) = (Vec::new(), Vec::new());
         stalled.extend(self.journal.stalled_ms(now, stall_ms).map(|waiting_ms| Reason::JournalStalled { waiting_ms }));
         for (queue, progress) in (0..).map(QueueId).zip(&self.queues) {
             let waiting = progress.stalled_ms(now, stall_ms);
             stalled.extend(waiting.map(|waiting_ms| Reason::QueueStalled { queue, waiting_ms }));
+            let failing = progress.deaths >= DEATHS_MAX;
+            degraded.extend(failing.then_some(Reason::QueueFailing { queue, deaths: progress.deaths }));
         }
-        let mut degraded = Vec::new();
         for (source, (progress, fault)) in (0..).map(SourceId).zip(&self.sources) {
             let waiting = progress.stalled_ms(now, stall_ms);
             stalled.extend(waiting.map(|waiting_ms| Reason::SourceStalled { source, waiting_ms }));
+            // One that was never there is waited for; one that is gone is missed.
+            let fault = fault.filter(|fault| *fault != SourceFault::Missing || progress.count > 0);
             degraded.extend(fault.map(|fault| Reason::Source { source, fault }));
         }
-        degraded.extend(self.unproved.iter().map(|job| Reason::Unproved { job: *job }));
-        degraded.extend(self.unpublished.iter().map(|job| Reason::Unpublished { job: *job }));
-        degraded.extend(self.no_space.then_some(Reason::NoSpace));
+        degraded.extend(self.unproved.iter().take(NAMED_MAX).map(|job| Reason::Unproved { job: *job }));
+        degraded.extend(self.unpublished.iter().take(NAMED_MAX).map(|job| Reason::Unpublished { job: *job }));
+        degraded.extend((!self.status_copied).then_some(Reason::StatusNotCopied));
+        degraded.extend((self.space > Space::Enough).then_some(Reason::NoSpace { space: self.space }));
+        degraded.extend(self.failing_services.iter().map(|service| Reason::ServiceFailing { service: *service }));
         if !stalled.is_empty() {
             stalled.append(&mut degraded);
             Verdict::Stalled(stalled)
@@ -198,6 +259,11 @@ impl Health {
     /// The progress of a queue.
     pub fn queue(&self, queue: QueueId) -> Progress {
         self.queues.get(usize::from(queue.0)).copied().unwrap_or_default()
+    }
+
+    /// The progress of the journal: moves on with each frame that becomes durable.
+    pub fn journal(&self) -> Progress {
+        self.journal
     }
 
     /// The progress of a source, and what is wrong with it.

@@ -38,6 +38,13 @@ pub struct Digest(pub u128);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyHash(pub u128);
 
+impl JobId {
+    /// The next one.
+    pub fn next(self) -> JobId {
+        JobId(self.0 + 1)
+    }
+}
+
 impl Seq {
     /// The next one.
     pub fn next(self) -> Seq {

@@ -102,6 +102,8 @@ pub enum Outcome {
     NotExecutable,
     /// The command exited well but its result could not be read or synced.
     ResultLost,
+    /// The command exited well but its result is over the limit.
+    ResultTooLarge,
 }
 
 /// A state's name as users see it.
@@ -143,7 +145,7 @@ pub struct Counts {
 
 impl Job {
     /// At an end, with nothing left to do for it.
-    pub(crate) fn is_at_rest(&self) -> bool {
+    pub fn is_at_rest(&self) -> bool {
         self.state.is_terminal() && !self.unpublished
     }
 }

@@ -22,6 +22,7 @@ mod ids;
 mod job;
 mod machine;
 mod planted;
+mod publishing;
 mod queue;
 pub mod retry;
 mod table;
@@ -30,7 +31,7 @@ mod vocabulary;
 mod worker;
 
 pub use config::{Config, Limits, QueueConfig, RetryPolicy};
-pub use health::{Health, Progress, Reason, SourceFault, SourceReport, Verdict};
+pub use health::{DEATHS_MAX, Health, Progress, Reason, SourceFault, SourceReport, Verdict};
 pub use ids::{Digest, JobId, KeyHash, QueueId, RequestId, Seq, Slot, SourceId};
 pub use job::{Counts, DeadReason, Job, Outcome, PayloadRef, State, StateName};
 pub use machine::{Inconsistent, JobImage, KeyImage, Machine, QueueView, Restorer};
@@ -39,5 +40,5 @@ pub use planted::plant;
 pub use planted::{Bug, planted, rescan_is_off};
 pub use time::{Mono, Now, Wall};
 pub use vocabulary::{
-    Attempt, Input, Kill, NewJob, Next, Output, Record, Refusal, Reply, SpawnFailure, StopLevel, When,
+    Attempt, Input, Kill, NewJob, Next, Output, Record, Refusal, Reply, Space, SpawnFailure, StopLevel, When,
 };

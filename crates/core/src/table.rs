@@ -48,11 +48,19 @@ impl Table {
         Some(job)
     }
 
+    /// Whether there is a job whose number lies from `from` up to, but not with, `to`.
+    pub(crate) fn has_any(&self, from: u64, to: u64) -> bool {
+        let pages = self.pages.range(from / PAGE_JOBS..to.div_ceil(PAGE_JOBS));
+        let mut numbers = pages.flat_map(|(number, page)| (number * PAGE_JOBS..).zip(page.iter()));
+        numbers.any(|(id, job)| job.is_some() && (from..to).contains(&id))
+    }
+
     /// The jobs in order of their numbers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (JobId, &Job)> {
         self.pages.iter().flat_map(|(number, page)| {
             let first = number * PAGE_JOBS;
-            page.iter().zip(first..).filter_map(|(job, id)| job.as_ref().map(|job| (JobId(id), job)))
+            let numbered = page.iter().enumerate();
+            numbered.filter_map(move |(index, job)| job.as_ref().map(|job| (JobId(first + index as u64), job)))
         })
     }
 }

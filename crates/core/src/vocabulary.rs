@@ -51,11 +51,8 @@ pub enum Input {
         /// The last durable record.
         through: Seq,
     },
-    /// Whether the journal has room for more than completions.
-    Space {
-        /// False: refuse adds and start nothing.
-        available: bool,
-    },
+    /// How much room the disk has.
+    Space(Space),
     /// The attempt's command was executed.
     Spawned {
         /// Its job.
@@ -109,8 +106,26 @@ pub enum Input {
         /// What.
         report: SourceReport,
     },
+    /// Whether the copy of the heartbeat stands where it was asked for.
+    StatusCopied {
+        /// It does.
+        well: bool,
+    },
+    /// How a service does.
+    Service {
+        /// Its place in the configuration.
+        service: u16,
+        /// It fails again and again, or has failed for good.
+        failing: bool,
+    },
     /// Time has passed.
     Tick,
+    /// Since the last input the machine slept for so long; told before anything else that came meanwhile. Elapsed time
+    /// counts it, the timeouts of attempts do not.
+    Slept {
+        /// Milliseconds.
+        ms: u64,
+    },
     /// The program is to end.
     Stop(StopLevel),
 }
@@ -150,6 +165,18 @@ pub enum SpawnFailure {
     NotExecutable,
     /// The system is short of processes, memory or descriptors; says nothing about the job.
     Resources,
+}
+
+/// How much room the disk has, from much to little. Completions are recorded in every case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Space {
+    /// Enough for anything.
+    #[default]
+    Enough,
+    /// Not enough for new jobs. Those there are may run: they come to an end and are forgotten in time, which gives room back.
+    Low,
+    /// Nothing starts either, and nothing is forgotten: that takes room in the journal too.
+    Full,
 }
 
 /// How far the end of the program has come.
@@ -223,7 +250,7 @@ pub enum Output {
 }
 
 /// One run of a job's command, as everyone outside names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Attempt {
     /// 1 for the first.
     pub number: u32,

@@ -13,9 +13,35 @@ use alloc::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Workers {
     attempts: BTreeMap<JobId, Run>,
     slots: BTreeSet<Slot>,
-    /// Attempts that occupy a place in their queue, by queue: reservations do not.
-    busy: BTreeMap<QueueId, u16>,
+    /// How many attempts of each queue are in which kind of phase, and of all queues.
+    counts: BTreeMap<QueueId, Counts>,
+    total: Counts,
     timers: BTreeSet<(Mono, JobId)>,
+}
+
+/// Attempts by the kind of their phase.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Those that occupy a place in their queue: reservations do not.
+    pub(crate) busy: u32,
+    /// Those that wait to be executed.
+    pub(crate) to_start: u32,
+    /// Those that may take their time.
+    pub(crate) alive: u32,
+}
+
+impl Counts {
+    fn add(&mut self, phase: Phase, by: i32) {
+        let change = |count: &mut u32, counts: bool| {
+            if counts {
+                let Some(changed) = count.checked_add_signed(by) else { panic!("attempts are counted wrongly") };
+                *count = changed;
+            }
+        };
+        change(&mut self.busy, phase.is_busy());
+        change(&mut self.to_start, phase.is_to_start());
+        change(&mut self.alive, phase.is_alive());
+    }
 }
 
 /// An attempt and what is going on with it.
@@ -85,12 +111,14 @@ impl Workers {
         self.slots.contains(&slot)
     }
 
-    pub(crate) fn busy(&self, queue: QueueId) -> u16 {
-        self.busy.get(&queue).copied().unwrap_or(0)
+    /// The attempts of a queue.
+    pub(crate) fn counts(&self, queue: QueueId) -> Counts {
+        self.counts.get(&queue).copied().unwrap_or_default()
     }
 
-    pub(crate) fn busy_total(&self) -> u64 {
-        self.busy.values().map(|n| u64::from(*n)).sum()
+    /// The attempts of all queues.
+    pub(crate) fn total(&self) -> Counts {
+        self.total
     }
 
     /// A new attempt takes its slot.
@@ -129,6 +157,18 @@ impl Workers {
         }
     }
 
+    /// The machine slept: what a command is given time for it is given so much longer.
+    pub(crate) fn slept(&mut self, ms: u64) {
+        for (job, run) in &mut self.attempts {
+            if let Some(at) = run.timer.filter(|_| run.phase.is_alive()) {
+                self.timers.remove(&(at, *job));
+                let later = at.after(ms);
+                run.timer = Some(later);
+                self.timers.insert((later, *job));
+            }
+        }
+    }
+
     /// An attempt whose time has come to be looked at.
     pub(crate) fn due(&self, now: Mono) -> Option<JobId> {
         self.timers.first().filter(|(at, _)| *at <= now).map(|(_, job)| *job)
@@ -144,14 +184,13 @@ impl Workers {
         }
     }
 
-    fn count(&mut self, queue: QueueId, phase: Phase, by: i16) {
-        if phase.is_busy() {
-            let busy = self.busy.entry(queue).or_insert(0);
-            *busy = busy.checked_add_signed(by).unwrap_or(0);
-            if *busy == 0 {
-                self.busy.remove(&queue);
-            }
+    fn count(&mut self, queue: QueueId, phase: Phase, by: i32) {
+        let counts = self.counts.entry(queue).or_default();
+        counts.add(phase, by);
+        if *counts == Counts::default() {
+            self.counts.remove(&queue);
         }
+        self.total.add(phase, by);
     }
 }
 
@@ -167,6 +206,19 @@ impl Phase {
             | Phase::Killing(_)
             | Phase::Lingering { .. }
             | Phase::Leftover { .. } => true,
+        }
+    }
+
+    /// Whether it waits to be executed.
+    pub(crate) fn is_to_start(self) -> bool {
+        match self {
+            Phase::Granted | Phase::Starting => true,
+            Phase::Reserved
+            | Phase::Running
+            | Phase::Terminating(_)
+            | Phase::Killing(_)
+            | Phase::Lingering { .. }
+            | Phase::Leftover { .. } => false,
         }
     }
 

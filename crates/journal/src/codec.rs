@@ -182,6 +182,7 @@ pub fn decode<'a>(line: &'a [u8], queue_named: &mut dyn FnMut(&str) -> QueueId) 
 fn record_of(line: &Line<'_>, queue_named: &mut dyn FnMut(&str) -> QueueId) -> Option<Record> {
     let mut queue = || line.queue.as_deref().map(&mut *queue_named);
     Some(match line.kind {
+        Kind::Added if line.payload.is_none() => return None,
         Kind::Added => Record::Added {
             job: line.job?,
             new: NewJob {
@@ -319,6 +320,7 @@ mod tests {
             finished(None, Next::Dead(DeadReason::Poison)),
             finished(Some(Outcome::TimedOut), Next::Cancelled),
             finished(Some(Outcome::ResultLost), Next::Again { due, crash: true }),
+            finished(Some(Outcome::ResultTooLarge), Next::Dead(DeadReason::Exhausted)),
             finished(None, Next::Unused),
             Record::Cancelled { job },
             Record::Redriven { job },

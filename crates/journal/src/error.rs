@@ -51,6 +51,12 @@ impl JournalError {
         move |source| JournalError::Io { op, file: file.to_owned(), source }
     }
 
+    /// Whether the disk, or our part of it, is full.
+    pub fn is_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, JournalError::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+
     pub(crate) fn corrupt(file: &Path, offset: u64, seq: u64, what: impl Into<String>) -> JournalError {
         JournalError::Corrupt { file: file.to_owned(), offset, seq, what: what.into() }
     }

@@ -20,10 +20,14 @@ pub struct Limits {
     pub frame_bytes_max: u64,
     /// A frame that would begin at or after this offset begins a new segment.
     pub segment_bytes_max: u64,
+    /// No segment is finished before it has so many bytes, however little lives in the journal.
+    pub segment_bytes_min: u64,
     /// Blocks are reserved ahead of the writing in steps of this many bytes.
     pub reserve_bytes: u64,
     /// Blocks that only essential frames may use, in bytes.
     pub essential_bytes: u64,
+    /// With less room than this for frames that are not essential, nothing new is taken on.
+    pub room_bytes: u64,
     /// A frame that makes the segment longer is followed by so many bytes of filler, which later frames overwrite: a sync
     /// then has no new length to write down. 0 for none.
     pub fill_bytes: u64,
@@ -35,14 +39,33 @@ impl Default for Limits {
         Limits {
             frame_bytes_max: 4 * MIB,
             segment_bytes_max: 64 * MIB,
+            segment_bytes_min: 4 * MIB,
             reserve_bytes: 4 * MIB,
             essential_bytes: 8 * MIB,
+            room_bytes: 4 * MIB,
             fill_bytes: MIB / 4,
         }
     }
 }
 
 impl Limits {
+    /// Limits for a file system of so many bytes in all: on a small one the journal takes its part and no more. A frame may be
+    /// as long as everywhere; one that does not fit is refused when it comes.
+    pub fn for_disk(total_bytes: u64) -> Limits {
+        const KIB: u64 = 1024;
+        let whole = Limits::default();
+        let part = |of: u64, least: u64, most: u64| (total_bytes / of).clamp(least, most);
+        Limits {
+            segment_bytes_max: part(16, 64 * KIB, whole.segment_bytes_max),
+            segment_bytes_min: part(64, 32 * KIB, whole.segment_bytes_min),
+            reserve_bytes: part(64, 16 * KIB, whole.reserve_bytes),
+            essential_bytes: part(32, 64 * KIB, whole.essential_bytes),
+            room_bytes: part(64, 16 * KIB, whole.room_bytes),
+            fill_bytes: part(256, 4 * KIB, whole.fill_bytes),
+            ..whole
+        }
+    }
+
     /// The longest record that [`Framer::push`] takes, in bytes.
     pub fn record_bytes_max(&self) -> u64 {
         assert!(self.frame_bytes_max <= FRAME_BYTES_CAP, "a frame limit above the format's cap");
@@ -98,6 +121,8 @@ pub struct Framer {
     /// The end of the frame in flight and how many records it holds.
     in_flight: Option<(Position, u32)>,
     sealed: bool,
+    /// A frame that would begin at or after this offset begins a new segment.
+    rotate_at: u64,
 }
 
 impl Framer {
@@ -105,7 +130,14 @@ impl Framer {
     pub(crate) fn new(queue: QueueId, limits: Limits, end: Position, sealed: bool) -> Framer {
         assert!(limits.record_bytes_max() > 0);
         let at = Position { epoch: end.epoch + 1, ..end };
-        Framer { queue, limits, at, buffer: Vec::new(), records: 0, closed: VecDeque::new(), in_flight: None, sealed }
+        let (buffer, closed, rotate_at) = (Vec::new(), VecDeque::new(), limits.segment_bytes_max);
+        Framer { queue, limits, at, buffer, records: 0, closed, in_flight: None, sealed, rotate_at }
+    }
+
+    /// From now on segments are finished at so many bytes, as far as the limits allow.
+    pub fn rotate_at(&mut self, bytes: u64) {
+        let most = self.limits.segment_bytes_max;
+        self.rotate_at = bytes.clamp(self.limits.segment_bytes_min.min(most), most);
     }
 
     /// Takes a record: one line of JSON without its newline. Says where it will stand.
@@ -166,9 +198,9 @@ impl Framer {
     }
 
     /// An empty frame, which proves the one before it durable. None while a frame is in flight or records are pending, and
-    /// when the last frame is a seal already.
+    /// when the last frame is a seal already; but one that finishes a segment that is long enough may follow another.
     pub fn seal(&mut self) -> Option<Frame> {
-        if self.sealed || self.in_flight.is_some() || self.pending() > 0 {
+        if (self.sealed && !self.is_long()) || self.in_flight.is_some() || self.pending() > 0 {
             return None;
         }
         self.begin();
@@ -183,9 +215,14 @@ impl Framer {
         self.sealed = records == 0 && self.pending() == 0;
     }
 
+    /// Whether the next frame begins a new segment.
+    pub fn is_long(&self) -> bool {
+        self.at.offset >= self.rotate_at
+    }
+
     fn begin(&mut self) {
         assert!(self.buffer.is_empty());
-        if self.at.offset >= self.limits.segment_bytes_max {
+        if self.is_long() {
             self.at.segment += 1;
             self.at.offset = 0;
         }

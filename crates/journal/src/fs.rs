@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// How [`Fs::open`] opens a file. Every file is opened close-on-exec, never through a symbolic link as its last component,
-/// and created readable and writable for its owner alone.
+/// and created readable and writable for its owner alone, unless it says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {
     /// An existing file, for reading.
@@ -24,6 +24,8 @@ pub enum Open {
     Write,
     /// A file for reading and writing: created, or emptied when it exists.
     Replace,
+    /// As `Replace`, but made for everybody whom the umask does not leave out (0666): for a file that is the user's.
+    Share,
 }
 
 /// What kind of thing a name stands for.
@@ -46,6 +48,15 @@ pub struct Metadata {
     pub len: u64,
 }
 
+/// The room on a file system, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Room {
+    /// What we may still use: what is reserved for root is not counted.
+    pub free: u64,
+    /// All there is, used or not.
+    pub total: u64,
+}
+
 /// A file system. A clone is a handle on the same one.
 ///
 /// There is no `Send` bound here: the simulated file system lives on one thread.
@@ -65,6 +76,14 @@ pub trait Fs: Clone {
     /// Makes a directory for its owner alone (mode 0700). Durable after [`Fs::sync_dir`] of its parent.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
 
+    /// Removes a directory; an error when something is in it. Durable after [`Fs::sync_dir`] of its parent.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes a directory for everybody whom the umask does not leave out (0777): one that is the user's.
+    fn create_shared_dir(&self, path: &Path) -> io::Result<()> {
+        self.create_dir(path)
+    }
+
     /// The names in a directory, sorted, without `.` and `..`.
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
 
@@ -73,6 +92,15 @@ pub trait Fs: Clone {
 
     /// What a name stands for; a symbolic link is not followed.
     fn metadata(&self, path: &Path) -> io::Result<Metadata>;
+
+    /// The room on the file system that a path lies on.
+    fn room(&self, path: &Path) -> io::Result<Room>;
+
+    /// A number that no other file of this machine has while the one of that name exists: to be compared with itself. 0 where
+    /// files have none. A symbolic link is not followed.
+    fn identity(&self, _path: &Path) -> io::Result<u128> {
+        Ok(0)
+    }
 
     /// What a symbolic link says; an error for anything else. So answers a file system that has no such links.
     fn read_link(&self, _path: &Path) -> io::Result<PathBuf> {
@@ -118,6 +146,11 @@ pub trait File {
     /// Frees the blocks of a range, which then reads as zeros; the length stays. An error where the file system cannot.
     fn punch(&self, offset: u64, len: u64) -> io::Result<()>;
 
+    /// Lets everybody read the file (mode 0644), whatever the umask says. Does nothing where files have no modes.
+    fn share(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Makes the contents and the length durable (fdatasync).
     fn sync_data(&self) -> io::Result<()>;
 
@@ -161,12 +194,16 @@ pub fn read_full_at<F: File>(file: &F, buffer: &mut [u8], offset: u64) -> io::Re
 ///
 /// The length is not trusted: a file that grows while it is read is read up to the limit.
 pub fn read_all<F: Fs>(fs: &F, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    read_whole(&fs.open(path, Open::Read)?, bytes_max)
+}
+
+/// Reads the whole of an open file; see [`read_all`].
+pub fn read_whole<F: File>(file: &F, bytes_max: u64) -> io::Result<Vec<u8>> {
     const CHUNK_BYTES: usize = 64 * 1024;
-    let file = fs.open(path, Open::Read)?;
     let mut bytes = Vec::new();
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
-        let n = read_full_at(&file, &mut chunk, bytes.len() as u64)?;
+        let n = read_full_at(file, &mut chunk, bytes.len() as u64)?;
         bytes.extend_from_slice(&chunk[..n]);
         if bytes.len() as u64 > bytes_max {
             return Err(io::ErrorKind::FileTooLarge.into());
@@ -180,11 +217,33 @@ pub fn read_all<F: Fs>(fs: &F, path: &Path, bytes_max: u64) -> io::Result<Vec<u8
 /// Replaces the file at `path` by `bytes`, wholly or not at all, durably: a temporary name beside it, fsync, rename, fsync
 /// of the folder. The temporary name is the file's with `.tmp` behind it, so a leftover of a crash is used again.
 pub fn write_atomic<F: Fs>(fs: &F, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = temporary_name(path);
-    let file = fs.open(&temporary, Open::Replace)?;
+    write_renamed(fs, &temporary_name(path), Open::Replace, path, bytes)
+}
+
+/// Replaces a file of the user's as [`write_atomic`] does, under a temporary name that begins with a dot, and readable for
+/// whom the umask lets.
+pub fn share_atomic<F: Fs>(fs: &F, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_renamed(fs, &hidden_name(path), Open::Share, path, bytes)
+}
+
+/// As [`share_atomic`], but everybody may read the file, whatever the umask says.
+pub fn publish_atomic<F: Fs>(fs: &F, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = hidden_name(path);
+    fs.open(&temporary, Open::Share)?.share()?;
+    write_renamed(fs, &temporary, Open::Share, path, bytes)
+}
+
+fn hidden_name(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    temporary_name(&path.with_file_name(name))
+}
+
+fn write_renamed<F: Fs>(fs: &F, temporary: &Path, how: Open, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = fs.open(temporary, how)?;
     write_all_at(&file, bytes, 0)?;
     file.sync_all()?;
-    fs.rename(&temporary, path)?;
+    fs.rename(temporary, path)?;
     fs.sync_dir(parent(path))
 }
 

@@ -17,6 +17,31 @@ use crate::snapshot::Snapshot;
 /// How often a reading begins again because a writer moved on under it.
 const RESTARTS_MAX: u32 = 8;
 
+/// What a journal and its snapshots take on the disk, in bytes of their files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Segments, and what was cut off them and kept.
+    pub journal_bytes: u64,
+    /// Snapshots and their indexes, unfinished ones too.
+    pub snapshot_bytes: u64,
+}
+
+/// Looks how much a journal and its snapshots take. What vanishes meanwhile counts for nothing.
+pub fn stored<F: Fs>(fs: &F, root: &Path) -> io::Result<Stored> {
+    let bytes = |dir: &Path, counts: &dyn Fn(&str) -> bool| -> io::Result<u64> {
+        let names = match fs.list(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            names => names?,
+        };
+        let ours = names.iter().filter(|name| name.to_str().is_some_and(counts));
+        Ok(ours.filter_map(|name| fs.metadata(&dir.join(name)).ok()).map(|metadata| metadata.len).sum())
+    };
+    Ok(Stored {
+        journal_bytes: bytes(&names::journal_dir(root), &|_| true)?,
+        snapshot_bytes: bytes(root, &|name| name.starts_with("snapshot-"))?,
+    })
+}
+
 /// One segment, as a reader finds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentReport {

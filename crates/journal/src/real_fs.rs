@@ -1,8 +1,8 @@
 //! The file system of the operating system.
 //!
-//! Invariant: every file is made with mode 0600 and every directory with 0700, whatever the umask adds; every descriptor is
-//! close-on-exec; a symbolic link as the last component is an error (`ELOOP`); opening never waits (a pipe under the name of
-//! a regular file does not hang the caller).
+//! Invariant: every file of ours is made with mode 0600 and every directory with 0700, whatever the umask adds; every
+//! descriptor is close-on-exec; a symbolic link as the last component is an error (`ELOOP`); opening never waits (a pipe
+//! under the name of a regular file does not hang the caller).
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Dir, FallocateFlags, FileType, Mode, OFlags};
 
-use crate::fs::{File, Fs, Kind, Metadata, Open};
+use crate::fs::{File, Fs, Kind, Metadata, Open, Room};
 
 /// The real file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,14 +33,16 @@ impl Fs for RealFs {
     type File = RealFile;
 
     fn open(&self, path: &Path, how: Open) -> io::Result<RealFile> {
-        let how = match how {
+        let access = match how {
             Open::Read => OFlags::RDONLY,
             Open::Create => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
             Open::Write => OFlags::RDWR,
-            Open::Replace => OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC,
+            Open::Replace | Open::Share => OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC,
         };
-        let flags = how | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let fd = rustix::fs::openat(CWD, path, flags, Mode::RUSR | Mode::WUSR)?;
+        let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let own = Mode::RUSR | Mode::WUSR;
+        let mode = if how == Open::Share { own | Mode::RGRP | Mode::WGRP | Mode::ROTH | Mode::WOTH } else { own };
+        let fd = rustix::fs::openat(CWD, path, flags, mode)?;
         Ok(RealFile(fd.into()))
     }
 
@@ -54,6 +56,14 @@ impl Fs for RealFs {
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         Ok(rustix::fs::mkdirat(CWD, path, Mode::RWXU)?)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_dir(path)
+    }
+
+    fn create_shared_dir(&self, path: &Path) -> io::Result<()> {
+        Ok(rustix::fs::mkdirat(CWD, path, Mode::RWXU | Mode::RWXG | Mode::RWXO)?)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
@@ -84,6 +94,16 @@ impl Fs for RealFs {
         Ok(Metadata { kind, len: u64::try_from(stat.st_size).unwrap_or(0) })
     }
 
+    fn room(&self, path: &Path) -> io::Result<Room> {
+        let told = rustix::fs::statvfs(path)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(told.f_frsize);
+        Ok(Room { free: bytes(told.f_bavail), total: bytes(told.f_blocks) })
+    }
+
+    fn identity(&self, path: &Path) -> io::Result<u128> {
+        Ok(identity_of(&std::fs::symlink_metadata(path)?))
+    }
+
     fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
         std::fs::read_link(path)
     }
@@ -112,6 +132,11 @@ impl Fs for RealFs {
             .wrapping_mul(1_000_000_000)
             .wrapping_add(metadata.ctime_nsec().cast_unsigned()))
     }
+}
+
+/// What [`Fs::identity`] says of the file that this is told of.
+pub fn identity_of(metadata: &std::fs::Metadata) -> u128 {
+    u128::from(metadata.dev()) << 64 | u128::from(metadata.ino())
 }
 
 fn open_dir(dir: &Path) -> io::Result<rustix::fd::OwnedFd> {
@@ -147,6 +172,10 @@ impl File for RealFile {
     fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         Ok(rustix::fs::fallocate(&self.0, flags, offset, len)?)
+    }
+
+    fn share(&self) -> io::Result<()> {
+        Ok(rustix::fs::fchmod(&self.0, Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH)?)
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -216,6 +245,29 @@ mod tests {
         write_atomic(&RealFs, &path, b"two").unwrap();
         assert_eq!(read_all(&RealFs, &path, 10).unwrap(), b"two");
         assert_eq!(RealFs.list(dir.path()).unwrap(), ["status.json"]);
+    }
+
+    #[test]
+    fn what_a_disk_says_of_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        let file = RealFs.open(&a, Open::Create).unwrap();
+        let room = RealFs.room(&a).unwrap();
+        assert!(room.free <= room.total && room.total > 0, "{room:?}");
+        let before = RealFs.identity(&a).unwrap();
+        RealFs.rename(&a, &b).unwrap();
+        assert_eq!(RealFs.identity(&b).unwrap(), before, "a name is no part of it");
+        drop(RealFs.open(&a, Open::Create).unwrap());
+        assert_ne!(RealFs.identity(&a).unwrap(), before);
+        file.share().unwrap();
+        assert_eq!(std::fs::metadata(&b).unwrap().permissions().mode() & 0o777, 0o644);
+        let sub = dir.path().join("sub");
+        RealFs.create_dir(&sub).unwrap();
+        drop(RealFs.open(&sub.join("c"), Open::Create).unwrap());
+        assert_eq!(code(RealFs.remove_dir(&sub)), 39, "ENOTEMPTY");
+        RealFs.remove(&sub.join("c")).unwrap();
+        RealFs.remove_dir(&sub).unwrap();
+        assert_eq!(code(RealFs.metadata(&sub)), 2, "ENOENT");
     }
 
     #[test]

@@ -167,6 +167,12 @@ impl<F: Fs> Snapshot<F> {
         self.queue
     }
 
+    /// How many bytes it takes, with its index; 0 where that cannot be told.
+    pub fn bytes(&self, fs: &F) -> u64 {
+        let paths = [self.path.clone(), index::path_of(&self.path)];
+        paths.iter().filter_map(|path| fs.metadata(path).ok()).map(|metadata| metadata.len).sum()
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -394,12 +400,23 @@ pub struct Pruned {
 ///
 /// An older snapshot that does not fit the journal is an error, and then nothing is removed.
 pub fn prune<F: Fs>(fs: &F, root: &Path, newest: &Snapshot<F>) -> Result<Pruned, JournalError> {
+    let older = newest_before(fs, root, newest.covers().seq)?;
+    older.map_or(Ok(Pruned::default()), |older| prune_before(fs, root, newest, &older))
+}
+
+/// Removes what one durable snapshot makes needless, the one before it too: for a disk on which the next would find no room.
+/// From here on until there is a next one, damage in this one cannot be passed over.
+pub fn prune_hard<F: Fs>(fs: &F, root: &Path, newest: &Snapshot<F>) -> Result<Pruned, JournalError> {
+    prune_before(fs, root, newest, newest)
+}
+
+/// Removes what lies before `older`, which may be the newest.
+fn prune_before<F: Fs>(fs: &F, root: &Path, newest: &Snapshot<F>, older: &Snapshot<F>) -> Result<Pruned, JournalError> {
     let dir = names::journal_dir(root);
     let mut pruned = Pruned::default();
     // The names of both snapshots are durable before anything that they replace goes.
     fs.sync_dir(root).map_err(JournalError::io("sync", root))?;
     check_end(fs, &dir, newest.covers())?;
-    let Some(older) = newest_before(fs, root, newest.covers().seq)? else { return Ok(pruned) };
     check_end(fs, &dir, older.covers())?;
     let mut remove = |path: PathBuf| match fs.remove(&path) {
         Ok(()) => {

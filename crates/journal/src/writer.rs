@@ -103,13 +103,13 @@ impl<F: Fs> Writer<F> {
         }
     }
 
-    /// Whether there is room for the longest frame that is not essential, after an attempt to make some. While there is
-    /// none, nothing new should be taken on. Writes nothing.
+    /// Whether there are [`Limits::room_bytes`] for frames that are not essential, after an attempt to reserve them. While
+    /// there are not, nothing new should be taken on. Writes nothing.
     pub fn has_room(&mut self) -> bool {
         if self.poisoned {
             return false;
         }
-        let end = self.at.offset + self.limits.frame_bytes_max;
+        let end = self.at.offset + self.limits.room_bytes;
         self.segment.as_mut().is_none_or(|segment| segment.reserve(end, false, &self.limits).is_ok())
     }
 

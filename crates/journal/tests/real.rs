@@ -12,8 +12,10 @@ use sprag_journal::{
 const LIMITS: Limits = Limits {
     frame_bytes_max: 4096,
     segment_bytes_max: 2000,
+    segment_bytes_min: 500,
     reserve_bytes: 4096,
     essential_bytes: 4096,
+    room_bytes: 4096,
     fill_bytes: 64,
 };
 

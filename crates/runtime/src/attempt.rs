@@ -4,18 +4,16 @@
 //! destination wholly or not at all. An attempt that may be followed by another is called dead only when its lock is
 //! free and no process bears its mark.
 
-use crate::pipeline::{QueueSpec, destination, result_digest};
-use crate::seams::{ChildId, Nonce, Processes, SpawnSpec, Watch};
+use crate::output::{is_cut, keep_log};
+use crate::pipeline::{LOG_BYTES_MAX, QueueSpec, RESULT_BYTES_MAX, destination, result_digest};
+use crate::seams::{Bound, ChildId, Nonce, NotSpawned, Over, Processes, SpawnSpec, Watch};
 use crate::task::{Context, Done};
 use sprag_core::{Attempt, Bug, Digest, JobId, Outcome, PayloadRef, Seq, SpawnFailure, Wall, planted};
-use sprag_journal::fs::{File, Fs, Open, read_all, write_atomic};
+use sprag_journal::fs::{File, Fs, Open, read_all, share_atomic, write_all_at};
 use sprag_journal::image;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-
-/// No result is longer, in bytes.
-const RESULT_BYTES_MAX: u64 = 256 << 20;
 
 /// What the job's own record says.
 struct Asked {
@@ -45,16 +43,31 @@ pub(crate) fn start<F: Fs, P: Processes, W: Watch>(
     place: PayloadRef,
     deadline: Option<Wall>,
 ) -> Done {
-    let child = ChildId::Attempt { job, number: attempt.number };
+    let child = ChildId::Attempt { job, attempt };
     let Some(queue) = queue(context, attempt) else {
         return Done::SpawnFailed { child, failure: SpawnFailure::NotFound };
     };
     let spec = asked(context, job, place).and_then(|asked| spawn_spec(context, queue, job, attempt, asked, deadline));
-    let spawned = spec.map_err(|_| SpawnFailure::Resources).and_then(|spec| context.processes.spawn(&spec));
-    match spawned {
+    match spec.map_err(NotSpawned::short).and_then(|spec| context.processes.spawn(&spec)) {
         Ok(()) => Done::Spawned { child },
-        Err(failure) => Done::SpawnFailed { child, failure },
+        Err(not) => {
+            let log = context.state().attempt_log(job.0, attempt.number);
+            not_spawned(&context.fs, child, &not, &log, &queue.command)
+        }
     }
+}
+
+/// What the command cannot say, its log says for it.
+fn not_spawned<F: Fs>(fs: &F, child: ChildId, not: &NotSpawned, log: &Path, command: &[String]) -> Done {
+    match not.failure {
+        SpawnFailure::NotFound | SpawnFailure::NotExecutable => {
+            let text = format!("[sprag: cannot execute {command:?}: {}]\n", not.why);
+            // The kind of the reason is on record; a log that cannot be written changes nothing about it.
+            let _ = fs.open(log, Open::Replace).and_then(|file| write_all_at(&file, text.as_bytes(), 0));
+        }
+        SpawnFailure::Resources => {}
+    }
+    Done::SpawnFailed { child, failure: not.failure }
 }
 
 fn spawn_spec<F: Fs, P, W>(
@@ -87,17 +100,26 @@ where
         set("SPRAG_DEADLINE", (deadline.0 / 1000).to_string());
     }
     let stderr = state.slot_log(attempt.slot);
+    let stdout = if queue.output.is_some() { state.slot_output(attempt.slot) } else { stderr.clone() };
+    let spoiled = |path| Bound { path, bytes_max: RESULT_BYTES_MAX, over: Over::IsSpoiled };
+    let mut bounds = vec![log_bound(&stderr, queue.log_bytes_max), spoiled(result)];
+    bounds.extend(queue.output.is_some().then(|| spoiled(stdout.clone())));
     Ok(SpawnSpec {
-        child: ChildId::Attempt { job, number: attempt.number },
+        child: ChildId::Attempt { job, attempt },
         nonce,
         command: queue.command.clone(),
         dir: context.pipeline.dir.clone(),
         env,
         input: state.slot_input(attempt.slot),
         payload: asked.payload,
-        stdout: if queue.output.is_some() { state.slot_output(attempt.slot) } else { stderr.clone() },
+        stdout,
         stderr,
+        bounds,
     })
+}
+
+fn log_bound(log: &Path, bytes_max: u64) -> Bound {
+    Bound { path: log.to_owned(), bytes_max, over: Over::LosesItsMiddle }
 }
 
 /// Executes a service.
@@ -118,13 +140,34 @@ pub(crate) fn serve<F: Fs, P: Processes, W: Watch>(context: &Context<F, P, W>, i
         env,
         input: context.state().service_input(&service.name),
         payload: Vec::new(),
+        bounds: vec![log_bound(&log, service.log_bytes_max)],
         stdout: log.clone(),
         stderr: log,
     };
     match context.processes.spawn(&spec) {
         Ok(()) => Done::Spawned { child },
-        Err(failure) => Done::SpawnFailed { child, failure },
+        Err(not) => not_spawned(&context.fs, child, &not, &spec.stderr, &spec.command),
     }
+}
+
+/// [`settle`] for whoever must not be held up: only for an attempt that succeeded, wrote nothing that is to be synced, and
+/// left nobody behind. So it takes some microseconds. `None` for any other.
+pub(crate) fn settle_at_once<F: Fs, P: Processes, W: Watch>(
+    context: &Context<F, P, W>,
+    job: JobId,
+    attempt: Attempt,
+    outcome: Outcome,
+) -> Option<Done> {
+    let (fs, state) = (&context.fs, context.state());
+    let quick = || -> io::Result<bool> {
+        let publishes = queue(context, attempt).is_some_and(|queue| queue.output.is_some());
+        let printed = publishes && len(fs, &state.slot_output(attempt.slot))? > 0;
+        let result = printed || exists(fs, &state.attempt_result(job.0, attempt.number))?;
+        let cut = is_cut(len(fs, &state.slot_log(attempt.slot))?, log_bytes_max(context, attempt));
+        let little = outcome == Outcome::Exit(0) && !result && !cut;
+        Ok(little && context.processes.is_free_now(&state.slot_input(attempt.slot))?)
+    };
+    quick().unwrap_or(false).then(|| settle(context, job, attempt, outcome))
 }
 
 /// Keeps what an attempt wrote, makes its result durable, and tells whether everything of it is dead.
@@ -137,16 +180,36 @@ pub(crate) fn settle<F: Fs, P: Processes, W: Watch>(
     let kept = keep_output(context, job, attempt);
     let (outcome, result) = match kept {
         Ok(result) => (outcome, result.filter(|_| outcome == Outcome::Exit(0))),
+        Err(error) if outcome == Outcome::Exit(0) && error.kind() == io::ErrorKind::FileTooLarge => {
+            (Outcome::ResultTooLarge, None)
+        }
         Err(_) if outcome == Outcome::Exit(0) => (Outcome::ResultLost, None),
         Err(_) => (outcome, None),
     };
     // No attempt follows a success, so nothing can overlap and the costly look through all processes is spared.
     let marked_gone = outcome == Outcome::Exit(0) || no_process_bears(context, &[attempt.fence]);
     let gone = (marked_gone && lock_is_free(context, attempt)) || planted(Bug::ProofSkipped);
-    Done::Settled { job, attempt, outcome, result, gone }
+    let kept_bytes = kept_bytes(context, job, attempt);
+    Done::Settled { job, attempt, outcome, result, gone, kept_bytes }
 }
 
-/// The result to publish, if there is one: durable, and by its digest.
+/// What a file of so many bytes takes on a disk, in its blocks of 4 KiB.
+pub(crate) fn blocks(bytes: u64) -> u64 {
+    bytes.next_multiple_of(4096)
+}
+
+/// What the attempt left in its log and its result.
+fn kept_bytes<F: Fs, P, W>(context: &Context<F, P, W>, job: JobId, attempt: Attempt) -> u64 {
+    let state = context.pipeline.state();
+    let files = [state.attempt_log(job.0, attempt.number), state.attempt_result(job.0, attempt.number)];
+    files.iter().filter_map(|path| context.fs.metadata(path).ok()).map(|metadata| blocks(metadata.len)).sum()
+}
+
+fn log_bytes_max<F, P, W>(context: &Context<F, P, W>, attempt: Attempt) -> u64 {
+    queue(context, attempt).map_or(LOG_BYTES_MAX, |queue| queue.log_bytes_max)
+}
+
+/// The result to publish, if there is one: durable, and by its digest. One that is too large is removed.
 fn keep_output<F: Fs, P: Processes, W: Watch>(
     context: &Context<F, P, W>,
     job: JobId,
@@ -154,8 +217,18 @@ fn keep_output<F: Fs, P: Processes, W: Watch>(
 ) -> io::Result<Option<Digest>> {
     let (fs, state) = (&context.fs, context.state());
     let (log, result) = (state.attempt_log(job.0, attempt.number), state.attempt_result(job.0, attempt.number));
-    rename_unless_empty(fs, &state.slot_log(attempt.slot), &log)?;
+    keep_log(fs, &state.slot_log(attempt.slot), &log, log_bytes_max(context, attempt))?;
     let publishes = queue(context, attempt).is_some_and(|queue| queue.output.is_some());
+    let mut too_large = false;
+    for file in [&result, &state.slot_output(attempt.slot)] {
+        if len(fs, file)? > RESULT_BYTES_MAX {
+            fs.remove(file)?;
+            too_large = true;
+        }
+    }
+    if too_large {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
     if publishes && !exists(fs, &result)? {
         rename_unless_empty(fs, &state.slot_output(attempt.slot), &result)?;
     }
@@ -224,20 +297,26 @@ pub(crate) fn publish<F: Fs, P: Processes, W: Watch>(
     let from = context.state().attempt_result(job.0, attempt);
     let copy = || {
         let bytes = read_all(&context.fs, &from, RESULT_BYTES_MAX)?;
-        make_dirs(&context.fs, &context.pipeline.dir, to.parent().unwrap_or(Path::new(".")))?;
-        write_atomic(&context.fs, &to, &bytes)
+        make_shared_dirs(&context.fs, &context.pipeline.dir, to.parent().unwrap_or(Path::new(".")))?;
+        share_atomic(&context.fs, &to, &bytes)
     };
-    copy().map_err(|error| format!("{} -> {}: {error}", from.display(), to.display()))
+    let shown = to.strip_prefix(&context.pipeline.dir).unwrap_or(&to).display();
+    copy().map_err(|error| format!("{shown}: {error}"))
 }
 
-fn rename_unless_empty<F: Fs>(fs: &F, from: &Path, to: &Path) -> io::Result<()> {
-    match fs.metadata(from) {
-        Ok(metadata) if metadata.len > 0 => {
-            make_dir(fs, to.parent().unwrap_or(Path::new(".")))?;
-            fs.rename(from, to)
-        }
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+pub(crate) fn rename_unless_empty<F: Fs>(fs: &F, from: &Path, to: &Path) -> io::Result<()> {
+    if len(fs, from)? == 0 {
+        return Ok(());
+    }
+    make_dir(fs, to.parent().unwrap_or(Path::new(".")))?;
+    fs.rename(from, to)
+}
+
+/// The length of a file; 0 for one that is not there.
+pub(crate) fn len<F: Fs>(fs: &F, path: &Path) -> io::Result<u64> {
+    match fs.metadata(path) {
+        Ok(metadata) => Ok(metadata.len),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
         Err(error) => Err(error),
     }
 }
@@ -251,7 +330,11 @@ fn exists<F: Fs>(fs: &F, path: &Path) -> io::Result<bool> {
 }
 
 pub(crate) fn make_dir<F: Fs>(fs: &F, dir: &Path) -> io::Result<()> {
-    match fs.create_dir(dir) {
+    made(fs.create_dir(dir))
+}
+
+fn made(result: io::Result<()>) -> io::Result<()> {
+    match result {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         Ok(()) | Err(_) => Ok(()),
     }
@@ -260,11 +343,20 @@ pub(crate) fn make_dir<F: Fs>(fs: &F, dir: &Path) -> io::Result<()> {
 /// Makes `dir` and the folders between it and `base`, each durably. One that is there is synced too: whoever made it may
 /// have died before its name was durable.
 fn make_dirs<F: Fs>(fs: &F, base: &Path, dir: &Path) -> io::Result<()> {
+    each_dir(fs, base, dir, &|dir| make_dir(fs, dir))
+}
+
+/// The same for folders of the user's.
+fn make_shared_dirs<F: Fs>(fs: &F, base: &Path, dir: &Path) -> io::Result<()> {
+    each_dir(fs, base, dir, &|dir| made(fs.create_shared_dir(dir)))
+}
+
+fn each_dir<F: Fs>(fs: &F, base: &Path, dir: &Path, make: &dyn Fn(&Path) -> io::Result<()>) -> io::Result<()> {
     if dir == base {
         return Ok(());
     }
     let parent = dir.parent().unwrap_or(base);
-    make_dirs(fs, base, parent)?;
-    make_dir(fs, dir)?;
+    each_dir(fs, base, parent, make)?;
+    make(dir)?;
     fs.sync_dir(parent)
 }

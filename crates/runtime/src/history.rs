@@ -140,26 +140,38 @@ impl<F: Fs> Replay<F> for Fold {
     }
 }
 
-/// Writes a snapshot of everything up to the end of a finished segment, and removes what it makes needless.
+/// Writes a snapshot of everything up to the end of a finished segment, and removes what it makes needless. Says how many
+/// bytes it has, unless it was there before. With `short` the snapshot before goes too.
 ///
 /// # Errors
 /// Whatever kept it from that; the older snapshots are still there then.
-pub fn take_snapshot<F: Fs>(fs: &F, root: &Path, segment: u32) -> Result<(), String> {
+pub fn take_snapshot<F: Fs>(fs: &F, root: &Path, segment: u32, short: bool) -> Result<Option<u64>, String> {
     let mut fold = Fold { machine: Machine::new(Config::default()), changed: BTreeMap::new() };
     let recalled = sprag_journal::recall(fs, root, Some(segment), &mut fold).map_err(|error| error.to_string())?;
     let known = recalled.snapshot.as_ref().map(Snapshot::covers);
     let Some(queue) = recalled.queue.filter(|_| known.is_none_or(|known| known.seq < recalled.end.seq)) else {
-        return Ok(());
+        return Ok(None);
     };
     let write = || {
         let mut writer = SnapshotWriter::create(fs, root, queue, recalled.end)?;
         fold.write(&mut writer, Lines::new(fs, root, recalled.snapshot.as_ref()))?;
-        sprag_journal::prune(fs, root, &writer.finish()?)
+        let snapshot = writer.finish()?;
+        let prune = if short { sprag_journal::prune_hard } else { sprag_journal::prune };
+        prune(fs, root, &snapshot)?;
+        Ok(Some(snapshot.bytes(fs)))
     };
-    write().map(|_| ()).map_err(|error: JournalError| {
+    let give_up = |error: JournalError| {
         sprag_journal::abandon(fs, root);
-        error.to_string()
-    })
+        error
+    };
+    let written = match (write().map_err(give_up), &recalled.snapshot) {
+        // What it was read from is whole: what lies before that makes room, or the journal could never be cut again.
+        (Err(error), Some(newest)) if error.is_full() => {
+            sprag_journal::prune_hard(fs, root, newest).and_then(|_| write()).map_err(give_up)
+        }
+        (written, _) => written,
+    };
+    written.map_err(|error| error.to_string())
 }
 
 impl Fold {

@@ -7,6 +7,7 @@ mod attempt;
 pub mod driver;
 pub mod history;
 pub mod live;
+pub mod output;
 pub mod pipeline;
 pub mod request;
 pub mod scan;

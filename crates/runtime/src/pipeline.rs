@@ -8,6 +8,11 @@ use sprag_core::{Digest, KeyHash, Limits, QueueConfig, Slot};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+/// What a command writes to its log may take so many bytes on the disk, unless the user says otherwise.
+pub const LOG_BYTES_MAX: u64 = 16 << 20;
+/// No result is longer, in bytes.
+pub const RESULT_BYTES_MAX: u64 = 256 << 20;
+
 /// Everything a run needs to know.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pipeline {
@@ -23,8 +28,68 @@ pub struct Pipeline {
     pub env_allow: Vec<String>,
     /// Bounds of the Machine.
     pub limits: Limits,
+    /// Bounds of what is taken on the disk.
+    pub disk: DiskLimits,
+    /// Where a copy of the heartbeat is put, relative to [`Pipeline::dir`].
+    pub status_path: Option<PathBuf>,
     /// On SIGTERM, attempts may go on for so long before they are ended.
     pub stop_timeout_ms: u64,
+    /// What stood in `sprag.toml`: tells whether it was changed since.
+    pub config_digest: ConfigDigest,
+}
+
+/// A digest of the bytes of `sprag.toml`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ConfigDigest(u128);
+
+impl ConfigDigest {
+    /// Of these bytes.
+    pub fn of(bytes: &[u8]) -> ConfigDigest {
+        ConfigDigest(first_16(&blake3::hash(bytes)))
+    }
+}
+
+impl std::fmt::Display for ConfigDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// How much of the disk may be taken. What is not said depends on how large the disk is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskLimits {
+    /// So many bytes stay free for what must be written; 0 for none.
+    pub min_free_bytes: Option<u64>,
+    /// Logs and results in the state folder have so many bytes at most; of more, the oldest go.
+    pub keep_log_bytes: Option<u64>,
+    /// They belong to so many attempts at most.
+    pub keep_log_files: u64,
+    /// They are removed when they are so old.
+    pub keep_log_age_ms: u64,
+}
+
+impl Default for DiskLimits {
+    fn default() -> DiskLimits {
+        DiskLimits {
+            min_free_bytes: None,
+            keep_log_bytes: None,
+            keep_log_files: 100_000,
+            keep_log_age_ms: 30 * 24 * 3_600_000,
+        }
+    }
+}
+
+impl DiskLimits {
+    /// The bytes that stay free on a disk of so many. Enough for what is running to end, and for a person to look around; on a
+    /// small disk a part of it, or nothing could ever be added.
+    pub fn min_free_bytes(&self, total_bytes: u64) -> u64 {
+        self.min_free_bytes.unwrap_or((total_bytes / 16).min(64 << 20))
+    }
+
+    /// The bytes that logs and results may take on a disk of so many.
+    pub fn keep_log_bytes(&self, total_bytes: u64) -> u64 {
+        self.keep_log_bytes.unwrap_or((total_bytes / 8).min(1 << 30))
+    }
 }
 
 /// A queue: the Machine's policy, and what the Machine need not know.
@@ -36,6 +101,8 @@ pub struct QueueSpec {
     pub command: Vec<String>,
     /// Where a result goes, relative to [`Pipeline::dir`]; `{key}` and `{job}` are filled in.
     pub output: Option<String>,
+    /// The log of an attempt keeps so many bytes: its beginning and its end.
+    pub log_bytes_max: u64,
 }
 
 /// A watched path that feeds a queue.
@@ -71,6 +138,8 @@ pub struct ServiceSpec {
     pub command: Vec<String>,
     /// Whether it is started again.
     pub kind: ServiceKind,
+    /// Its log keeps so many bytes: its beginning and its end.
+    pub log_bytes_max: u64,
 }
 
 /// Whether a service is started again when it ends.
@@ -80,6 +149,16 @@ pub enum ServiceKind {
     Oneshot,
     /// Is started again, with a capped backoff.
     Keep,
+}
+
+impl ServiceKind {
+    /// As `sprag.toml` has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ServiceKind::Oneshot => "oneshot",
+            ServiceKind::Keep => "keep",
+        }
+    }
 }
 
 /// Names inside the state folder.
@@ -156,7 +235,17 @@ impl StateDir {
 
     /// The folder of a job's kept output: one per thousand jobs.
     pub fn attempts(&self, job: u64) -> PathBuf {
-        self.0.join("attempts").join(format!("{}", job / 1000))
+        self.thousand(job / 1000)
+    }
+
+    /// The folder of all kept output.
+    pub fn all_attempts(&self) -> PathBuf {
+        self.0.join("attempts")
+    }
+
+    /// The folder of the output of a thousand jobs.
+    pub fn thousand(&self, thousand: u64) -> PathBuf {
+        self.all_attempts().join(thousand.to_string())
     }
 
     /// An attempt's kept log.

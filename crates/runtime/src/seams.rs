@@ -3,7 +3,7 @@
 //! **Invariant.** Each has exactly two implementers, real and simulated, and is called only off the loop, from
 //! [`crate::task`]. A call may block; what it finds comes back to the loop as an event.
 
-use sprag_core::{JobId, Kill, Outcome, SpawnFailure};
+use sprag_core::{Attempt, JobId, Kill, Outcome, SpawnFailure};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,8 +15,8 @@ pub enum ChildId {
     Attempt {
         /// The job.
         job: JobId,
-        /// The attempt's number.
-        number: u32,
+        /// The attempt.
+        attempt: Attempt,
     },
     /// A run of a service.
     Service {
@@ -63,6 +63,37 @@ pub struct SpawnSpec {
     pub stdout: PathBuf,
     /// Standard error: emptied, then appended to.
     pub stderr: PathBuf,
+    /// What it writes, and how much of that is kept.
+    pub bounds: Vec<Bound>,
+}
+
+/// A file that a command writes, and how long it may become. It is looked at while the command runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The file; it need not be there.
+    pub path: PathBuf,
+    /// Its limit, in bytes.
+    pub bytes_max: u64,
+    /// What becomes of it beyond.
+    pub over: Over,
+}
+
+/// A command that was not executed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotSpawned {
+    /// What kind of reason it was.
+    pub failure: SpawnFailure,
+    /// The reason, for people.
+    pub why: String,
+}
+
+/// What becomes of a file that is over its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// A log: it keeps its beginning and its end.
+    LosesItsMiddle,
+    /// A result: nothing of it is kept, and a command that exits well has not succeeded.
+    IsSpoiled,
 }
 
 /// What one look at the processes of an earlier life, or of an attempt whose command exited, has found.
@@ -76,7 +107,7 @@ pub struct Sweep {
 pub trait Processes: Clone {
     /// Executes a command in a process group of its own, with descriptors 0 to 2 and nothing else. After `Ok` the world
     /// will report its end once, as an exit event for `spec.child`, after its group was killed and it was reaped.
-    fn spawn(&self, spec: &SpawnSpec) -> Result<(), SpawnFailure>;
+    fn spawn(&self, spec: &SpawnSpec) -> Result<(), NotSpawned>;
 
     /// Signals the group of a child whose end was not reported. No effect on any other.
     fn signal(&self, child: ChildId, kill: Kill);
@@ -85,8 +116,11 @@ pub trait Processes: Clone {
     fn sweep(&self, queue_id: &str, doomed: &dyn Fn(&Nonce) -> bool) -> io::Result<Sweep>;
 
     /// Whether nobody holds the lock on an input file: every process that was given it is gone. True for a file that
-    /// does not exist.
+    /// does not exist. One that is about to let go is given a moment for it.
     fn is_free(&self, input: &Path) -> io::Result<bool>;
+
+    /// The same, asked once and without waiting: `false` may be true a moment later.
+    fn is_free_now(&self, input: &Path) -> io::Result<bool>;
 }
 
 /// Watching a path for changes. Hints only: correctness must hold if every one is lost.
@@ -105,6 +139,23 @@ pub struct Exit {
     pub child: ChildId,
     /// How.
     pub outcome: Outcome,
+}
+
+impl NotSpawned {
+    /// One for lack of something that the command cannot help.
+    pub fn short(why: impl ToString) -> NotSpawned {
+        NotSpawned { failure: SpawnFailure::Resources, why: why.to_string() }
+    }
+}
+
+impl SpawnSpec {
+    /// What people call it: `attempt 1 of job 3`, `service producer`.
+    pub fn who(&self) -> String {
+        match self.child {
+            ChildId::Attempt { job, attempt } => format!("attempt {} of job {}", attempt.number, job.0),
+            ChildId::Service { .. } => self.nonce.name.replacen('.', " ", 1),
+        }
+    }
 }
 
 impl Nonce {

@@ -4,13 +4,16 @@
 //! always ends in a [`Done`]. The tokio adapter runs it on a pool thread, the simulator on its event heap.
 
 use crate::attempt;
+use crate::driver::Event;
 use crate::history;
 use crate::pipeline::{Format, Pipeline, StateDir};
 use crate::scan::{self, Complaint, Look, Seen};
-use crate::seams::{ChildId, Nonce, Processes, Watch};
+use crate::seams::{ChildId, Exit, Nonce, Processes, Watch};
 use sprag_core::{Attempt, Digest, JobId, Outcome, PayloadRef, SpawnFailure, Wall};
-use sprag_journal::fs::{Fs, write_atomic};
+use sprag_journal::Stored;
+use sprag_journal::fs::{Fs, Room, publish_atomic, write_atomic};
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,6 +32,8 @@ pub struct Context<F, P, W> {
     pub env: BTreeMap<String, String>,
     /// The journal's identity, 32 hexadecimal digits.
     pub queue_id: String,
+    /// The identity of the lock's file, as [`Fs::identity`] tells it.
+    pub lock: u128,
     /// This life of sprag.
     pub epoch: u64,
 }
@@ -103,11 +108,27 @@ pub enum Task {
     Snapshot {
         /// The segment's number.
         segment: u32,
+        /// Room is short: not even the snapshot before is kept.
+        short: bool,
     },
-    /// Remove what the attempts of forgotten jobs have left.
+    /// Find what attempts have left in earlier lives of sprag.
+    Survey,
+    /// Remove what attempts have left.
     Discard {
-        /// The jobs, and the number of each one's last attempt.
-        jobs: Vec<(JobId, u32)>,
+        /// The attempts: job and number.
+        attempts: Vec<(JobId, u32)>,
+        /// Folders of a thousand jobs each, none of which will write there again.
+        folders: Vec<u64>,
+    },
+    /// Replace the copy of the heartbeat.
+    CopyStatus {
+        /// Its content.
+        json: Vec<u8>,
+    },
+    /// See how much room there is, and whether the state folder is still ours.
+    Measure {
+        /// And how much of it is taken by what we have stored.
+        stored: bool,
     },
     /// Replace the heartbeat.
     Status {
@@ -164,6 +185,8 @@ pub enum Done {
         result: Option<Digest>,
         /// Everything of it is proved dead.
         gone: bool,
+        /// What it left in its log and its result, in bytes.
+        kept_bytes: u64,
     },
     /// Leftovers were looked for.
     Proved {
@@ -183,16 +206,41 @@ pub enum Done {
     Snapshot {
         /// Up to the end of this segment.
         segment: u32,
+        /// Its length in bytes, if it was not there before; or the reason, for people.
+        result: Result<Option<u64>, String>,
+    },
+    /// What attempts have left was looked for.
+    Surveyed {
+        /// Each attempt with its bytes.
+        kept: Vec<(JobId, u32, u64)>,
+        /// The folders there are.
+        folders: Vec<u64>,
+    },
+    /// What was to be removed is gone, as far as it could be.
+    Discarded,
+    /// The copy of the heartbeat was replaced, or why not.
+    StatusCopied {
         /// The reason, for people.
         result: Result<(), String>,
     },
-    /// What was left of forgotten jobs is gone, as far as it could be removed.
-    Discarded,
+    /// How much room there is.
+    Measured(Measured),
     /// The heartbeat was replaced, or why not.
     Status {
         /// The reason, for people.
         result: Result<(), String>,
     },
+}
+
+/// How much room there is, and what takes it.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// The room on the file system of the state folder; or why nobody knows.
+    pub room: Result<Room, String>,
+    /// The state folder is the one whose lock we hold.
+    pub ours: bool,
+    /// What journal and snapshots take, if it was asked for and can be told.
+    pub stored: Option<Stored>,
 }
 
 impl Task {
@@ -207,7 +255,10 @@ impl Task {
             | Task::Prove { .. }
             | Task::Publish { .. }
             | Task::Snapshot { .. }
+            | Task::Survey
             | Task::Discard { .. }
+            | Task::CopyStatus { .. }
+            | Task::Measure { .. }
             | Task::Status { .. } => false,
         }
     }
@@ -227,15 +278,28 @@ impl<F: Fs, P: Processes, W: Watch> Context<F, P, W> {
                 Done::Published { job, result: attempt::publish(self, job, attempt, &queue, place) }
             }
             Task::Serve { index, run } => attempt::serve(self, index, run),
-            Task::Snapshot { segment } => {
-                Done::Snapshot { segment, result: history::take_snapshot(&self.fs, self.state().path(), segment) }
-            }
-            Task::Discard { jobs } => self.discard(&jobs),
+            Task::Snapshot { segment, short } => Done::Snapshot {
+                segment,
+                result: history::take_snapshot(&self.fs, self.state().path(), segment, short),
+            },
+            Task::Survey => self.survey(),
+            Task::Discard { attempts, folders } => self.discard(&attempts, &folders),
+            Task::CopyStatus { json } => Done::StatusCopied { result: self.copy_status(&json) },
+            Task::Measure { stored } => Done::Measured(self.measure(stored)),
             Task::Status { json } => {
                 let result = write_atomic(&self.fs, &self.state().status(), &json);
                 Done::Status { result: result.map_err(|error| error.to_string()) }
             }
         }
+    }
+
+    /// What whoever heard of a child's end tells the driver: that it ended, or at once that it is settled.
+    pub fn ended(&self, exit: Exit) -> Event {
+        let settled = match exit.child {
+            ChildId::Attempt { job, attempt } => attempt::settle_at_once(self, job, attempt, exit.outcome),
+            ChildId::Service { .. } => None,
+        };
+        settled.map_or(Event::Exited(exit), Event::Done)
     }
 
     pub(crate) fn state(&self) -> StateDir {
@@ -254,7 +318,11 @@ impl<F: Fs, P: Processes, W: Watch> Context<F, P, W> {
             Some(spec) => {
                 let path = self.pipeline.dir.join(&spec.path);
                 match spec.format {
-                    Format::Files => vec![path.join(any)],
+                    // Its own name too: a folder that is not there yet cannot be watched, but that it comes can.
+                    Format::Files => {
+                        let inside = self.fs.metadata(&path).is_ok().then(|| path.join(any));
+                        [path].into_iter().chain(inside).collect()
+                    }
                     Format::JsonArray | Format::JsonLines => {
                         // Where it is a link, what it leads to can change as well.
                         let end = scan::resolve(&self.fs, &path).ok().map(|(end, _)| end).filter(|end| *end != path);
@@ -276,15 +344,52 @@ impl<F: Fs, P: Processes, W: Watch> Context<F, P, W> {
         Done::Looked { source, seen, result }
     }
 
-    /// What cannot be removed stays: it is only in the way of nobody.
-    fn discard(&self, jobs: &[(JobId, u32)]) -> Done {
-        for (job, attempts) in jobs {
-            for attempt in 1..=*attempts {
-                let _ = self.fs.remove(&self.state().attempt_log(job.0, attempt));
-                let _ = self.fs.remove(&self.state().attempt_result(job.0, attempt));
-            }
+    fn measure(&self, stored: bool) -> Measured {
+        let (fs, state) = (&self.fs, self.state());
+        let ours = match fs.identity(&state.lock()) {
+            Ok(identity) => identity == self.lock,
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        };
+        Measured {
+            room: fs.room(state.path()).map_err(|error| error.to_string()),
+            ours,
+            stored: stored.then(|| sprag_journal::stored(fs, state.path()).ok()).flatten(),
+        }
+    }
+
+    /// What cannot be removed stays: it is in the way of nobody, and the next survey finds it.
+    fn discard(&self, attempts: &[(JobId, u32)], folders: &[u64]) -> Done {
+        for (job, attempt) in attempts {
+            let _ = self.fs.remove(&self.state().attempt_log(job.0, *attempt));
+            let _ = self.fs.remove(&self.state().attempt_result(job.0, *attempt));
+        }
+        for thousand in folders {
+            let _ = self.fs.remove_dir(&self.state().thousand(*thousand));
         }
         Done::Discarded
+    }
+
+    /// What cannot be read is left alone.
+    fn survey(&self) -> Done {
+        let (mut kept, mut folders) = (BTreeMap::new(), Vec::new());
+        for name in self.fs.list(&self.state().all_attempts()).unwrap_or_default() {
+            let Some(thousand) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+            let folder = self.state().thousand(thousand);
+            for name in self.fs.list(&folder).unwrap_or_default() {
+                let Some(attempt) = name.to_str().and_then(attempt_of_file) else { continue };
+                let bytes = self.fs.metadata(&folder.join(&name)).map_or(0, |metadata| attempt::blocks(metadata.len));
+                *kept.entry(attempt).or_insert(0) += bytes;
+            }
+            folders.push(thousand);
+        }
+        let kept = kept.into_iter().map(|((job, attempt), bytes)| (job, attempt, bytes)).collect();
+        Done::Surveyed { kept, folders }
+    }
+
+    fn copy_status(&self, json: &[u8]) -> Result<(), String> {
+        let Some(path) = &self.pipeline.status_path else { return Ok(()) };
+        let path = self.pipeline.dir.join(path);
+        publish_atomic(&self.fs, &path, json).map_err(|error| format!("{}: {error}", path.display()))
     }
 
     /// A file that cannot be removed is offered again after a restart, and known then.
@@ -294,4 +399,11 @@ impl<F: Fs, P: Processes, W: Watch> Context<F, P, W> {
         }
         Done::Dropped { files }
     }
+}
+
+/// The attempt that a file in the folder of a thousand jobs belongs to: `<job>.<number>.log` or `.result`.
+fn attempt_of_file(name: &str) -> Option<(JobId, u32)> {
+    let (job, rest) = name.split_once('.')?;
+    let (number, _) = rest.split_once('.')?;
+    Some((JobId(job.parse().ok()?), number.parse().ok()?))
 }

@@ -212,12 +212,45 @@ fn an_array_that_is_reordered_or_loses_items_offers_nothing_twice() {
     assert_eq!(source.read(r#"[{"id":1},{"id":2}]"#), all(&["1", "2"]));
     assert_eq!(source.read(r#"[{"id":2},{"id":3},{"id":1}]"#), all(&["3"]));
     assert_eq!(source.read("[]"), all(&[]));
-    assert_eq!(source.read(r#"[{"id":1,"text":"changed"}]"#), all(&[]), "the same key is the same item");
+    assert_eq!(
+        source.read(r#"[{"id":1,"text":"changed"}]"#),
+        all(&["1"]),
+        "offered again: the key is known, and it is told"
+    );
+    assert_eq!(source.read(r#"[{"id":1,"text":"changed"}, {"id":2}]"#), all(&[]), "once for each change");
     // A complaint stands for as long as the file does.
     let expected = nothing_but(SourceFault::ItemWithoutKey, "item 0: no key at /id");
     assert_eq!(source.read("[{}]"), expected);
     assert_eq!(told(source.look()), expected);
-    assert_eq!(source.read("[{\"id\":1}]"), all(&[]));
+    assert_eq!(source.read(r#"[{"id":1,"text":"changed"}]"#), all(&[]));
+}
+
+/// Digits beyond what a machine's numbers hold are kept, in keys and in payloads.
+#[test]
+fn numbers_and_doubled_members_are_taken_as_they_are_written() {
+    let mut source = Source::new(Format::JsonArray);
+    let (big, next) = ("123456789012345678901234567890", "123456789012345678901234567891");
+    let item = |key: &str| format!("{{\"id\":{key},\"n\":0.1000000000000000055511151231257827}}");
+    let text = format!("[{}, {}, {}]", item(big), item(next), item("1e400"));
+    assert_eq!(source.read(text), all(&[big, next, "1e400"]), "two numbers are two keys");
+    fs::write(source.file(), format!("[{}]", item("7"))).unwrap();
+    assert_eq!(source.look().unwrap().items[0].payload.get(), item("7"));
+    fs::write(source.file(), r#"[{"id":"first","id":"last","id\u0061":1}]"#).unwrap();
+    let look = source.look().unwrap();
+    assert_eq!(look.items[0].key.as_deref(), Some("last"), "of a doubled member the last counts");
+    assert_eq!(look.items[0].payload.get(), r#"{"id":"first","id":"last","id\u0061":1}"#, "and nothing is taken out");
+    for nonsense in ["[{\"id\":NaN}]", "[{\"id\":Infinity}]", "[{\"id\":-}]", "[{\"id\":01}]", "[{'id':1}]"] {
+        let (keys, complaint) = source.read(nonsense);
+        assert!(keys.is_empty() && complaint.unwrap().1.starts_with("not a whole JSON array"), "{nonsense}");
+    }
+    source.spec.key = Some("/a/1/b~1c~0".into());
+    assert_eq!(source.read(r#"[{"a":[0,{"b/c~":"deep"}]}]"#), all(&["deep"]));
+    assert_eq!(
+        source.read(r#"[{"a":[0]}]"#),
+        nothing_but(SourceFault::ItemWithoutKey, "item 0: no key at /a/1/b~1c~0")
+    );
+    source.spec.key = Some("/a/01".into());
+    assert_eq!(source.read(r#"[{"a":[0,1]}]"#), nothing_but(SourceFault::ItemWithoutKey, "item 0: no key at /a/01"));
 }
 
 #[test]
@@ -232,7 +265,7 @@ fn what_lines_may_hold() {
     );
     assert_eq!(read(b"{\"id\":\"\xff\"}\n"), nothing_but(Malformed, "line 1: not UTF-8 at byte 7 of the line"));
     assert_eq!(read(b"{\"id\":1} {\"id\":2}\n").1.unwrap().1, "line 1: not JSON: trailing characters at column 10");
-    assert_eq!(read(b"{\"id\":1}\n{\"id\":1,\"n\":2}\n"), all(&["1"]), "a later line about an item changes nothing");
+    assert_eq!(read(b"{\"id\":1}\n{\"id\":1,\"n\":2}\n"), all(&["1", "1"]), "a later line is a change");
     assert_eq!(read(b"7\n"), nothing_but(ItemWithoutKey, "line 1: no key at /id"));
     let long = format!("{{\"id\":\"a\",\"b\":\"{}\"}}\n{{\"id\":2}}\n", "x".repeat(PAYLOAD_BYTES_MAX));
     let text = format!("line 1: longer than {PAYLOAD_BYTES_MAX} bytes");

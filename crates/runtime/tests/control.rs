@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where anything fails")]
 
-use sprag_core::{JobId, Limits, Mono, Now, Outcome, QueueConfig, Refusal, Reply, RetryPolicy, StopLevel, Wall};
+use sprag_core::{
+    JobId, Limits, Mono, Now, Outcome, QueueConfig, Refusal, Reply, RetryPolicy, SpawnFailure, StopLevel, Wall,
+};
 use sprag_journal::{RealFs, Writer};
-use sprag_runtime::driver::{self, Driver, Effect, Event, JournalWork};
-use sprag_runtime::pipeline::{Pipeline, QueueSpec};
+use sprag_runtime::driver::{self, Driver, Effect, Event, JournalWork, Notice};
+use sprag_runtime::pipeline::{ConfigDigest, DiskLimits, LOG_BYTES_MAX, Pipeline, QueueSpec};
 use sprag_runtime::request::{Add, Answer, JobView, Request, Ticket};
 use sprag_runtime::seams::{ChildId, Exit};
 use sprag_runtime::task::{Done, Task};
@@ -22,6 +24,7 @@ struct World {
     answers: BTreeMap<u64, Answer>,
     last_ticket: u64,
     stopped: bool,
+    said: Vec<Notice>,
     _dir: tempfile::TempDir,
 }
 
@@ -32,12 +35,15 @@ fn pipeline(dir: &Path) -> Pipeline {
     let policy = QueueConfig { name: "q".into(), concurrency: 100, retry, ..QueueConfig::default() };
     Pipeline {
         dir: dir.into(),
-        queues: vec![QueueSpec { policy, command: vec!["true".into()], output: None }],
+        queues: vec![QueueSpec { policy, command: vec!["true".into()], output: None, log_bytes_max: LOG_BYTES_MAX }],
         sources: Vec::new(),
         services: Vec::new(),
         env_allow: Vec::new(),
         limits: Limits::default(),
+        disk: DiskLimits::default(),
+        status_path: None,
         stop_timeout_ms: 1_000,
+        config_digest: ConfigDigest::default(),
     }
 }
 
@@ -55,6 +61,7 @@ impl World {
             answers: BTreeMap::new(),
             last_ticket: 0,
             stopped: false,
+            said: Vec::new(),
             _dir: dir,
         };
         world.handle(Event::Tick);
@@ -68,7 +75,9 @@ impl World {
             match effect {
                 Effect::Journal(work) => self.frames.push(work),
                 Effect::Run(task @ Task::Start { .. }) => self.starts.push(task),
-                Effect::Run(_) | Effect::Signal { .. } | Effect::Say(_) | Effect::Idle => {}
+                Effect::Say(notice) => self.said.push(notice),
+                Effect::Run(_) | Effect::Signal { .. } | Effect::Idle => {}
+                Effect::HeldUp { .. } | Effect::GivenUp { .. } => {}
                 Effect::Answer { ticket, answer } => {
                     let before = self.answers.insert(ticket.0, answer);
                     assert_eq!(before, None, "request {} was answered twice", ticket.0);
@@ -96,6 +105,12 @@ impl World {
         }
     }
 
+    /// What nobody waited for becomes durable too.
+    fn settle(&mut self) {
+        self.ask(Request::Job(JobId(1)));
+        self.commit();
+    }
+
     /// The disk catches up with one frame.
     fn commit_one(&mut self) {
         let work = self.frames.remove(0);
@@ -107,10 +122,10 @@ impl World {
     fn end_all(&mut self, outcome: Outcome) {
         for task in std::mem::take(&mut self.starts) {
             let Task::Start { job, attempt, .. } = task else { continue };
-            let child = ChildId::Attempt { job, number: attempt.number };
+            let child = ChildId::Attempt { job, attempt };
             self.handle(Event::Done(Done::Spawned { child }));
             self.handle(Event::Exited(Exit { child, outcome }));
-            self.handle(Event::Done(Done::Settled { job, attempt, outcome, result: None, gone: true }));
+            self.handle(Event::Done(Done::Settled { job, attempt, outcome, result: None, gone: true, kept_bytes: 0 }));
         }
         self.commit();
     }
@@ -236,6 +251,51 @@ fn a_drain_lets_run_what_runs_and_takes_nothing_new() {
     assert!(!world.stopped);
     world.end_all(Outcome::Exit(0));
     assert!(world.stopped);
+}
+
+/// Said in the order in which it happened, and only what did.
+#[test]
+fn a_start_is_said_when_the_command_was_executed_and_not_when_it_was_given_back() {
+    let begun = |world: &World| -> Vec<&str> {
+        let words = world.said.iter().filter_map(|notice| match notice {
+            Notice::Started { .. } => Some("started"),
+            Notice::Finished { .. } => Some("finished"),
+            Notice::Dead { .. } => Some("dead"),
+            _ => None,
+        });
+        words.collect()
+    };
+    let mut world = World::new();
+    world.add(r#"{"payload":1}"#);
+    world.ask(Request::Stop(StopLevel::Drain));
+    world.commit();
+    assert!(world.stopped && world.starts.is_empty(), "the start was given back");
+    assert_eq!(begun(&world), [""; 0]);
+
+    let mut world = World::new();
+    world.add(r#"{"payload":1}"#);
+    world.commit();
+    assert_eq!(begun(&world), [""; 0], "it may start, and has not yet");
+    world.end_all(Outcome::Exit(0));
+    world.settle();
+    assert_eq!(begun(&world), ["started", "finished"]);
+
+    world.add(r#"{"payload":2}"#);
+    world.commit();
+    let Some(Task::Start { job, attempt, .. }) = world.starts.pop() else { panic!("no start") };
+    let (outcome, child) = (Outcome::Exit(0), ChildId::Attempt { job, attempt });
+    world.handle(Event::Done(Done::Settled { job, attempt, outcome, result: None, gone: true, kept_bytes: 0 }));
+    world.handle(Event::Done(Done::Spawned { child }));
+    world.settle();
+    assert_eq!(begun(&world)[2..], ["started", "finished"], "heard of the wrong way round");
+
+    world.add(r#"{"payload":3}"#);
+    world.commit();
+    let Some(Task::Start { job, attempt, .. }) = world.starts.pop() else { panic!("no start") };
+    let (failure, child) = (SpawnFailure::NotFound, ChildId::Attempt { job, attempt });
+    world.handle(Event::Done(Done::SpawnFailed { child, failure }));
+    world.settle();
+    assert_eq!(begun(&world)[4..], ["dead"], "what does not exist does not start");
 }
 
 #[test]

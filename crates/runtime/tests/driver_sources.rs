@@ -1,13 +1,17 @@
-//! The driver and its sources, with time and the watcher as arguments: a look that hangs, and watching that is not to be had.
+//! The driver, its sources and services, with time and the watcher as arguments: a look that hangs, watching that is not to
+//! be had, what holds everything up, services that fail.
 
 #![allow(clippy::unwrap_used, reason = "only tests are here")]
 
 use serde_json::json;
-use sprag_core::{Kill, Mono, Now, QueueConfig, SpawnFailure, Wall};
+use sprag_core::{Kill, Mono, Now, Outcome, QueueConfig, Wall};
+use sprag_journal::fs::Fs as _;
 use sprag_journal::{Limits, RealFs, Writer};
-use sprag_runtime::driver::{self, Driver, Effect, Event, Notice};
-use sprag_runtime::pipeline::{Format, Pipeline, QueueSpec, SourceSpec};
-use sprag_runtime::seams::{ChildId, Nonce, Processes, SpawnSpec, Sweep, Watch};
+use sprag_runtime::driver::{self, Driver, Effect, Event, HELD_UP_MS, Notice};
+use sprag_runtime::pipeline::{
+    ConfigDigest, DiskLimits, Format, LOG_BYTES_MAX, Pipeline, QueueSpec, ServiceKind, ServiceSpec, SourceSpec,
+};
+use sprag_runtime::seams::{ChildId, Exit, Nonce, NotSpawned, Processes, SpawnSpec, Sweep, Watch};
 use sprag_runtime::task::{Context, Done, Task};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -18,19 +22,25 @@ use std::rc::Rc;
 use std::sync::Arc;
 use tempfile::TempDir;
 
-/// Commands that never end.
-#[derive(Clone)]
-struct NoProcesses;
+/// Commands that never end; with `short`, the system has no room for any.
+#[derive(Clone, Default)]
+struct NoProcesses {
+    short: Rc<Cell<bool>>,
+}
 
 impl Processes for NoProcesses {
-    fn spawn(&self, _spec: &SpawnSpec) -> Result<(), SpawnFailure> {
-        Ok(())
+    fn spawn(&self, _spec: &SpawnSpec) -> Result<(), NotSpawned> {
+        if self.short.get() { Err(NotSpawned::short("no room")) } else { Ok(()) }
     }
 
     fn signal(&self, _child: ChildId, _kill: Kill) {}
 
     fn sweep(&self, _queue_id: &str, _doomed: &dyn Fn(&Nonce) -> bool) -> io::Result<Sweep> {
         Ok(Sweep::default())
+    }
+
+    fn is_free_now(&self, input: &Path) -> io::Result<bool> {
+        self.is_free(input)
     }
 
     fn is_free(&self, _input: &Path) -> io::Result<bool> {
@@ -69,37 +79,62 @@ struct World {
     looks: BTreeMap<u16, u32>,
     arms: BTreeMap<u16, u32>,
     said: Vec<Notice>,
+    /// How often nothing was left to do; what held that up, and what was given up, and when.
+    idle: u32,
+    held: Vec<(u64, Vec<String>)>,
+    given_up: Vec<(u64, Vec<String>)>,
 }
 
 impl World {
     fn new(sources: &[(&str, Format)]) -> World {
+        World::with(sources, None, &[])
+    }
+
+    fn with(sources: &[(&str, Format)], key: Option<&str>, services: &[(&str, ServiceKind)]) -> World {
         let dir = tempfile::tempdir().unwrap();
+        let lock = dir.path().join(".sprag/lock");
         fs::create_dir(dir.path().join(".sprag")).unwrap();
+        fs::write(&lock, "").unwrap();
         let policy = QueueConfig { name: "q".into(), ..QueueConfig::default() };
         let source = |(path, format): &(&str, Format)| SourceSpec {
             path: path.into(),
             format: *format,
             queue: "q".into(),
-            key: None,
+            key: key.map(str::to_owned),
+        };
+        let service = |(name, kind): &(&str, ServiceKind)| ServiceSpec {
+            name: (*name).into(),
+            command: vec!["true".into()],
+            kind: *kind,
+            log_bytes_max: LOG_BYTES_MAX,
         };
         let pipeline = Arc::new(Pipeline {
             dir: dir.path().into(),
-            queues: vec![QueueSpec { policy, command: vec!["true".into()], output: None }],
+            queues: vec![QueueSpec {
+                policy,
+                command: vec!["true".into()],
+                output: None,
+                log_bytes_max: LOG_BYTES_MAX,
+            }],
             sources: sources.iter().map(source).collect(),
-            services: Vec::new(),
+            services: services.iter().map(service).collect(),
             env_allow: Vec::new(),
             limits: sprag_core::Limits::default(),
+            disk: DiskLimits::default(),
+            status_path: None,
             stop_timeout_ms: 1_000,
+            config_digest: ConfigDigest::default(),
         });
         let at = Now { mono: Mono(1_000), wall: Wall(1_000) };
         let opened = driver::open(&RealFs, Arc::clone(&pipeline), Limits::default(), at, [7; 16]).unwrap();
         let context = Context {
             fs: RealFs,
-            processes: NoProcesses,
+            processes: NoProcesses::default(),
             watch: Refusing::default(),
             pipeline,
             env: BTreeMap::new(),
             queue_id: opened.queue_id,
+            lock: RealFs.identity(&lock).unwrap(),
             epoch: opened.epoch,
         };
         let (driver, writer) = (opened.driver, opened.writer);
@@ -115,6 +150,9 @@ impl World {
             looks,
             arms,
             said: Vec::new(),
+            idle: 0,
+            held: Vec::new(),
+            given_up: Vec::new(),
         }
     }
 
@@ -140,7 +178,10 @@ impl World {
                 }
                 Effect::Run(task) => self.run(task),
                 Effect::Say(notice) => self.said.push(notice),
-                Effect::Signal { .. } | Effect::Idle | Effect::Stopped | Effect::Answer { .. } => {}
+                Effect::Idle => self.idle += 1,
+                Effect::HeldUp { by } => self.held.push((self.now_ms, by)),
+                Effect::GivenUp { by } => self.given_up.push((self.now_ms, by)),
+                Effect::Signal { .. } | Effect::Stopped | Effect::Answer { .. } => {}
                 Effect::Fatal { what } => panic!("{what}"),
             }
         }
@@ -314,34 +355,147 @@ fn a_folder_that_comes_back_is_watched_again() {
 }
 
 #[test]
+fn what_holds_everything_up_is_named_once_and_given_up_when_it_stays_so() {
+    let mut world = World::new(&[("ideas.json", Format::JsonArray), ("later.json", Format::JsonArray)]);
+    world.write("ideas.json", "[");
+    world.wait(9_000);
+    assert_eq!((world.idle, world.held.len(), world.given_up.len()), (0, 1, 0), "{:?}", world.held);
+    let (at, by) = world.held[0].clone();
+    assert!(at < 2_000 && by.len() == 1 && by[0].starts_with("ideas.json: not a whole JSON array"), "{at}: {by:?}");
+    world.wait(60_000);
+    assert_eq!((world.held.len(), world.given_up.len()), (1, 1), "each once: {:?}", world.given_up);
+    assert_eq!(world.given_up[0], (at + HELD_UP_MS, by));
+
+    world.write("ideas.json", "[[");
+    world.wait(6_000);
+    assert_eq!((world.held.len(), world.given_up.len()), (2, 1), "another fault is a change");
+    world.write("ideas.json", "[]");
+    world.tell(Event::Dirty { source: 1 });
+    world.wait(30_000);
+    assert_eq!((world.idle, world.held.len(), world.given_up.len()), (1, 2, 1), "mended: {:?}", world.held);
+}
+
+#[test]
+fn what_is_not_there_yet_is_waited_for_and_what_is_gone_is_missed() {
+    let mut world = World::new(&[("ideas.json", Format::JsonArray)]);
+    world.wait(12_000);
+    let status = world.status();
+    assert_eq!((&status["health"], &status["sources"][1]["waiting"]), (&json!("well"), &json!(true)), "{status}");
+    assert_eq!((&status["notes"][0], world.idle), (&json!("waiting for ideas.json to appear"), 1));
+    world.write("ideas.json", "[]");
+    world.wait(6_000);
+    fs::remove_file(world.dir.path().join("ideas.json")).unwrap();
+    world.wait(6_000);
+    let status = world.status();
+    assert_eq!((&status["health"], &status["reasons"][0]), (&json!("degraded"), &json!("ideas.json: no such file")));
+    world.write("ideas.json", "[]");
+    world.wait(6_000);
+    let said: Vec<&Notice> = world.said.iter().filter(|notice| !matches!(notice, Notice::Health { .. })).collect();
+    let expected = matches!(
+        said.as_slice(),
+        [
+            Notice::Begun,
+            Notice::Waiting { source: 1 },
+            Notice::Appeared { source: 1 },
+            Notice::Complaint { source: 1, .. },
+            Notice::Mended { source: 1 },
+        ]
+    );
+    assert!(expected, "{said:?}");
+}
+
+#[test]
+fn an_item_that_changes_under_its_key_is_said_once_and_counted() {
+    let mut world = World::with(&[("ideas.json", Format::JsonArray)], Some("/id"), &[]);
+    let changed = |world: &World| -> Vec<(u64, bool)> {
+        let jobs = world.said.iter().filter_map(|notice| match notice {
+            Notice::Changed { source: 1, job, more } => Some((job.0, *more)),
+            _ => None,
+        });
+        jobs.collect()
+    };
+    world.write("ideas.json", r#"[{"id": "a", "n": 1}, {"id": "b"}]"#);
+    world.wait(6_000);
+    assert_eq!(changed(&world), []);
+    world.write("ideas.json", r#"[{"id": "b"}, {"id": "a", "n": 2}]"#);
+    world.wait(6_000);
+    assert_eq!((changed(&world), world.driver.intake_counts()), (vec![(1, true)], (2, 1)));
+    assert_eq!(world.status()["sources"][1]["changed"], 1);
+    world.write("ideas.json", r#"[{"id": "b"}, {"id": "a", "n": 3}]"#);
+    world.wait(6_000);
+    assert_eq!((changed(&world).len(), &world.status()["sources"][1]["changed"]), (1, &json!(1)), "once an item");
+    let many = |n| (0..30).map(|id| format!(r#"{{"id": {id}, "n": {n}}}"#)).collect::<Vec<_>>().join(",");
+    for n in [1, 2] {
+        world.write("ideas.json", &format!("[{}]", many(n)));
+        world.wait(6_000);
+    }
+    assert_eq!(world.status()["sources"][1]["changed"], 31);
+    assert_eq!((changed(&world).len(), changed(&world)[9].1), (10, false), "not for ever");
+    let notes = world.status()["notes"].to_string();
+    assert!(notes.contains("ideas.json: 31 items changed after being taken"), "{notes}");
+}
+
+#[test]
 fn idle_waits_for_a_file_that_is_not_yet_at_rest() {
     let mut world = World::new(&[("drafts", Format::Files)]);
     fs::create_dir(world.dir.path().join("drafts")).unwrap();
     world.write("drafts/a", "text");
-    let mut idle_at = None;
-    while idle_at.is_none() && world.now_ms < 10_000 {
+    while world.driver.intake_counts() != (1, 0) {
+        assert!(world.idle == 0 && world.now_ms < 10_000, "idle before the file was offered");
         world.now_ms += 50;
-        let now = world.now();
-        world.driver.handle(now, Event::Tick);
-        while let Some(effect) = world.driver.poll() {
-            match effect {
-                Effect::Journal(work) => {
-                    let committed = driver::journal_step(&mut world.writer, work);
-                    world.driver.handle(now, Event::Journal(committed));
-                }
-                Effect::Run(Task::Start { job, attempt, .. }) => {
-                    let child = ChildId::Attempt { job, number: attempt.number };
-                    world.driver.handle(now, Event::Done(Done::Spawned { child }));
-                }
-                Effect::Run(task) => world.run(task),
-                Effect::Idle => idle_at = Some(world.driver.intake_counts()),
-                Effect::Say(_) | Effect::Signal { .. } | Effect::Stopped | Effect::Answer { .. } => {}
-                Effect::Fatal { what } => panic!("{what}"),
-            }
-        }
-        if world.driver.intake_counts() == (1, 0) {
-            return;
-        }
+        world.tell(Event::Tick);
     }
-    panic!("idle with {idle_at:?} before the file was offered");
+}
+
+#[test]
+fn a_service_that_ends_again_and_again_is_told_until_it_has_run_for_a_minute() {
+    let mut world = World::with(&[], None, &[("beat", ServiceKind::Keep)]);
+    let mut run = 0;
+    let mut ends = |world: &mut World, outcome| {
+        run += 1;
+        world.wait(10_000);
+        world.tell(Event::Exited(Exit { child: ChildId::Service { index: 0, run }, outcome }));
+        world.wait(1);
+    };
+    ends(&mut world, Outcome::Exit(0));
+    ends(&mut world, Outcome::Exit(1));
+    world.wait(1_500);
+    assert_eq!(world.status()["health"], "well", "that may be bad luck");
+    assert_eq!(world.status()["services"][0]["restarts"], 1, "it waits for its third run");
+    ends(&mut world, Outcome::Signal(11));
+    world.wait(1_500);
+    let status = world.status();
+    let reason = "service beat keeps failing (killed by SIGSEGV): see `sprag log beat`";
+    assert_eq!((&status["health"], &status["reasons"][0]), (&json!("degraded"), &json!(reason)));
+    let beat = &status["services"][0];
+    assert_eq!((&beat["state"], &beat["last_exit"]), (&json!("waiting"), &json!("killed by SIGSEGV")), "{beat}");
+    assert!(beat["next_start_at_ms"].as_u64().unwrap() > world.now_ms, "{beat}");
+    world.wait(60_000);
+    assert_eq!(
+        (&world.status()["health"], &world.status()["services"][0]["state"]),
+        (&json!("degraded"), &json!("running"))
+    );
+    world.wait(10_000);
+    assert_eq!(world.status()["health"], "well", "it has run for a minute");
+}
+
+#[test]
+fn a_oneshot_that_the_system_has_no_room_for_is_told_and_tried_again() {
+    let mut world = World::with(&[], None, &[("once", ServiceKind::Oneshot)]);
+    world.context.processes.short.set(true);
+    world.wait(5_000);
+    let reason = world.status()["reasons"][0].clone();
+    assert!(reason.as_str().unwrap().contains("the system is short of something"), "{reason}");
+    let said = world.said.iter().filter(|notice| matches!(notice, Notice::ServiceShort { index: 0 })).count();
+    assert_eq!((said, world.idle), (1, 0), "said once, and there is something left to do");
+    world.context.processes.short.set(false);
+    world.wait(2_000);
+    let status = world.status();
+    assert_eq!((&status["health"], &status["services"][0]["state"]), (&json!("well"), &json!("running")));
+    // Its end may be heard of before its beginning.
+    let child = ChildId::Service { index: 0, run: status["services"][0]["restarts"].as_u64().unwrap() as u32 + 1 };
+    world.tell(Event::Exited(Exit { child, outcome: Outcome::Exit(0) }));
+    world.tell(Event::Done(Done::Spawned { child }));
+    world.wait(6_000);
+    assert_eq!((&world.status()["services"][0]["state"], world.idle), (&json!("ended"), 1));
 }

@@ -24,7 +24,7 @@ fn an_end_is_reported_as_it_was() {
             ("kill -9 $$", Outcome::Signal(9)),
             ("kill -SEGV $$", Outcome::Signal(11)),
         ] {
-            assert_eq!(world.run(&world.script(1, script)).await, outcome, "{script}");
+            assert_eq!(world.run(&world.script(1, script)), outcome, "{script}");
         }
     });
 }
@@ -39,14 +39,14 @@ fn ends_are_told_apart_and_each_told_once() {
         }
         let mut seen = std::collections::BTreeSet::new();
         for _ in 1..=40 {
-            let exit = world.next().await;
+            let exit = world.next();
             let number = (1..=40).find(|number| attempt(*number) == exit.child).unwrap();
             assert_eq!(exit.outcome, Outcome::Exit(u8::try_from(number).unwrap()));
             assert!(seen.insert(number));
         }
         assert!(world.children.is_empty());
-        let more = tokio::time::timeout(std::time::Duration::from_millis(50), world.children.next()).await;
-        assert!(more.is_err(), "{more:?}");
+        let more = world.children.next(Some(50)).unwrap();
+        assert!(more.is_none(), "{more:?}");
     });
 }
 
@@ -60,7 +60,7 @@ fn ends_that_come_together_are_all_told() {
         // Nobody asks for the ends meanwhile.
         eventually("all should have ended", dead).await;
         for _ in 1..=20 {
-            assert_eq!(world.next().await.outcome, Outcome::Exit(0));
+            assert_eq!(world.next().outcome, Outcome::Exit(0));
         }
         assert_eq!(living(), "");
     });
@@ -71,7 +71,7 @@ fn the_group_dies_with_its_leader() {
     runtime().block_on(async {
         let mut world = World::new();
         let script = "trap '' TERM HUP; sleep 30 & echo $! > left; exit 3";
-        assert_eq!(world.run(&world.script(1, script)).await, Outcome::Exit(3));
+        assert_eq!(world.run(&world.script(1, script)), Outcome::Exit(3));
         let left = world.pid_in("left").await;
         eventually("what was left in the group should be dead", || !is_alive(left)).await;
         assert!(world.is_free(1));
@@ -91,17 +91,17 @@ fn term_asks_the_whole_group_and_kill_does_not_ask() {
         eventually("the traps should be set", || there("ready") && there("inner")).await;
         world.processes.signal(attempt(1), Kill::Term);
         world.deliver();
-        assert_eq!(world.next().await.outcome, Outcome::Exit(9));
+        assert_eq!(world.next().outcome, Outcome::Exit(9));
 
         world.start(&world.script(2, "trap '' TERM; echo > deaf; while :; do sleep 0.02; done")).unwrap();
         eventually("the trap should be set", || world.path("deaf").exists()).await;
         world.processes.signal(attempt(2), Kill::Term);
         world.deliver();
-        let asked = tokio::time::timeout(std::time::Duration::from_millis(100), world.children.next()).await;
-        assert!(asked.is_err(), "it ignores TERM, but {asked:?}");
+        let asked = world.children.next(Some(100)).unwrap();
+        assert!(asked.is_none(), "it ignores TERM, but {asked:?}");
         world.processes.signal(attempt(2), Kill::Kill);
         world.deliver();
-        assert_eq!(world.next().await.outcome, Outcome::Signal(9));
+        assert_eq!(world.next().outcome, Outcome::Signal(9));
     });
 }
 
@@ -115,7 +115,7 @@ fn a_leader_that_left_its_group_is_signalled_all_the_same() {
         let other = world.pid_in("moved").await;
         world.processes.signal(attempt(1), Kill::Term);
         world.deliver();
-        assert_eq!(world.next().await.outcome, Outcome::Signal(15));
+        assert_eq!(world.next().outcome, Outcome::Signal(15));
         assert!(is_alive(other), "it was in another group");
         assert!(!world.is_free(1));
         assert_eq!(world.processes.sweep(&world.queue_id, &|_| true).unwrap(), Sweep::default());
@@ -128,14 +128,14 @@ fn a_signal_for_a_child_that_is_gone_reaches_nobody() {
     runtime().block_on(async {
         let mut world = World::new();
         world.start(&world.script(1, "sleep 30")).unwrap();
-        assert_eq!(world.run(&world.spec(2, &["true"])).await, Outcome::Exit(0));
+        assert_eq!(world.run(&world.spec(2, &["true"])), Outcome::Exit(0));
         for kill in [Kill::Term, Kill::Kill] {
             world.processes.signal(attempt(2), kill);
             world.processes.signal(attempt(3), kill);
         }
         world.deliver();
-        let other = tokio::time::timeout(std::time::Duration::from_millis(50), world.children.next()).await;
-        assert!(other.is_err(), "{other:?}");
+        let other = world.children.next(Some(50)).unwrap();
+        assert!(other.is_none(), "{other:?}");
     });
 }
 
@@ -145,7 +145,7 @@ fn the_lock_is_held_by_what_escaped_group_session_and_environment() {
         let mut world = World::new();
         let script =
             "env -i setsid -f sh -c 'echo > away; setsid -f sleep 1.2'; until [ -e away ]; do sleep 0.01; done";
-        assert_eq!(world.run(&world.script(1, script)).await, Outcome::Exit(0));
+        assert_eq!(world.run(&world.script(1, script)), Outcome::Exit(0));
         assert!(!world.is_free(1), "the grandchild has the input");
         let sweep = world.processes.sweep(&world.queue_id, &|_| true).unwrap();
         assert_eq!(sweep, Sweep::default(), "it bears no mark");
@@ -172,7 +172,7 @@ fn the_sweep_finds_what_closed_its_descriptors() {
         let mut world = World::new();
         let script =
             format!("setsid -f sh -c 'trap \"\" TERM HUP; {STAY}' <&- >&- 2>&-; until [ -s pid ]; do sleep 0.01; done");
-        assert_eq!(world.run(&world.script(1, &script)).await, Outcome::Exit(0));
+        assert_eq!(world.run(&world.script(1, &script)), Outcome::Exit(0));
         let hidden = world.pid_in("pid").await;
         assert!(world.is_free(1) && is_alive(hidden), "the lock cannot see it");
 
@@ -195,7 +195,7 @@ fn the_sweep_kills_the_doomed_and_no_other_however_many() {
         let breeding = "for i in $(seq 80); do setsid -f sleep 30; done; setsid -f sh -c \
             'echo $$ > breeder; for i in $(seq 500); do setsid -f sleep 0.05; done'
             until [ -s breeder ]; do sleep 0.01; done";
-        assert_eq!(world.run(&world.script(2, breeding)).await, Outcome::Exit(0));
+        assert_eq!(world.run(&world.script(2, breeding)), Outcome::Exit(0));
         let breeder = world.pid_in("breeder").await;
         let doomed = |nonce: &Nonce| nonce.name == "2";
         assert_eq!(world.processes.sweep(&world.queue_id, &doomed).unwrap(), Sweep::default());
@@ -232,6 +232,6 @@ fn the_sweep_is_content_only_after_two_looks() {
         let looks = Cell::new(0_u32);
         let doomed = |_: &Nonce| looks.replace(looks.get() + 1) > 0;
         assert_eq!(world.processes.sweep(&world.queue_id, &doomed).unwrap(), Sweep::default());
-        assert_eq!(world.next().await.outcome, Outcome::Signal(9));
+        assert_eq!(world.next().outcome, Outcome::Signal(9));
     });
 }

@@ -36,7 +36,7 @@ fn inherits() {
         assert!(std::fs::exists("/proc/self/fd/7").unwrap());
         let mut world = World::new();
         let script = "ls /proc/self/fd; grep SigIgn /proc/self/status; exit 5";
-        assert_eq!(world.run(&world.script(1, script)).await, Outcome::Exit(5));
+        assert_eq!(world.run(&world.script(1, script)), Outcome::Exit(5));
         let log = world.log(1);
         let (descriptors, ignored) = log.trim_end().split_once("SigIgn:\t").unwrap();
         assert_eq!(descriptors, "0\n1\n2\n3\n");
@@ -65,7 +65,7 @@ fn runs_out() {
             assert_eq!(children(), "", "a command was left behind by failure {failures}");
             assert!(world.is_free(1), "the lock is still held after failure {failures}");
         }
-        assert_eq!(world.next().await.outcome, Outcome::Exit(4));
+        assert_eq!(world.next().outcome, Outcome::Exit(4));
         assert!((2..10).contains(&failures), "{failures}");
         assert_eq!(children(), "");
     });

@@ -16,7 +16,7 @@ fn a_command_reads_its_payload_byte_for_byte() {
         // One input file: longer, shorter, empty, and longer again.
         for payload in [b"{\"a\":1}".to_vec(), long, vec![0, 255, b'\n'], Vec::new(), b"end".to_vec()] {
             let spec = SpawnSpec { payload: payload.clone(), ..world.spec(1, &["cat"]) };
-            assert_eq!(world.run(&spec).await, Outcome::Exit(0));
+            assert_eq!(world.run(&spec), Outcome::Exit(0));
             assert!(fs::read(world.path("1.log")).unwrap() == payload, "{} bytes came out differently", payload.len());
             assert!(fs::read(&spec.input).unwrap() == payload);
         }
@@ -31,7 +31,7 @@ fn a_command_has_the_environment_it_was_given_and_no_other() {
         let mut spec = world.spec(1, &["env"]);
         spec.env.insert("EMPTY".into(), String::new());
         spec.env.insert("WORDS".into(), "a b = \" $HOME 'é'".into());
-        assert_eq!(world.run(&spec).await, Outcome::Exit(0));
+        assert_eq!(world.run(&spec), Outcome::Exit(0));
         let mut seen: Vec<String> = world.log(1).lines().map(ToOwned::to_owned).collect();
         seen.sort();
         let given: Vec<String> = spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -45,7 +45,7 @@ fn a_command_has_three_descriptors_and_its_own_group_and_folder() {
         let mut world = World::new();
         let _ours = fs::File::open("/dev/null").unwrap();
         let script = "ls /proc/self/fd; pwd -P; readlink /proc/$$/fd/0; cut -d' ' -f5 /proc/$$/stat; echo $$";
-        assert_eq!(world.run(&world.script(1, script)).await, Outcome::Exit(0));
+        assert_eq!(world.run(&world.script(1, script)), Outcome::Exit(0));
         let log = world.log(1);
         let lines: Vec<&str> = log.lines().collect();
         // The fourth is the folder that `ls` itself reads.
@@ -63,16 +63,16 @@ fn outputs_are_emptied_first_and_a_common_one_keeps_the_order() {
         let mut world = World::new();
         fs::write(world.path("1.log"), "what an earlier command wrote, and more of it than this one does").unwrap();
         let script = "echo one; echo two >&2; echo three";
-        assert_eq!(world.run(&world.script(1, script)).await, Outcome::Exit(0));
+        assert_eq!(world.run(&world.script(1, script)), Outcome::Exit(0));
         assert_eq!(world.log(1), "one\ntwo\nthree\n");
 
         // What is cut while it is written to is written to at its new end.
-        assert_eq!(world.run(&world.script(1, "echo one; : > 1.log; echo two")).await, Outcome::Exit(0));
+        assert_eq!(world.run(&world.script(1, "echo one; : > 1.log; echo two")), Outcome::Exit(0));
         assert_eq!(world.log(1), "two\n");
 
         fs::write(world.path("1.out"), "old").unwrap();
         let spec = SpawnSpec { stdout: world.path("1.out"), ..world.script(1, script) };
-        assert_eq!(world.run(&spec).await, Outcome::Exit(0));
+        assert_eq!(world.run(&spec), Outcome::Exit(0));
         assert_eq!(world.log(1), "two\n");
         assert_eq!(fs::read_to_string(world.path("1.out")).unwrap(), "one\nthree\n");
     });
@@ -82,8 +82,8 @@ fn outputs_are_emptied_first_and_a_common_one_keeps_the_order() {
 fn a_command_dies_of_a_broken_pipe() {
     runtime().block_on(async {
         let mut world = World::new();
-        assert_eq!(world.run(&world.script(1, "kill -PIPE $$; exit 7")).await, Outcome::Signal(13));
-        assert_eq!(world.run(&world.script(2, "grep -E 'Sig(Blk|Ign)' /proc/self/status")).await, Outcome::Exit(0));
+        assert_eq!(world.run(&world.script(1, "kill -PIPE $$; exit 7")), Outcome::Signal(13));
+        assert_eq!(world.run(&world.script(2, "grep -E 'Sig(Blk|Ign)' /proc/self/status")), Outcome::Exit(0));
         let log = world.log(2);
         let masks: Vec<u64> =
             log.lines().map(|line| u64::from_str_radix(line.rsplit('\t').next().unwrap(), 16).unwrap()).collect();
@@ -103,22 +103,22 @@ fn a_command_is_found_along_its_own_path() {
 
         let mut along_path = world.spec(1, &["greet", "path"]);
         along_path.env.insert("PATH".into(), "/nonexistent:bin:/usr/bin".into());
-        assert_eq!(world.run(&along_path).await, Outcome::Exit(0));
+        assert_eq!(world.run(&along_path), Outcome::Exit(0));
         assert_eq!(world.log(1), format!("{} path\n", shown.display()));
 
-        assert_eq!(world.run(&world.spec(2, &["./bin/greet", "folder"])).await, Outcome::Exit(0));
+        assert_eq!(world.run(&world.spec(2, &["./bin/greet", "folder"])), Outcome::Exit(0));
         assert!(world.log(2).ends_with(" folder\n"), "{}", world.log(2));
 
         let mut no_path = world.spec(3, &["true"]);
         no_path.env.remove("PATH");
-        assert_eq!(world.run(&no_path).await, Outcome::Exit(0));
+        assert_eq!(world.run(&no_path), Outcome::Exit(0));
 
         // A name that is found but may not be executed does not hide one further along.
         fs::create_dir(world.path("first")).unwrap();
         make_file(&world.path("first/greet"), "no", "644");
         let mut second = world.spec(4, &["greet", "second"]);
         second.env.insert("PATH".into(), "first:bin:/bin".into());
-        assert_eq!(world.run(&second).await, Outcome::Exit(0));
+        assert_eq!(world.run(&second), Outcome::Exit(0));
     });
 }
 
@@ -163,7 +163,7 @@ fn what_cannot_be_executed_is_told_apart() {
             assert!(world.children.is_empty(), "{what}");
             assert!(world.is_free(1), "{what}: the lock is still held");
         }
-        assert_eq!(world.run(&world.spec(1, &["true"])).await, Outcome::Exit(0));
+        assert_eq!(world.run(&world.spec(1, &["true"])), Outcome::Exit(0));
     });
 }
 
@@ -174,12 +174,12 @@ fn a_command_is_not_started_while_another_has_its_lock() {
         world.start(&world.script(1, "echo first; sleep 10")).unwrap();
         live_common::eventually("it should have begun", || world.log(1) == "first\n").await;
         let second = SpawnSpec { payload: b"second".to_vec(), ..world.spec(1, &["true"]) };
-        assert_eq!(world.processes.spawn(&second), Err(SpawnFailure::Resources));
+        assert_eq!(world.start(&second), Err(SpawnFailure::Resources));
         assert_eq!(world.log(1), "first\n", "its output was touched");
         assert_eq!(fs::read(&second.input).unwrap(), b"", "its input was touched");
         world.processes.signal(live_common::attempt(1), sprag_core::Kill::Kill);
         world.deliver();
-        assert_eq!(world.next().await.outcome, Outcome::Signal(9));
-        assert_eq!(world.run(&second).await, Outcome::Exit(0));
+        assert_eq!(world.next().outcome, Outcome::Signal(9));
+        assert_eq!(world.run(&second), Outcome::Exit(0));
     });
 }

@@ -38,7 +38,7 @@ fn three_hundred_short_commands_leave_no_zombie() {
                 world.start(&spec).unwrap();
                 running.insert(spec.child, slot);
             }
-            let exit = world.next().await;
+            let exit = world.next();
             assert_eq!(exit.outcome, Outcome::Exit(0));
             free_slots.extend(running.remove(&exit.child));
         }

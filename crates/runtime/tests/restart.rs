@@ -7,7 +7,7 @@ use sprag_core::{JobId, Limits, NewJob, QueueConfig, QueueId, Record, Seq, When}
 use sprag_journal::codec::{self, Texts};
 use sprag_journal::{RealFs, Snapshot};
 use sprag_runtime::driver::{self, Effect, Event};
-use sprag_runtime::pipeline::{Pipeline, QueueSpec, key_hash};
+use sprag_runtime::pipeline::{ConfigDigest, DiskLimits, LOG_BYTES_MAX, Pipeline, QueueSpec, key_hash};
 use sprag_runtime::{history, live, task::Task};
 use std::path::Path;
 use std::sync::Arc;
@@ -19,12 +19,15 @@ fn pipeline(dir: &Path) -> Arc<Pipeline> {
     let policy = QueueConfig { name: "a".into(), concurrency: 9, ..QueueConfig::default() };
     Arc::new(Pipeline {
         dir: dir.to_owned(),
-        queues: vec![QueueSpec { policy, command: vec!["true".into()], output: None }],
+        queues: vec![QueueSpec { policy, command: vec!["true".into()], output: None, log_bytes_max: LOG_BYTES_MAX }],
         sources: Vec::new(),
         services: Vec::new(),
         env_allow: Vec::new(),
         limits: Limits::default(),
+        disk: DiskLimits::default(),
+        status_path: None,
         stop_timeout_ms: 0,
+        config_digest: ConfigDigest::default(),
     })
 }
 
@@ -94,7 +97,7 @@ fn a_million_pending_jobs() {
         let mut since = std::time::Instant::now();
         let last = fill(&state);
         elapsed_ms("adding", &mut since);
-        history::take_snapshot(&RealFs, &state, last - 1).unwrap();
+        history::take_snapshot(&RealFs, &state, last - 1, false).unwrap();
         elapsed_ms("the snapshot", &mut since);
         for file in std::fs::read_dir(&state).unwrap().chain(std::fs::read_dir(state.join("journal")).unwrap()) {
             let file = file.unwrap();

@@ -1,7 +1,7 @@
 //! The command line.
 //!
 //! **Invariant.** Every command shows an example in its help. What is said here is all there is: defaults that matter stand
-//! in the help, and nothing is read from the environment but what a terminal can show.
+//! in the help, and nothing is read from the environment but what a terminal can show, and `RUST_LOG`.
 
 use crate::exit::Exit;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -14,6 +14,7 @@ use std::path::PathBuf;
     name = "sprag",
     version,
     arg_required_else_help = true,
+    max_term_width = 100,
     after_help = top_help(),
 )]
 pub(crate) struct Cli {
@@ -28,7 +29,7 @@ pub(crate) struct Cli {
 }
 
 fn top_help() -> String {
-    let example = "Example:\n  sprag run docs/examples/ideas --until-idle\n  sprag -C docs/examples/ideas list";
+    let example = "Examples:\n  sprag init && sprag run\n  sprag -C docs/examples/ideas status";
     format!("{example}\n\n{}", Exit::table())
 }
 
@@ -41,9 +42,16 @@ pub(crate) enum Command {
     Show(Show),
     Log(Log),
     Wait(Wait),
+    /// End jobs, waiting or running.
+    ///
+    /// Those that wait end at once, those that run with TERM and, after the grace of their queue, KILL.
     Cancel(Jobs),
     Retry(Retry),
+    /// Start nothing more in a queue.
+    ///
+    /// It lasts until `sprag resume`, across restarts too; what runs is left alone.
     Pause(Queue),
+    /// Let a paused queue go on.
     Resume(Queue),
     Drain(Drain),
     Health(Health),
@@ -65,15 +73,19 @@ pub(crate) struct Run {
     /// The folder that holds sprag.toml, seen from the one that -C names.
     #[arg(value_name = "DIR")]
     pub(crate) folder: Option<PathBuf>,
-    /// End when the oneshot services have ended, no job waits or runs, and every source was read once more.
+    /// End when the oneshot services have ended, no job waits or runs, and every source was read once more. If all that is
+    /// left cannot be done (a faulty source, a result that cannot be put at its place), end after 10 s with exit code 12.
     #[arg(long)]
     pub(crate) until_idle: bool,
     /// End with exit code 1 if a job is dead.
     #[arg(long)]
     pub(crate) fail_on_dead: bool,
+    /// Also write what happens inside, for those who work on sprag; `RUST_LOG=trace` writes still more.
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
 }
 
-/// Add a job, whether sprag runs or not; or many at once, when it does.
+/// Add a job, or many at once.
 ///
 /// When a sprag runs here, it takes the job at once, and the answer has the job's number. Otherwise the job is written to
 /// the drop-box, .sprag/inbox, and synced, and the next sprag takes it.
@@ -191,19 +203,20 @@ pub(crate) struct Show {
     pub(crate) job: u64,
 }
 
-/// Show what a job's command has written.
+/// Show what a job's command, or a service, has written.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   sprag log 3
   sprag log 3 -f                 until the job is at an end
   sprag log 3 --attempt 1
+  sprag log producer -f          of the service, since it was last started
 
-With --json each line has: job, attempt, text.")]
+With --json each line has: job and attempt, or service; and text.")]
 pub(crate) struct Log {
-    /// The job's number.
-    #[arg(value_name = "JOB")]
-    pub(crate) job: u64,
-    /// Go on until the job is at an end, over all its attempts.
+    /// The job's number, or the name of a service.
+    #[arg(value_name = "JOB|SERVICE")]
+    pub(crate) what: String,
+    /// Go on until the job is at an end, over all its attempts; with a service, until sprag ends.
     #[arg(short, long)]
     pub(crate) follow: bool,
     /// This attempt only; without it, the last one.
@@ -211,7 +224,9 @@ pub(crate) struct Log {
     pub(crate) attempt: Option<u32>,
 }
 
-/// Wait until jobs are at an end: exit code 0 when all succeeded, 1 when one is dead or cancelled, 11 when time is up.
+/// Wait until jobs are at an end.
+///
+/// Exit code 0 when all succeeded, 1 when one is dead or cancelled, 11 when time is up.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   sprag wait 3
@@ -256,7 +271,9 @@ pub(crate) struct Queue {
     pub(crate) queue: String,
 }
 
-/// End the sprag that runs here: nothing new is taken or started, what runs may finish.
+/// End the sprag that runs here in good order.
+///
+/// Nothing new is taken or started, what runs may finish.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  sprag drain")]
 pub(crate) struct Drain {}

@@ -10,6 +10,9 @@ use std::fmt::Write as _;
 use std::io;
 use std::process::{ExitCode, Termination};
 
+/// A line of the table fits into 80 columns.
+const MEANING_CHARS_MAX: usize = 73;
+
 /// Why the program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -26,11 +29,12 @@ pub(crate) enum Exit {
     NotRunning = 9,
     Refused = 10,
     TimedOut = 11,
+    HeldUp = 12,
     Bug = 70,
 }
 
 impl Exit {
-    pub(crate) const ALL: [Exit; 13] = [
+    pub(crate) const ALL: [Exit; 14] = [
         Exit::Ok,
         Exit::No,
         Exit::Usage,
@@ -43,6 +47,7 @@ impl Exit {
         Exit::NotRunning,
         Exit::Refused,
         Exit::TimedOut,
+        Exit::HeldUp,
         Exit::Bug,
     ];
 
@@ -60,12 +65,15 @@ impl Exit {
             Exit::Configuration => "sprag.toml is missing or wrong",
             Exit::Running => "another sprag runs this pipeline",
             Exit::Corrupt => "the journal is damaged; file, offset and sequence are named",
-            Exit::StateIo => "the journal or another file of .sprag cannot be read or written, or the system refused",
+            Exit::StateIo => "a file of .sprag cannot be read or written or was taken away, or the system refused",
             Exit::UnsafeFolder => "the folder .sprag is not safe: others may write to it or own it",
             Exit::Interrupted => "stopped by a signal before everything was done",
             Exit::NotRunning => "no sprag runs here, and this needs one",
             Exit::Refused => "refused: the key is known with another payload, the job's state, no room, bad lines",
             Exit::TimedOut => "not at an end in time",
+            Exit::HeldUp => {
+                "`run --until-idle`: what is left cannot be done: a faulty source, a result without a place"
+            }
             Exit::Bug => "a bug in sprag",
         }
     }
@@ -73,7 +81,17 @@ impl Exit {
     /// The table of all codes.
     pub(crate) fn table() -> String {
         Exit::ALL.iter().fold(String::from("Exit codes:\n"), |mut table, exit| {
-            let _ = writeln!(table, "  {:>2}  {}", exit.code(), exit.meaning());
+            let _ = write!(table, "  {:>2} ", exit.code());
+            let mut column = 0;
+            for word in exit.meaning().split(' ') {
+                if column + word.len() > MEANING_CHARS_MAX {
+                    table.push_str("\n     ");
+                    column = 0;
+                }
+                let _ = write!(table, " {word}");
+                column += word.len() + 1;
+            }
+            table.push('\n');
             table
         })
     }
@@ -148,7 +166,7 @@ mod tests {
     #[test]
     fn the_codes_are_the_documented_ones() {
         let codes: Vec<u8> = Exit::ALL.iter().map(|exit| exit.code()).collect();
-        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 70]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 70]);
         assert!(Exit::table().lines().skip(1).all(|line| line.len() > 8), "{}", Exit::table());
     }
 

@@ -5,9 +5,13 @@
 use crate::out::plain;
 use crate::words;
 use serde::Serialize;
-use sprag_core::{JobId, Refusal, Verdict, Wall};
+use sprag_core::{JobId, Outcome, Refusal, SourceFault, Verdict, Wall};
 use sprag_journal::Cut;
-use sprag_runtime::driver::{Driver, Notice};
+use sprag_runtime::driver::{Driver, HELD_UP_MS, Notice};
+use sprag_runtime::pipeline::Pipeline;
+
+/// More sources than these are counted, not named.
+const SOURCES_NAMED_MAX: usize = 5;
 
 /// A notice as a line of JSON. Fields may be added, never taken away.
 #[derive(Serialize)]
@@ -40,6 +44,15 @@ pub(crate) fn line(driver: &Driver, notice: &Notice, at: Wall, json: bool) -> St
     format!("{} {}", words::time_of_day(at), plain(&(subject + &text)))
 }
 
+/// What a signal leads to, as a line.
+pub(crate) fn stopping(at: Wall, text: &str, json: bool) -> String {
+    if json {
+        let line = Line { at_ms: at.0, event: "stopping", job: None, queue: None, attempt: None, text };
+        return serde_json::to_string(&line).unwrap_or_default();
+    }
+    format!("{} {text}", words::time_of_day(at))
+}
+
 /// What a notice is about.
 struct Subject<'a> {
     event: &'static str,
@@ -52,6 +65,15 @@ fn subject(notice: &Notice) -> Subject<'_> {
     let of_job = |event, job: &JobId, queue, attempt| Subject { event, job: Some(*job), queue, attempt };
     let of = |event| Subject { event, job: None, queue: None, attempt: None };
     match notice {
+        Notice::Begun => of("begun"),
+        Notice::Settled => of("settled"),
+        Notice::HeldUp { .. } => of("held_up"),
+        Notice::Waiting { .. } => of("source_waiting"),
+        Notice::Appeared { .. } => of("source_appeared"),
+        Notice::Changed { job, .. } => of_job("changed", job, None, None),
+        Notice::ServiceStarted { .. } => of("service_started"),
+        Notice::ServiceShort { .. } => of("service_short"),
+        Notice::ServiceStopped { .. } => of("service_ended"),
         Notice::Added { job, queue, .. } => of_job("added", job, Some(queue), None),
         Notice::Started { job, queue, attempt } => of_job("started", job, Some(queue), Some(*attempt)),
         Notice::Finished { job, queue, attempt, .. } => of_job("finished", job, Some(queue), Some(*attempt)),
@@ -74,6 +96,28 @@ fn subject(notice: &Notice) -> Subject<'_> {
 fn text(driver: &Driver, notice: &Notice, at: Wall) -> String {
     let source = |index: u16| driver.source_name(index);
     match notice {
+        Notice::Begun => begun(driver.pipeline()),
+        Notice::Settled => format!("nothing to do; {}", watching(driver.pipeline())),
+        Notice::HeldUp { by } => format!(
+            "nothing else is left to do; waiting {} for this to be mended: {}",
+            words::length(HELD_UP_MS),
+            by.join("; ")
+        ),
+        Notice::Waiting { source: index } => format!("waiting for {} to appear", source(*index)),
+        Notice::Appeared { source: index } => format!("{} is there now", source(*index)),
+        Notice::Changed { source: index, more, .. } => {
+            let more = if *more { "" } else { " (of further changed items in it, `sprag status` tells how many)" };
+            let name = source(*index);
+            format!(
+                "its item in {name} changed after it was taken: the first version stands, a new key makes a new job{more}"
+            )
+        }
+        Notice::ServiceStarted { index } => format!("service {} started", driver.service_name(*index)),
+        Notice::ServiceStopped { index } => format!("service {} stopped", driver.service_name(*index)),
+        Notice::ServiceShort { index } => format!(
+            "service {} cannot be started: the system is short of something; it is tried again",
+            driver.service_name(*index)
+        ),
         Notice::Added { key: Some(key), .. } => format!("added, key {key}"),
         Notice::Added { key: None, .. } => "added".into(),
         Notice::Started { attempt, .. } => format!("attempt {attempt} started"),
@@ -82,9 +126,17 @@ fn text(driver: &Driver, notice: &Notice, at: Wall) -> String {
             format!("dead ({}): {}", words::outcome(*outcome), words::dead_reason(*reason))
         }
         Notice::Published { .. } => "its result was published".into(),
-        Notice::PublishFailed { what, .. } => format!("its result cannot be published yet: {what}"),
-        Notice::Complaint { source: index, complaint } => {
-            format!("{}: {}; what was read before stands", source(*index), complaint.text)
+        Notice::PublishFailed { what, .. } => format!("its result cannot be put at {what}; it is kept and tried again"),
+        Notice::Complaint { source: index, complaint, rest } => {
+            let rest = match complaint.fault {
+                SourceFault::Missing => "it is waited for; what was read stands",
+                _ if *rest => "the rest is taken",
+                SourceFault::Unreadable
+                | SourceFault::TooLarge
+                | SourceFault::Malformed
+                | SourceFault::ItemWithoutKey => "nothing new is taken until it is mended",
+            };
+            format!("{}: {}; {rest}", source(*index), complaint.text)
         }
         Notice::Mended { source: index } => format!("{}: in order again", source(*index)),
         Notice::Polling { source: index, what } => {
@@ -95,10 +147,10 @@ fn text(driver: &Driver, notice: &Notice, at: Wall) -> String {
         }
         Notice::NoSpace { what } => format!("the disk is full ({what}): adds are refused and nothing starts"),
         Notice::ServiceEnded { index, outcome, again_ms } => {
-            let services = &driver.pipeline().services;
-            let name = services.get(usize::from(*index)).map_or("?", |service| service.name.as_str());
+            let name = driver.service_name(*index);
             let again = again_ms.map_or_else(String::new, |ms| format!("; started again in {}", words::length(ms)));
-            format!("service {name} ended: {}{again}", words::outcome(Some(*outcome)))
+            let see = if *outcome == Outcome::Exit(0) { String::new() } else { format!("; see `sprag log {name}`") };
+            format!("service {name} ended: {}{again}{see}", words::outcome(Some(*outcome)))
         }
         Notice::TornTail { cut } => torn(cut),
         Notice::Health { verdict } => health(driver, verdict),
@@ -106,6 +158,30 @@ fn text(driver: &Driver, notice: &Notice, at: Wall) -> String {
             format!("no snapshot for now, the journal has everything: {what}")
         }
         Notice::StatusFailed { what } => format!("the heartbeat file cannot be written: {what}"),
+    }
+}
+
+/// What is watched, what is kept up, and how to end it.
+fn begun(pipeline: &Pipeline) -> String {
+    let names = |names: Vec<&str>| names.join(", ");
+    let queues = names(pipeline.queues.iter().map(|queue| &*queue.policy.name).collect());
+    let services = names(pipeline.services.iter().map(|service| service.name.as_str()).collect());
+    let parts = [("queues", queues), ("services", services)];
+    let parts =
+        parts.into_iter().filter(|(_, names)| !names.is_empty()).map(|(what, names)| format!("{what}: {names}"));
+    let parts: Vec<String> = std::iter::once(watching(pipeline)).chain(parts).collect();
+    format!("{}; Ctrl-C or `sprag drain` ends it", parts.join("; "))
+}
+
+fn watching(pipeline: &Pipeline) -> String {
+    match pipeline.sources.as_slice() {
+        [] => "watching the drop-box".into(),
+        [one] => format!("watching {}", one.path.display()),
+        [first, rest @ ..] if rest.len() < SOURCES_NAMED_MAX => {
+            let rest = rest.iter().map(|source| format!(", {}", source.path.display()));
+            format!("watching {}{}", first.path.display(), rest.collect::<String>())
+        }
+        many => format!("watching {} sources", many.len()),
     }
 }
 

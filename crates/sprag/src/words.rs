@@ -5,6 +5,7 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use sprag_core::{DeadReason, Next, Outcome, Record, Wall};
+use sprag_runtime::driver::outcome_text;
 
 /// A moment by the local calendar, to the millisecond.
 pub(crate) fn moment(at: Wall) -> String {
@@ -46,25 +47,7 @@ pub(crate) fn length(ms: u64) -> String {
 
 /// How an attempt ended.
 pub(crate) fn outcome(outcome: Option<Outcome>) -> String {
-    match outcome {
-        None => "nobody saw how it ended".into(),
-        Some(Outcome::Exit(code)) => format!("exit code {code}"),
-        Some(Outcome::Signal(signal)) => match signal_name(signal) {
-            Some(name) => format!("killed by SIG{name}"),
-            None => format!("killed by signal {signal}"),
-        },
-        Some(Outcome::TimedOut) => "it ran longer than its timeout".into(),
-        Some(Outcome::NotFound) => "its command does not exist".into(),
-        Some(Outcome::NotExecutable) => "its command cannot be executed".into(),
-        Some(Outcome::ResultLost) => "its result could not be stored".into(),
-    }
-}
-
-/// The signals that end processes every day.
-fn signal_name(signal: u8) -> Option<&'static str> {
-    let names =
-        [(1, "HUP"), (2, "INT"), (3, "QUIT"), (6, "ABRT"), (9, "KILL"), (11, "SEGV"), (13, "PIPE"), (15, "TERM")];
-    names.iter().find(|(number, _)| *number == signal).map(|(_, name)| *name)
+    outcome.map_or_else(|| "nobody saw how it ended".into(), outcome_text)
 }
 
 /// Why a job was given up.
@@ -174,6 +157,10 @@ mod tests {
             (
                 finished(Some(Outcome::Signal(15)), Next::Again { due: Wall(1_000), crash: false }),
                 "attempt 2 was ended by sprag (killed by SIGTERM), which does not count; another one comes at once",
+            ),
+            (
+                finished(Some(Outcome::ResultTooLarge), Next::Dead(DeadReason::Exhausted)),
+                "attempt 2 failed (its result is over the limit of 256 MiB); the job is dead: no attempts are left",
             ),
             (
                 finished(None, Next::Again { due: Wall(1_000), crash: true }),

@@ -9,12 +9,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use sprag_journal::fs::Open;
+use sprag_journal::fs::{Open, Room};
 
 use super::image::Image;
 use super::{errno, error};
 
 const BLOCK_BYTES: u64 = 4096;
+/// What a disk without a limit says that it has.
+const UNLIMITED_BYTES: u64 = 1 << 40;
 
 /// What a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +119,15 @@ impl Disk {
         self.budget_blocks = bytes.map(|b| b / BLOCK_BYTES);
     }
 
+    pub(super) fn squeeze(&mut self, free: Option<u64>) {
+        self.budget_blocks = free.map(|bytes| self.used_blocks + bytes / BLOCK_BYTES);
+    }
+
+    pub(super) fn room(&self) -> Room {
+        let total = self.budget_blocks.map_or(UNLIMITED_BYTES, |blocks| blocks * BLOCK_BYTES);
+        Room { free: total.saturating_sub(self.used_blocks * BLOCK_BYTES), total }
+    }
+
     pub(super) fn node(&self, path: &Path) -> Option<Node> {
         self.names.get(path).copied()
     }
@@ -146,12 +157,12 @@ impl Disk {
             (Some(Node::Dir), _) => return error(errno::EISDIR),
             (Some(Node::File(_)), Open::Create) => return error(errno::EEXIST),
             (Some(Node::File(inode)), Open::Read | Open::Write) => inode,
-            (Some(Node::File(inode)), Open::Replace) => {
+            (Some(Node::File(inode)), Open::Replace | Open::Share) => {
                 self.truncate(inode, 0);
                 inode
             }
             (None, Open::Read | Open::Write) => return error(errno::ENOENT),
-            (None, Open::Create | Open::Replace) => {
+            (None, Open::Create | Open::Replace | Open::Share) => {
                 let inode = self.new_inode();
                 self.change_names(vec![(path.to_owned(), Some(Node::File(inode)))]);
                 inode
@@ -222,6 +233,18 @@ impl Disk {
         }
         self.change_names(vec![(path.to_owned(), Some(Node::Dir))]);
         Ok(())
+    }
+
+    pub(super) fn remove_dir(&mut self, path: &Path) -> io::Result<()> {
+        match self.node(path) {
+            Some(Node::Dir) if self.names.keys().any(|name| name.parent() == Some(path)) => error(errno::ENOTEMPTY),
+            Some(Node::Dir) => {
+                self.change_names(vec![(path.to_owned(), None)]);
+                Ok(())
+            }
+            Some(Node::File(_)) => error(errno::ENOTDIR),
+            None => error(errno::ENOENT),
+        }
     }
 
     pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {

@@ -35,7 +35,7 @@ use std::rc::Rc;
 
 use disk::{Disk, Node};
 pub use image::{Image, Tear};
-use sprag_journal::fs::{File, Fs, Kind, Metadata, Open};
+use sprag_journal::fs::{File, Fs, Kind, Metadata, Open, Room};
 
 /// Numbers of errors, as Linux has them.
 pub mod errno {
@@ -49,6 +49,8 @@ pub mod errno {
     pub const ENOTDIR: i32 = 20;
     /// Is a directory.
     pub const EISDIR: i32 = 21;
+    /// Directory not empty.
+    pub const ENOTEMPTY: i32 = 39;
     /// Invalid argument.
     pub const EINVAL: i32 = 22;
     /// Too many open files.
@@ -67,9 +69,11 @@ pub enum CallKind {
     Rename,
     Remove,
     CreateDir,
+    RemoveDir,
     List,
     SyncDir,
     Metadata,
+    Room,
     Read,
     Write,
     Len,
@@ -85,12 +89,13 @@ impl CallKind {
     /// same as a crash before the next one that can.
     pub fn changes(self) -> bool {
         match self {
-            CallKind::Open(Open::Create | Open::Replace) => true,
-            CallKind::Rename | CallKind::Remove | CallKind::CreateDir | CallKind::SyncDir => true,
+            CallKind::Open(Open::Create | Open::Replace | Open::Share) => true,
+            CallKind::Rename | CallKind::Remove | CallKind::CreateDir => true,
+            CallKind::RemoveDir | CallKind::SyncDir => true,
             CallKind::Write | CallKind::Truncate | CallKind::Punch => true,
             CallKind::SyncData | CallKind::SyncAll => true,
             CallKind::Open(Open::Read | Open::Write) | CallKind::List | CallKind::Metadata => false,
-            CallKind::Read | CallKind::Len | CallKind::Reserve => false,
+            CallKind::Room | CallKind::Read | CallKind::Len | CallKind::Reserve => false,
         }
     }
 
@@ -258,6 +263,11 @@ impl SimFs {
         self.state.borrow_mut().disk.set_budget(bytes);
     }
 
+    /// Leaves so many free bytes, in whole blocks of 4096; none means no limit again.
+    pub fn squeeze(&self, free: Option<u64>) {
+        self.state.borrow_mut().disk.squeeze(free);
+    }
+
     /// Every image that a power cut at this moment may leave, as fine as `tear` says. Exhaustive up to that.
     pub fn images(&self, tear: Tear) -> BTreeSet<Image> {
         self.state.borrow().disk.images(tear)
@@ -335,6 +345,16 @@ impl Fs for SimFs {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         self.begin(CallKind::CreateDir, path, 0)?;
         self.state.borrow_mut().disk.create_dir(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.begin(CallKind::RemoveDir, path, 0)?;
+        self.state.borrow_mut().disk.remove_dir(path)
+    }
+
+    fn room(&self, path: &Path) -> io::Result<Room> {
+        self.begin(CallKind::Room, path, 0)?;
+        Ok(self.state.borrow().disk.room())
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {

@@ -17,8 +17,10 @@ pub const ROOT: &str = "/q";
 pub const LIMITS: Limits = Limits {
     frame_bytes_max: 2048,
     segment_bytes_max: 500,
+    segment_bytes_min: 500,
     reserve_bytes: 4096,
     essential_bytes: 4096,
+    room_bytes: 2048,
     fill_bytes: 64,
 };
 

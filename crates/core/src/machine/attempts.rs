@@ -7,10 +7,9 @@ use super::Machine;
 use crate::ids::{Digest, JobId};
 use crate::job::{DeadReason, Outcome, State};
 use crate::retry::{self, Decision};
-use crate::time::{Mono, Now};
+use crate::time::Now;
 use crate::vocabulary::{Attempt, Kill, Next, Output, Record, SpawnFailure, StopLevel};
 use crate::worker::{Ending, Phase};
-use alloc::vec::Vec;
 
 /// An attempt shorter than this makes journaling ahead pay: its end and the next start would else wait for one sync.
 const SHORT_MS: u64 = 100;
@@ -66,7 +65,7 @@ impl Machine {
             SpawnFailure::NotExecutable => self.not_executed(now, id, run.attempt, Outcome::NotExecutable),
             SpawnFailure::Resources => {
                 // Says nothing about the job: it keeps its place, and nothing starts for a while.
-                self.starts_held_until = Some(now.mono.after(self.config.limits.again_ms));
+                self.starts_held_until = Some(self.again(now));
                 self.unused(now, id);
             }
         }
@@ -102,9 +101,8 @@ impl Machine {
         if gone {
             self.finish(now, id, run.attempt, outcome, result, ending);
         } else {
-            let again = now.mono.after(self.config.limits.again_ms);
+            let again = self.again(now);
             self.workers.set(id, Phase::Lingering { outcome, result, ending }, Some(again));
-            self.health.unproved.insert(id);
         }
     }
 
@@ -184,8 +182,8 @@ impl Machine {
     }
 
     pub(super) fn publish_failed(&mut self, now: Now, id: JobId) {
-        if let Some(again) = self.publishing.get_mut(&id) {
-            *again = Some(now.mono.after(self.config.limits.again_ms));
+        let again = self.again(now);
+        if self.publishing.failed(id, again) {
             self.health.unpublished.insert(id);
         }
     }
@@ -197,11 +195,8 @@ impl Machine {
         while let Some(id) = self.queues.due(now) {
             self.enter_state(id, State::Ready);
         }
-        let running = self.stopping == StopLevel::Run;
-        let due = |again: Option<Mono>| running && again.is_some_and(|at| at <= now.mono);
-        let publish: Vec<JobId> = self.publishing.iter().filter(|(_, again)| due(**again)).map(|(id, _)| *id).collect();
-        for id in publish {
-            self.publishing.insert(id, None);
+        while let Some(id) = self.publishing.due(now.mono).filter(|_| self.stopping == StopLevel::Run) {
+            self.publishing.begin(id);
             if let Some(attempt) = self.jobs.get(id).map(|job| job.attempt) {
                 // Withheld like the first time: the answer that brought us here may have come before it.
                 self.after(self.last_seq, Output::Publish { job: id, attempt });
@@ -214,7 +209,7 @@ impl Machine {
 
     fn attempt_timer(&mut self, now: Now, id: JobId) {
         let Some(run) = self.workers.get(id).copied() else { return };
-        let again = Some(now.mono.after(self.config.limits.again_ms));
+        let again = Some(self.again(now));
         match run.phase {
             Phase::Running => self.end_attempt(now, id, Ending::Timeout),
             Phase::Terminating(ending) => {
@@ -227,6 +222,8 @@ impl Machine {
                 self.health.unproved.insert(id);
             }
             Phase::Lingering { .. } | Phase::Leftover { .. } => {
+                // The first proof has failed or takes long: by now it is something to tell.
+                self.health.unproved.insert(id);
                 self.workers.set(id, run.phase, again);
                 self.outputs.push_back(Output::Prove { job: id, attempt: run.attempt });
             }

@@ -50,15 +50,14 @@ impl Machine {
         let leftovers: Vec<(JobId, Attempt, Phase)> =
             self.workers.iter().map(|(job, run)| (job, run.attempt, run.phase)).collect();
         for (job, attempt, phase) in leftovers {
-            self.workers.set(job, phase, Some(now.mono.after(self.config.limits.again_ms)));
+            self.workers.set(job, phase, Some(self.again(now)));
             // A reservation may have been used unseen: its attempt is one to prove dead, not one to start.
             self.enter_state(job, State::Running { slot: attempt.slot });
-            self.health.unproved.insert(job);
             self.outputs.push_back(Output::Prove { job, attempt });
         }
-        for job in self.publishing.keys() {
-            if let Some(attempt) = self.jobs.get(*job).map(|job| job.attempt) {
-                self.outputs.push_back(Output::Publish { job: *job, attempt });
+        for job in self.publishing.jobs() {
+            if let Some(attempt) = self.jobs.get(job).map(|job| job.attempt) {
+                self.outputs.push_back(Output::Publish { job, attempt });
             }
         }
         for (job, attempts) in core::mem::take(&mut self.replayed_discards) {
@@ -102,8 +101,8 @@ impl Machine {
     }
 
     fn fold_added(&mut self, now: Now, id: JobId, new: NewJob, due: Option<Wall>) -> Result<(), &'static str> {
-        if id <= self.last_job {
-            return Err("it adds a job whose number was used before");
+        if id != self.last_job.next() {
+            return Err("it adds a job whose number is not the next");
         }
         if !self.queues.contains(new.queue) {
             return Err("it adds a job to a queue without a name");
@@ -202,7 +201,7 @@ impl Machine {
             }
         };
         if job.unpublished {
-            self.publishing.insert(id, None);
+            self.publishing.begin(id);
         }
         job.cancelling = false;
         self.workers.remove(id);
@@ -247,7 +246,7 @@ impl Machine {
             return Err("it publishes a result that was not waiting");
         }
         job.unpublished = false;
-        self.publishing.remove(&id);
+        self.publishing.done(id);
         self.health.unpublished.remove(&id);
         Ok(())
     }

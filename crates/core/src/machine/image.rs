@@ -146,7 +146,7 @@ impl<'a> Restorer<'a> {
         self.keys.extend(job.key.map(|key| (key, Known { job: id, digest })));
         self.ended.extend(ended_at.map(|at| (id, at)));
         if job.unpublished {
-            self.machine.publishing.insert(id, None);
+            self.machine.publishing.begin(id);
         }
         self.machine.jobs.insert(id, job);
         Ok(())

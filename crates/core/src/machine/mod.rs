@@ -20,10 +20,11 @@ use crate::ended::Ended;
 use crate::health::{Health, Progress, Verdict};
 use crate::ids::{JobId, KeyHash, QueueId, RequestId, Seq};
 use crate::job::{Counts, Job, PayloadRef, State, StateName};
+use crate::publishing::Publishing;
 use crate::queue::Queues;
 use crate::table::Table;
-use crate::time::{Mono, Now};
-use crate::vocabulary::{Attempt, Input, Output, Record, Reply, StopLevel};
+use crate::time::{Mono, Now, Wall};
+use crate::vocabulary::{Attempt, Input, Next, Output, Record, Reply, Space, StopLevel};
 use crate::worker::{Phase, Workers};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -42,8 +43,8 @@ pub struct Machine {
     replayed_discards: Vec<(JobId, u32)>,
     workers: Workers,
     health: Health,
-    /// Jobs whose result is on record but not at its destination, and when to try (again).
-    publishing: BTreeMap<JobId, Option<Mono>>,
+    /// Jobs whose result is on record but not at its destination.
+    publishing: Publishing,
     last_job: JobId,
     last_seq: Seq,
     durable: Seq,
@@ -52,7 +53,7 @@ pub struct Machine {
     outputs: VecDeque<Output>,
     stopping: StopLevel,
     stopped: bool,
-    space: bool,
+    space: Space,
     /// When a queue may start again after the system ran out of resources.
     starts_held_until: Option<Mono>,
     /// Queues whose last attempt was short, so that journaling ahead pays.
@@ -92,7 +93,7 @@ impl Machine {
             replayed_discards: Vec::new(),
             workers: Workers::default(),
             health: Health::new(config.sources),
-            publishing: BTreeMap::new(),
+            publishing: Publishing::default(),
             last_job: JobId(0),
             last_seq: Seq(0),
             durable: Seq(0),
@@ -100,7 +101,7 @@ impl Machine {
             outputs: VecDeque::new(),
             stopping: StopLevel::Run,
             stopped: false,
-            space: true,
+            space: Space::Enough,
             starts_held_until: None,
             short: BTreeSet::new(),
             config,
@@ -121,7 +122,8 @@ impl Machine {
             Input::Pause { request, queue } => self.pause(now, request, queue, true),
             Input::Resume { request, queue } => self.pause(now, request, queue, false),
             Input::Persisted { through } => self.persisted(now, through),
-            Input::Space { available } => self.space(available),
+            Input::StatusCopied { well } => self.health.status_copied = well,
+            Input::Space(space) => (self.space, self.health.space) = (space, space),
             Input::Spawned { job, attempt } => self.spawned(now, job, attempt),
             Input::SpawnFailed { job, attempt, failure } => self.spawn_failed(now, job, attempt, failure),
             Input::Ended { job, attempt, outcome, result, gone } => {
@@ -131,7 +133,9 @@ impl Machine {
             Input::Published { job } => self.published(now, job),
             Input::PublishFailed { job } => self.publish_failed(now, job),
             Input::Source { source, report } => self.health.source(source, report, now.mono),
+            Input::Service { service, failing } => self.health.service(service, failing),
             Input::Tick => {}
+            Input::Slept { ms } => self.workers.slept(ms),
             Input::Stop(level) => self.stop(now, level),
         }
         self.run_timers(now);
@@ -147,7 +151,7 @@ impl Machine {
 
     /// When the next `Tick` is wanted, if nothing else comes before.
     pub fn deadline(&self, now: Now) -> Option<Mono> {
-        let publish = self.publishing.values().flatten().min().copied().filter(|_| self.stopping == StopLevel::Run);
+        let publish = self.publishing.deadline().filter(|_| self.stopping == StopLevel::Run);
         [self.queues.deadline(now), self.workers.deadline(), publish, self.starts_held_until, self.forget_at(now)]
             .into_iter()
             .flatten()
@@ -201,6 +205,16 @@ impl Machine {
         self.jobs.iter()
     }
 
+    /// Whether there is a job whose number lies from `from` up to, but not with, `to`.
+    pub fn has_jobs(&self, from: JobId, to: JobId) -> bool {
+        self.jobs.has_any(from.0, to.0)
+    }
+
+    /// Since when a job is at rest, if it is.
+    pub fn at_rest_since(&self, id: JobId) -> Option<Wall> {
+        self.ended.since(id)
+    }
+
     /// The name of a job's state as users see it.
     pub fn state_name(&self, id: JobId, job: &Job) -> StateName {
         match job.state {
@@ -236,6 +250,16 @@ impl Machine {
             && self.withheld.is_empty()
     }
 
+    /// Nothing is left to do but to put results where they could not be put.
+    pub fn waits_for_destinations_alone(&self) -> bool {
+        self.queues.waiting() == 0
+            && self.workers.len() == 0
+            && !self.publishing.is_empty()
+            && self.publishing.len() == self.health.unpublished.len()
+            && self.durable == self.last_seq
+            && self.withheld.is_empty()
+    }
+
     /// Whether a reply, a start or a publication is withheld until its record is durable.
     pub fn waits_for_records(&self) -> bool {
         !self.withheld.is_empty()
@@ -256,8 +280,8 @@ impl Machine {
         self.durable
     }
 
-    /// Whether the journal has room for more than completions.
-    pub fn has_space(&self) -> bool {
+    /// How much room the disk has, as the Machine was told last.
+    pub fn space(&self) -> Space {
         self.space
     }
 
@@ -271,6 +295,11 @@ impl Machine {
         &self.health
     }
 
+    /// When to try again what the world could not do. Never now: that would be at once, for ever.
+    fn again(&self, now: Now) -> Mono {
+        now.mono.after(self.config.limits.again_ms.max(1))
+    }
+
     /// Decides a record: gives it a number, applies it, hands it out.
     fn record(&mut self, now: Now, record: Record) -> Seq {
         let seq = self.last_seq.next();
@@ -278,8 +307,29 @@ impl Machine {
             panic!("decided a record that does not fit the state: {inconsistent}");
         }
         self.health.journal_waits(now.mono);
+        self.note_deaths(&record);
         self.outputs.push_back(Output::Persist { seq, record });
         seq
+    }
+
+    /// Counts what was decided in this life: what was replayed, whoever started sprag again has seen.
+    fn note_deaths(&mut self, record: &Record) {
+        let Some(queue) = record.job().and_then(|job| self.jobs.get(job)).map(|job| job.queue) else { return };
+        match record {
+            Record::Finished { next: Next::Dead(_), .. } => self.health.died(queue),
+            Record::Finished { next: Next::Succeeded { .. }, .. } | Record::Redriven { .. } => self.health.lives(queue),
+            Record::Finished {
+                next: Next::Retry { .. } | Next::Cancelled | Next::Again { .. } | Next::Unused, ..
+            }
+            | Record::Added { .. }
+            | Record::Reserved { .. }
+            | Record::Started { .. }
+            | Record::Cancelled { .. }
+            | Record::Published { .. }
+            | Record::Forgotten { .. }
+            | Record::Paused { .. }
+            | Record::Resumed { .. } => {}
+        }
     }
 
     /// Hands out `output` once record `seq` is durable.
@@ -315,16 +365,11 @@ impl Machine {
         }
     }
 
-    fn space(&mut self, available: bool) {
-        self.space = available;
-        self.health.no_space = !available;
-    }
-
     fn check_stopped(&mut self) {
         let nothing_alive = self.workers.len() == 0 && self.durable == self.last_seq && self.withheld.is_empty();
         // Results on their way to their destination are waited for; one that could not be put there is for the next start.
-        let publishing = self.publishing.values().any(Option::is_none);
-        if self.stopping > StopLevel::Run && nothing_alive && !publishing && !self.stopped {
+        let at_rest = nothing_alive && !self.publishing.is_under_way();
+        if self.stopping > StopLevel::Run && at_rest && !self.stopped {
             self.stopped = true;
             self.outputs.push_back(Output::Stopped);
         }

@@ -6,7 +6,7 @@ use super::Machine;
 use crate::ids::{JobId, QueueId, RequestId};
 use crate::job::State;
 use crate::time::Now;
-use crate::vocabulary::{Kill, NewJob, Output, Record, Refusal, Reply, StopLevel, When};
+use crate::vocabulary::{Kill, NewJob, Output, Record, Refusal, Reply, Space, StopLevel, When};
 use crate::worker::{Ending, Phase};
 
 impl Machine {
@@ -26,7 +26,7 @@ impl Machine {
         if self.stopping > StopLevel::Run {
             return Reply::Refused(Refusal::Stopping);
         }
-        if !self.space {
+        if self.space > Space::Enough {
             return Reply::Refused(Refusal::NoSpace);
         }
         if self.jobs.len() >= self.config.limits.jobs_max {
@@ -37,7 +37,7 @@ impl Machine {
             When::Delay(delay_ms) => Some(now.wall.after(delay_ms.min(self.config.limits.delay_ms_max))),
             When::At(due) => Some(due),
         };
-        let job = JobId(self.last_job.0 + 1);
+        let job = self.last_job.next();
         self.record(now, Record::Added { job, new, due });
         Reply::Added(job)
     }

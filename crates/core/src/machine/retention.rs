@@ -6,7 +6,7 @@
 
 use super::Machine;
 use crate::time::{Mono, Now};
-use crate::vocabulary::{Output, Record, StopLevel};
+use crate::vocabulary::{Output, Record, Space, StopLevel};
 
 /// Jobs that one input forgets at most.
 const FORGET_MAX: u32 = 16;
@@ -42,6 +42,6 @@ impl Machine {
 
     /// It takes room in the journal, and an end waits for nothing that can wait.
     fn may_forget(&self) -> bool {
-        self.space && self.stopping == StopLevel::Run
+        self.space < Space::Full && self.stopping == StopLevel::Run
     }
 }

@@ -6,7 +6,7 @@
 use super::Machine;
 use crate::ids::{JobId, QueueId};
 use crate::time::Now;
-use crate::vocabulary::{Output, Record, StopLevel};
+use crate::vocabulary::{Output, Record, Space, StopLevel};
 use crate::worker::Phase;
 
 impl Machine {
@@ -23,7 +23,7 @@ impl Machine {
 
     fn may_start(&self, queue: QueueId) -> bool {
         self.stopping == StopLevel::Run
-            && self.space
+            && self.space < Space::Full
             && self.starts_held_until.is_none()
             && self.queues.get(queue).is_open()
     }
@@ -80,7 +80,12 @@ impl Machine {
 
     fn has_place(&self, queue: QueueId) -> bool {
         let concurrency = self.queues.get(queue).config.as_ref().map_or(0, |config| config.concurrency);
-        self.workers.busy(queue) < concurrency && self.workers.busy_total() < u64::from(self.config.limits.running_max)
+        self.workers.counts(queue).busy < concurrency.into() && !self.is_full()
+    }
+
+    /// Whether every place over all queues is taken.
+    fn is_full(&self) -> bool {
+        self.workers.total().busy >= self.config.limits.running_max.into()
     }
 
     /// Whether ready jobs of the queue wait though nothing that may take its time holds them up.
@@ -89,12 +94,9 @@ impl Machine {
         if !open || self.stopping > StopLevel::Run {
             return false;
         }
-        let mine = || self.workers.iter().filter(|(_, run)| run.attempt.queue == queue);
-        let waiting_to_start = mine().any(|(_, run)| matches!(run.phase, Phase::Granted | Phase::Starting));
-        let alive = mine().any(|(_, run)| run.phase.is_alive());
-        let full = self.workers.busy_total() >= u64::from(self.config.limits.running_max);
-        let others_alive = full && self.workers.iter().any(|(_, run)| run.phase.is_alive());
-        waiting_to_start || (ready > 0 && !alive && !others_alive)
+        let mine = self.workers.counts(queue);
+        let others_alive = self.is_full() && self.workers.total().alive > 0;
+        mine.to_start > 0 || (ready > 0 && mine.alive == 0 && !others_alive)
     }
 
     /// Gives back the reservations of a queue that starts nothing more.

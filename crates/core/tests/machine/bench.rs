@@ -6,7 +6,8 @@
 use crate::model::Model;
 use sprag_core::{
     Attempt, Config, Digest, Input, JobId, KeyHash, Kill, Limits, Machine, Mono, NewJob, Now, Outcome, Output,
-    QueueConfig, QueueId, Reply, RequestId, Restorer, RetryPolicy, Seq, SpawnFailure, StateName, StopLevel, Wall, When,
+    QueueConfig, QueueId, Reply, RequestId, Restorer, RetryPolicy, Seq, Space, SpawnFailure, StateName, StopLevel,
+    Wall, When,
 };
 use std::collections::BTreeMap;
 
@@ -270,6 +271,13 @@ impl Bench {
         self.leap(end.since_ms(self.now.mono));
     }
 
+    /// The machine sleeps.
+    pub(crate) fn sleep(&mut self, ms: u64) {
+        self.now.mono = self.now.mono.after(ms);
+        self.now.wall = self.now.wall.after(ms);
+        self.send(Input::Slept { ms });
+    }
+
     /// Lets time pass at one go.
     pub(crate) fn leap(&mut self, ms: u64) {
         self.now.mono = self.now.mono.after(ms);
@@ -350,7 +358,7 @@ impl Bench {
         }
         // Whoever was asked for a proof could not give it, and will be asked again.
         self.proves.clear();
-        self.send(Input::Space { available: true });
+        self.send(Input::Space(Space::Enough));
         for queue in (0..self.model.config.queues.len() as u16).map(QueueId) {
             self.resume(queue);
         }

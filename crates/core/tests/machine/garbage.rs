@@ -7,7 +7,7 @@ use crate::bench::config;
 use proptest::prelude::*;
 use sprag_core::{
     Digest, Input, JobId, KeyHash, Machine, Mono, NewJob, Now, Outcome, Output, QueueId, Record, RequestId, Seq,
-    SourceId, SourceReport, SpawnFailure, StopLevel, Wall, When,
+    SourceId, SourceReport, Space, SpawnFailure, StopLevel, Wall, When,
 };
 use std::collections::BTreeSet;
 
@@ -41,9 +41,12 @@ fn input() -> impl Strategy<Value = Input> {
         3 => place.prop_map(|(job, attempt)| Input::Gone { job: JobId(job), attempt }),
         2 => (0_u64..5).prop_map(|job| Input::Published { job: JobId(job) }),
         2 => (0_u64..5).prop_map(|job| Input::PublishFailed { job: JobId(job) }),
-        1 => any::<bool>().prop_map(|available| Input::Space { available }),
+        1 => prop_oneof![Just(Space::Enough), Just(Space::Low), Just(Space::Full)].prop_map(Input::Space),
         1 => any::<u16>().prop_map(|n| Input::Source { source: SourceId(n), report: SourceReport::Looking }),
+        1 => any::<bool>().prop_map(|well| Input::StatusCopied { well }),
+        1 => (any::<u16>(), any::<bool>()).prop_map(|(service, failing)| Input::Service { service, failing }),
         2 => Just(Input::Tick),
+        1 => any::<u64>().prop_map(|ms| Input::Slept { ms }),
         1 => level.prop_map(Input::Stop),
     ]
 }

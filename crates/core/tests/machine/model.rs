@@ -5,7 +5,7 @@
 
 use sprag_core::{
     Config, DeadReason, Digest, Input, JobId, KeyHash, Mono, NewJob, Next, Now, Outcome, QueueId, Record, Reply,
-    RequestId, Seq, Slot, SpawnFailure, StopLevel, Wall, When,
+    RequestId, Seq, Slot, Space, SpawnFailure, StopLevel, Wall, When,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,13 +26,15 @@ pub(crate) struct Model {
     pub(crate) discards: BTreeMap<JobId, (u32, Seq)>,
     pub(crate) paused: BTreeSet<QueueId>,
     pub(crate) level: StopLevel,
-    pub(crate) space: bool,
+    pub(crate) space: Space,
     pub(crate) held_until: Option<Mono>,
     /// Requests without an answer: the answer that must come, and the record that must be durable before.
     pub(crate) asked: BTreeMap<RequestId, (Reply, Seq)>,
     /// The request being handled.
     pub(crate) asking: Option<RequestId>,
     pub(crate) stopped: bool,
+    /// How many records are from earlier lives.
+    pub(crate) born: usize,
     pub(crate) now: Now,
 }
 
@@ -118,11 +120,12 @@ impl Model {
             discards: BTreeMap::new(),
             paused: BTreeSet::new(),
             level: StopLevel::Run,
-            space: true,
+            space: Space::Enough,
             held_until: None,
             asked: BTreeMap::new(),
             asking: None,
             stopped: false,
+            born: 0,
             now: Now::default(),
         }
     }
@@ -135,6 +138,7 @@ impl Model {
             model.fold(*at, *record);
         }
         model.durable = model.last();
+        model.born = keep;
         for attempt in model.jobs.values_mut().filter_map(|job| job.attempt.as_mut()) {
             attempt.left = true;
         }
@@ -161,7 +165,8 @@ impl Model {
                 self.asking = Some(*request);
             }
             Input::Persisted { through } => self.durable = self.durable.max(*through),
-            Input::Space { available } => self.space = *available,
+            Input::Space(space) => self.space = *space,
+            Input::StatusCopied { .. } => {}
             Input::Stop(level) => self.level = self.level.max(*level),
             Input::Spawned { job, attempt } => {
                 if let Some(attempt) = self.executing(*job, *attempt).filter(|attempt| attempt.spawned.is_none()) {
@@ -186,12 +191,22 @@ impl Model {
                     attempt.gone = true;
                 }
             }
-            Input::Published { .. } | Input::PublishFailed { .. } | Input::Source { .. } | Input::Tick => {}
+            Input::Published { .. } | Input::PublishFailed { .. } => {}
+            Input::Source { .. } | Input::Service { .. } | Input::Tick => {}
+            Input::Slept { ms } => self.slept(*ms),
         }
     }
 
     fn attempt_mut(&mut self, job: JobId, number: u32) -> Option<&mut Attempt> {
         self.jobs.get_mut(&job)?.attempt.as_mut().filter(|attempt| attempt.number == number)
+    }
+
+    /// The machine slept: whoever has only so much time has it from later on.
+    fn slept(&mut self, ms: u64) {
+        for attempt in self.jobs.values_mut().filter_map(|job| job.attempt.as_mut()) {
+            attempt.spawned = attempt.spawned.map(|at| at.after(ms));
+            attempt.term = attempt.term.map(|(at, why)| (at.after(ms), why));
+        }
     }
 
     /// The attempt if it was handed out for execution in this life and nothing final was heard of it.
@@ -276,6 +291,22 @@ impl Model {
             let rests = job.end.is_some() && !job.unpublished;
             job.rests_since = if rests { job.rests_since.or(Some(at)) } else { None };
         }
+    }
+
+    /// Jobs of the queue that died in this life since one succeeded or was taken up again.
+    pub(crate) fn deaths(&self, queue: QueueId) -> u32 {
+        let queue_of = |id: &JobId| {
+            self.journal.iter().find_map(|record| match record {
+                Record::Added { job, new, .. } if job == id => Some(new.queue),
+                _ => None,
+            })
+        };
+        let turns = self.journal[self.born..].iter().rev().filter_map(|record| match record {
+            Record::Finished { job, next: Next::Dead(_), .. } => Some((job, true)),
+            Record::Finished { job, next: Next::Succeeded { .. }, .. } | Record::Redriven { job } => Some((job, false)),
+            _ => None,
+        });
+        turns.filter(|(job, _)| queue_of(job) == Some(queue)).take_while(|(_, died)| *died).count() as u32
     }
 
     fn grant(&mut self, id: JobId, attempt: Attempt) {

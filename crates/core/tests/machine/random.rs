@@ -7,7 +7,7 @@ use crate::bench::{Bench, Life, config};
 use proptest::prelude::*;
 use sprag_core::{
     Config, Digest, Input, JobId, KeyHash, Limits, NewJob, Outcome, QueueId, Seq, SourceFault, SourceId, SourceReport,
-    SpawnFailure, StopLevel, Wall, When,
+    Space, SpawnFailure, StopLevel, Wall, When,
 };
 
 /// One step. A `u8` picks among whatever there is at that moment.
@@ -25,7 +25,7 @@ enum Step {
     Pass(u64),
     Leap(u64),
     Calendar(i64),
-    Space(bool),
+    Space(Space),
     Stop(StopLevel),
     Crash { keep_extra: usize, executed: bool },
     Again(u8),
@@ -68,7 +68,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => prop_oneof![0_u64..200, 0_u64..20_000].prop_map(Step::Pass),
         1 => (0_u64..5_000_000).prop_map(Step::Leap),
         1 => (-600_000_i64..600_000).prop_map(Step::Calendar),
-        1 => any::<bool>().prop_map(Step::Space),
+        1 => prop_oneof![Just(Space::Enough), Just(Space::Low), Just(Space::Full)].prop_map(Step::Space),
         1 => level.prop_map(Step::Stop),
         3 => (keep, any::<bool>()).prop_map(|(keep_extra, executed)| Step::Crash { keep_extra, executed }),
         3 => any::<u8>().prop_map(Step::Again),
@@ -181,7 +181,7 @@ fn apply(bench: &mut Bench, step: &Step) {
         Step::Pass(ms) => bench.pass(ms),
         Step::Leap(ms) => bench.leap(ms),
         Step::Calendar(by_ms) => bench.calendar(by_ms),
-        Step::Space(available) => bench.send(Input::Space { available }),
+        Step::Space(space) => bench.send(Input::Space(space)),
         Step::Stop(level) => bench.send(Input::Stop(level)),
         Step::Crash { keep_extra, executed } => crash(bench, keep_extra, executed),
         Step::Again(at) => {

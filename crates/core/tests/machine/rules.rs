@@ -6,7 +6,7 @@
 use crate::model::{Attempt, End, Job, Model, Ripe, Told, Why};
 use sprag_core::{
     DeadReason, JobId, Kill, Machine, NewJob, Next, Outcome, Output, QueueConfig, QueueId, Record, Refusal, Reply, Seq,
-    Slot, SpawnFailure, State, StateName, StopLevel, Wall, When,
+    Slot, Space, SpawnFailure, State, StateName, StopLevel, Wall, When,
 };
 use std::cmp::Reverse;
 
@@ -16,7 +16,7 @@ impl Model {
             Reply::Refused(Refusal::NoSuchQueue)
         } else if self.level > StopLevel::Run {
             Reply::Refused(Refusal::Stopping)
-        } else if !self.space {
+        } else if self.space > Space::Enough {
             Reply::Refused(Refusal::NoSpace)
         } else if self.jobs.len() as u64 >= self.config.limits.jobs_max {
             Reply::Refused(Refusal::Full)
@@ -206,7 +206,11 @@ impl Model {
         assert_eq!(first.map(|(_, first)| first), Some(id), "another job is to be forgotten first");
         let too_many = self.at_rest().count() as u64 > self.config.limits.keep_jobs;
         assert!(too_many || first.is_some_and(|(since, _)| self.is_old(since)), "job {} is forgotten too early", id.0);
-        assert!(self.space && self.level == StopLevel::Run, "job {} is forgotten at the wrong moment", id.0);
+        assert!(
+            self.space < Space::Full && self.level == StopLevel::Run,
+            "job {} is forgotten at the wrong moment",
+            id.0
+        );
     }
 
     /// A job may be started or reserved only in its turn, in a queue that starts anything.
@@ -270,7 +274,7 @@ impl Model {
         let permanent = match failed {
             Outcome::NotFound | Outcome::NotExecutable => true,
             Outcome::Exit(code) => policy.permanent_exit_codes.contains(&code),
-            Outcome::Signal(_) | Outcome::TimedOut | Outcome::ResultLost => false,
+            Outcome::Signal(_) | Outcome::TimedOut | Outcome::ResultLost | Outcome::ResultTooLarge => false,
         };
         match next {
             Next::Dead(DeadReason::Permanent) => assert!(permanent, "given up after {failed:?}"),
@@ -290,7 +294,7 @@ impl Model {
     }
 
     fn may_start(&self, queue: QueueId) -> bool {
-        let open = !self.paused.contains(&queue) && self.space && self.level == StopLevel::Run;
+        let open = !self.paused.contains(&queue) && self.space < Space::Full && self.level == StopLevel::Run;
         open && self.held_until.is_none_or(|until| until <= self.now.mono)
     }
 
@@ -325,7 +329,7 @@ impl Model {
             let could_start = self.may_start(queue) && self.has_place(queue);
             assert!(!could_start || ready.count() == 0, "a job is ready, a place is free, and nothing starts");
         }
-        if self.space && self.level == StopLevel::Run {
+        if self.space < Space::Full && self.level == StopLevel::Run {
             assert!(self.at_rest().count() as u64 <= self.config.limits.keep_jobs, "too many ended jobs are kept");
             assert!(!self.at_rest().any(|(since, _)| self.is_old(since)), "an old job is kept");
         }
@@ -381,6 +385,7 @@ impl Model {
             let c = view.counts;
             assert_eq!([c.scheduled, c.ready, c.running, c.succeeded, c.dead, c.cancelled], counts, "counts");
             assert_eq!(view.paused, self.paused.contains(&QueueId(id)), "paused");
+            assert_eq!(view.progress.deaths, self.deaths(QueueId(id)), "deaths one after the other");
         }
         for (key, (job, _)) in &self.keys {
             assert_eq!(machine.knows(*key), Some(*job), "a key was forgotten");

@@ -38,6 +38,31 @@ fn a_timeout_asks_then_forces_then_waits_for_proof_and_counts() {
 }
 
 #[test]
+fn a_sleep_of_the_machine_counts_neither_for_the_timeout_nor_for_the_grace() {
+    let mut bench = Bench::new(with_timeout());
+    let id = bench.add(job(A));
+    bench.go();
+    bench.pass(3_000);
+    bench.sleep(3_600_000);
+    bench.pass(1_999);
+    assert_eq!(bench.signals(), []);
+    bench.pass(1);
+    assert_eq!(bench.signals(), [(id, Kill::Term)]);
+    bench.pass(1_000);
+    bench.sleep(60_000);
+    bench.pass(999);
+    assert_eq!(bench.signals(), []);
+    bench.pass(1);
+    assert_eq!(bench.signals(), [(id, Kill::Kill)]);
+    // What waits for the machine itself is not put off: a proof is asked for as soon as it is awake.
+    bench.end_with(id, Outcome::Signal(9), false, false);
+    bench.sleep(1_000);
+    assert_eq!(bench.proves, [(id, 1)]);
+    bench.prove();
+    bench.run_to_idle();
+}
+
+#[test]
 fn one_that_ends_well_only_when_asked_to_end_timed_out_all_the_same() {
     let mut bench = Bench::new(with_timeout());
     let id = bench.add(job(A));

@@ -2,7 +2,8 @@
 
 use crate::bench::{A, B, Bench, OK, config, job};
 use sprag_core::{
-    Config, Input, JobId, QueueId, Reason, SourceFault, SourceId, SourceReport, SpawnFailure, StopLevel, Verdict,
+    Config, DEATHS_MAX, Input, JobId, QueueId, Reason, SourceFault, SourceId, SourceReport, Space, SpawnFailure,
+    StopLevel, Verdict,
 };
 
 const STALL_MS: u64 = 30_000;
@@ -44,7 +45,7 @@ fn pause_schedule_and_drain_are_no_stall() {
 #[test]
 fn a_journal_that_does_not_answer_is_a_stall_and_heals() {
     let mut bench = Bench::new(config());
-    bench.send(Input::Space { available: true });
+    bench.send(Input::Space(Space::Enough));
     let request = bench.request(|request| Input::Pause { request, queue: B });
     bench.pass(STALL_MS - 1);
     assert_eq!(verdict(&bench), Verdict::Well);
@@ -87,6 +88,8 @@ fn places_held_by_nothing_alive_are_a_stall() {
     let first = bench.add(job(A));
     bench.go();
     bench.crash(0, true);
+    assert_eq!(verdict(&bench), Verdict::Well, "the first look for what the crash left is under way");
+    bench.pass(1_000);
     assert_eq!(verdict(&bench), Verdict::Degraded(vec![Reason::Unproved { job: first }]));
     bench.add(job(A));
     bench.pass(STALL_MS);
@@ -122,7 +125,9 @@ fn commands_that_are_missing_are_progress_of_their_kind() {
         bench.sync();
         bench.spawn_failed(JobId(id), SpawnFailure::NotFound);
         bench.sync();
-        assert_eq!(verdict(&bench), Verdict::Well, "job {id}");
+        let failing = Verdict::Degraded(vec![Reason::QueueFailing { queue: A, deaths: id as u32 }]);
+        let expected = if id < u64::from(DEATHS_MAX) { Verdict::Well } else { failing };
+        assert_eq!(verdict(&bench), expected, "job {id}: no stall");
     }
 }
 
@@ -161,12 +166,74 @@ fn a_result_without_a_destination_and_a_full_disk_are_degraded() {
     bench.end_with(id, OK, true, true);
     bench.sync();
     bench.send(Input::PublishFailed { job: id });
-    bench.send(Input::Space { available: false });
-    assert_eq!(verdict(&bench), Verdict::Degraded(vec![Reason::Unpublished { job: id }, Reason::NoSpace]));
-    bench.send(Input::Space { available: true });
+    bench.send(Input::Space(Space::Full));
+    assert_eq!(
+        verdict(&bench),
+        Verdict::Degraded(vec![Reason::Unpublished { job: id }, Reason::NoSpace { space: Space::Full }])
+    );
+    bench.send(Input::Space(Space::Enough));
     bench.send(Input::Published { job: id });
     bench.sync();
     assert_eq!(verdict(&bench), Verdict::Well);
+}
+
+#[test]
+fn a_queue_whose_jobs_all_die_is_degraded_until_one_succeeds_or_is_tried_again() {
+    let mut bench = Bench::new(config());
+    let dies = |bench: &mut Bench| {
+        let id = bench.add(job(A));
+        bench.sync();
+        bench.spawn_failed(id, SpawnFailure::NotFound);
+        bench.sync();
+        id
+    };
+    for _ in 1..DEATHS_MAX {
+        dies(&mut bench);
+    }
+    assert_eq!(verdict(&bench), Verdict::Well, "that may be bad luck");
+    let last = dies(&mut bench);
+    let failing = |deaths| Verdict::Degraded(vec![Reason::QueueFailing { queue: A, deaths }]);
+    assert_eq!(verdict(&bench), failing(DEATHS_MAX));
+    let other = bench.add(job(B));
+    bench.go();
+    bench.end(other, OK);
+    assert_eq!(verdict(&bench), failing(DEATHS_MAX), "another queue says nothing of this one");
+    dies(&mut bench);
+    assert_eq!(verdict(&bench), failing(DEATHS_MAX + 1));
+    bench.answer(|request| Input::Redrive { request, job: last });
+    assert_eq!(verdict(&bench), Verdict::Well, "somebody has seen to it");
+    bench.go();
+    bench.end(last, OK);
+    (0..DEATHS_MAX).map(|_| dies(&mut bench)).for_each(|_| {});
+    assert_eq!(verdict(&bench), failing(DEATHS_MAX));
+    let good = bench.add(job(A));
+    bench.go();
+    bench.end(good, OK);
+    assert_eq!(verdict(&bench), Verdict::Well);
+    (0..DEATHS_MAX).map(|_| dies(&mut bench)).for_each(|_| {});
+    bench.crash(0, true);
+    assert_eq!(verdict(&bench), Verdict::Well, "whoever starts sprag again begins anew");
+}
+
+#[test]
+fn a_service_that_fails_is_named_until_it_does_well() {
+    let mut bench = Bench::new(config());
+    bench.send(Input::Service { service: 1, failing: true });
+    bench.send(Input::Service { service: 0, failing: false });
+    assert_eq!(verdict(&bench), Verdict::Degraded(vec![Reason::ServiceFailing { service: 1 }]));
+    bench.send(Input::Service { service: 1, failing: false });
+    assert_eq!(verdict(&bench), Verdict::Well);
+}
+
+#[test]
+fn a_source_that_was_never_there_is_waited_for_and_one_that_is_gone_is_missed() {
+    let source = SourceId(0);
+    let mut bench = Bench::new(config());
+    bench.send(Input::Source { source, report: SourceReport::Fault(SourceFault::Missing) });
+    assert_eq!(verdict(&bench), Verdict::Well);
+    bench.send(Input::Source { source, report: SourceReport::Read { new_items: 0 } });
+    bench.send(Input::Source { source, report: SourceReport::Fault(SourceFault::Missing) });
+    assert_eq!(verdict(&bench), Verdict::Degraded(vec![Reason::Source { source, fault: SourceFault::Missing }]));
 }
 
 #[test]
@@ -193,4 +260,26 @@ fn a_source_is_judged_by_its_last_look() {
     bench.pass(STALL_MS);
     assert_eq!(verdict(&bench), Verdict::Well);
     assert_eq!(bench.machine.health().source_progress(source).0.count, 1);
+}
+
+#[test]
+fn no_time_between_two_tries_is_still_some_and_a_thousand_troubles_are_named_in_part() {
+    let mut config = config();
+    config.limits.again_ms = 0;
+    config.queues[0].concurrency = 100;
+    let mut bench = Bench::new(config);
+    let jobs: Vec<JobId> = (0..50).map(|_| bench.add(job(A))).collect();
+    bench.go();
+    for job in &jobs {
+        bench.end_with(*job, OK, true, true);
+    }
+    bench.go();
+    for job in &jobs {
+        bench.send(Input::PublishFailed { job: *job });
+    }
+    let Verdict::Degraded(reasons) = verdict(&bench) else { panic!("{:?}", verdict(&bench)) };
+    assert_eq!(reasons.len(), 20, "{reasons:?}");
+    assert_eq!(bench.machine.deadline(bench.now), Some(bench.now.mono.after(1)));
+    bench.pass(1);
+    assert!(bench.machine.deadline(bench.now).is_none_or(|at| at > bench.now.mono));
 }

@@ -1,7 +1,9 @@
 //! Stories of waiting: order, delay, calendar, places, pause, keys, space, bounds.
 
 use crate::bench::{A, B, Bench, OK, config, job, keyed};
-use sprag_core::{Input, JobId, KeyHash, Limits, Machine, NewJob, QueueId, Refusal, Reply, Seq, StateName, Wall, When};
+use sprag_core::{
+    Input, JobId, KeyHash, Limits, Machine, NewJob, QueueId, Refusal, Reply, Seq, Space, StateName, Wall, When,
+};
 
 fn ended_one_by_one(bench: &mut Bench) -> Vec<u64> {
     let mut order = Vec::new();
@@ -144,18 +146,21 @@ fn known_is_said_only_when_the_job_it_names_is_durable() {
 }
 
 #[test]
-fn a_full_disk_refuses_adds_and_starts_but_not_ends() {
+fn a_disk_that_fills_up_refuses_adds_then_starts_but_never_ends() {
     let mut bench = Bench::new(config());
     let (first, second) = (bench.add(job(A)), bench.add(job(A)));
+    bench.send(Input::Space(Space::Low));
+    assert_eq!(bench.answer(|request| Input::Submit { request, job: job(A) }), Reply::Refused(Refusal::NoSpace));
     bench.go();
-    bench.send(Input::Space { available: false });
+    assert_eq!(bench.starts(), [first], "what is there runs while room is only low");
+    bench.send(Input::Space(Space::Full));
     assert_eq!(bench.answer(|request| Input::Submit { request, job: job(A) }), Reply::Refused(Refusal::NoSpace));
     bench.end(first, OK);
     bench.go();
-    assert_eq!(bench.starts(), [first]);
+    assert_eq!(bench.starts(), []);
     assert_eq!(bench.state(first), StateName::Succeeded);
-    assert!(!bench.machine.has_space());
-    bench.send(Input::Space { available: true });
+    assert_eq!(bench.machine.space(), Space::Full);
+    bench.send(Input::Space(Space::Enough));
     bench.go();
     assert_eq!(bench.starts(), [second]);
 }

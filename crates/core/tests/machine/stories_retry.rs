@@ -78,6 +78,7 @@ fn every_outcome_leads_where_the_table_says() {
         (Signal(9), StateName::Scheduled),
         (Signal(64), StateName::Scheduled),
         (ResultLost, StateName::Scheduled),
+        (Outcome::ResultTooLarge, StateName::Scheduled),
         (Outcome::NotFound, StateName::Dead),
     ];
     for (outcome, expected) in table {

@@ -59,6 +59,7 @@ impl Asked {
 impl Driver {
     /// Asks the Machine for a job.
     pub(super) fn submit(&mut self, now: Now, origin: Origin, job: NewJob, words: Words) {
+        self.tell_space(now);
         let request = self.asked.ask(Some(origin));
         self.asked.current = Some(words);
         self.input(now, Input::Submit { request, job });

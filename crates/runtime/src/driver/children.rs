@@ -1,9 +1,10 @@
 //! Attempts and services as processes: started, exited, proved dead, started again.
 //!
-//! **Invariant.** An exit leads to exactly one `Settle`; one look at all processes is under way at a time; a service
-//! starts only when every earlier life of sprag is proved dead, so no service runs twice.
+//! **Invariant.** An exit leads to exactly one `Settle`, unless whoever heard of it has settled it at once; one look at all
+//! processes is under way at a time; a service starts only when every earlier life of sprag is proved dead, so no service
+//! runs twice.
 
-use super::{Driver, Effect, Notice};
+use super::{Driver, Effect, Notice, outcome_text};
 use crate::pipeline::{Pipeline, ServiceKind};
 use crate::seams::{ChildId, Exit};
 use crate::task::Task;
@@ -11,6 +12,10 @@ use sprag_core::{Attempt, Input, JobId, Kill, Mono, Now, Outcome, RetryPolicy, S
 
 /// A service that ran for so long before it ended starts again with the first backoff.
 const SERVICE_WELL_MS: u64 = 60_000;
+/// So many short runs in a row are more than bad luck.
+const SERVICE_FAILURES_MAX: u32 = 3;
+/// When the system is short of something, a service is tried again after so long.
+const SERVICE_AGAIN_MS: u64 = 1_000;
 /// Between two looks for processes of an earlier life that would not die.
 const PROVE_AGAIN_MS: u64 = 1_000;
 
@@ -28,6 +33,10 @@ struct Service {
     run: u32,
     /// Short runs in a row.
     failures: u32,
+    /// How the last run ended.
+    last: Option<Outcome>,
+    /// The system could not start it for want of something.
+    short: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +52,14 @@ enum ServicePhase {
 
 impl Services {
     pub(super) fn new(pipeline: &Pipeline) -> Services {
-        let service = |kind| Service { kind, phase: ServicePhase::Waiting(Mono(0)), run: 0, failures: 0 };
+        let service = |kind| Service {
+            kind,
+            phase: ServicePhase::Waiting(Mono(0)),
+            run: 0,
+            failures: 0,
+            last: None,
+            short: false,
+        };
         let policy = RetryPolicy { backoff_ms: 1_000, max_ms: 60_000, ..RetryPolicy::default() };
         let services = pipeline.services.iter().map(|spec| service(spec.kind)).collect();
         Services { services, policy, prove_at: None }
@@ -56,6 +72,8 @@ impl Services {
     pub(super) fn deadline(&self) -> Option<Mono> {
         let waiting = self.services.iter().filter_map(|service| match service.phase {
             ServicePhase::Waiting(at) => Some(at),
+            // From then on it does well: that is news if it did not before.
+            ServicePhase::Running { since } if service.failures > 0 => Some(since.after(SERVICE_WELL_MS)),
             ServicePhase::Starting | ServicePhase::Running { .. } | ServicePhase::Ended => None,
         });
         waiting.filter(|at| *at > Mono(0)).chain(self.prove_at).min()
@@ -71,12 +89,17 @@ impl Services {
     }
 
     /// The run is over: ended for good, or started again after a backoff.
-    fn over(&mut self, now: Now, index: u16, run: u32, outcome: Outcome) -> Option<Notice> {
+    fn over(&mut self, now: Now, index: u16, run: u32, outcome: Outcome, stop: StopLevel) -> Option<Notice> {
         let policy = self.policy.clone();
         let service = self.current(index, run)?;
+        if stop > StopLevel::Run {
+            service.phase = ServicePhase::Ended;
+            return Some(Notice::ServiceStopped { index });
+        }
         let well =
             matches!(service.phase, ServicePhase::Running { since } if now.mono.since_ms(since) >= SERVICE_WELL_MS);
         service.failures = if well { 1 } else { service.failures.saturating_add(1) };
+        service.last = Some(outcome);
         let again_ms = match service.kind {
             ServiceKind::Oneshot => None,
             ServiceKind::Keep => Some(retry::backoff_ms(&policy, service.failures)),
@@ -84,11 +107,89 @@ impl Services {
         service.phase = again_ms.map_or(ServicePhase::Ended, |wait_ms| ServicePhase::Waiting(now.mono.after(wait_ms)));
         Some(Notice::ServiceEnded { index, outcome, again_ms })
     }
+
+    /// Says nothing about the service: it is tried again, be it a oneshot.
+    fn short(&mut self, now: Now, index: u16, run: u32) -> Option<Notice> {
+        let service = self.current(index, run)?;
+        service.phase = ServicePhase::Waiting(now.mono.after(SERVICE_AGAIN_MS));
+        let new = !std::mem::replace(&mut service.short, true);
+        new.then_some(Notice::ServiceShort { index })
+    }
+
+    /// Those that do well again, having run long enough.
+    fn forgive(&mut self, now: Now) {
+        for service in &mut self.services {
+            if let ServicePhase::Running { since } = service.phase
+                && now.mono.since_ms(since) >= SERVICE_WELL_MS
+            {
+                service.failures = 0;
+            }
+        }
+    }
+
+    /// Whether each fails again and again, or has failed for good.
+    fn failing(&self) -> impl Iterator<Item = (u16, bool)> {
+        (0..).zip(self.services.iter().map(Service::is_failing))
+    }
+
+    /// Whether it cannot be executed as it is.
+    pub(super) fn is_hopeless(&self, index: u16) -> bool {
+        self.services.get(usize::from(index)).is_some_and(Service::is_hopeless)
+    }
+
+    /// How its last run ended, for whoever is told that it fails.
+    pub(super) fn last_exit_text(&self, index: u16) -> String {
+        let service = self.services.get(usize::from(index));
+        service.and_then(Service::last_exit).unwrap_or_else(|| "it has not run yet".into())
+    }
+
+    /// How the service does, for status.
+    pub(super) fn view(&self, now: Now, index: u16) -> Option<ServiceView> {
+        let service = self.services.get(usize::from(index))?;
+        let (state, next_start_at_ms) = match service.phase {
+            ServicePhase::Waiting(Mono(0)) => ("waiting", None),
+            ServicePhase::Waiting(at) => ("waiting", Some(now.wall.after(at.since_ms(now.mono)).0)),
+            ServicePhase::Starting => ("starting", None),
+            ServicePhase::Running { .. } => ("running", None),
+            ServicePhase::Ended => ("ended", None),
+        };
+        let last_exit = service.last_exit();
+        let restarts = service.run.saturating_sub(1);
+        Some(ServiceView { state, restarts, failing: service.is_failing(), last_exit, next_start_at_ms })
+    }
+}
+
+/// How a service does, for status.
+pub(super) struct ServiceView {
+    pub(super) state: &'static str,
+    pub(super) restarts: u32,
+    pub(super) failing: bool,
+    pub(super) last_exit: Option<String>,
+    pub(super) next_start_at_ms: Option<u64>,
+}
+
+impl Service {
+    fn last_exit(&self) -> Option<String> {
+        let short = || "it could not be started: the system is short of something".to_owned();
+        if self.short { Some(short()) } else { self.last.map(outcome_text) }
+    }
+
+    fn is_hopeless(&self) -> bool {
+        matches!(self.last, Some(Outcome::NotFound | Outcome::NotExecutable)) && self.failures > 0
+    }
+
+    fn is_failing(&self) -> bool {
+        match self.kind {
+            ServiceKind::Oneshot => {
+                self.short || (self.phase == ServicePhase::Ended && self.last != Some(Outcome::Exit(0)))
+            }
+            ServiceKind::Keep => self.short || self.is_hopeless() || self.failures >= SERVICE_FAILURES_MAX,
+        }
+    }
 }
 
 impl Driver {
     pub(super) fn start_attempt(&mut self, now: Now, job: JobId, attempt: Attempt) {
-        self.attempts.insert(job, attempt);
         let Some(place) = self.machine.job(job).map(|job| job.payload) else { return };
         let deadline = self.deadline_of(now, attempt);
         self.effects.push_back(Effect::Run(Task::Start { job, attempt, place, deadline }));
@@ -96,11 +197,18 @@ impl Driver {
 
     pub(super) fn spawned(&mut self, now: Now, child: ChildId) {
         match child {
-            ChildId::Attempt { job, number } => self.input(now, Input::Spawned { job, attempt: number }),
+            ChildId::Attempt { job, attempt } => {
+                self.say_started(job, attempt.number);
+                self.input(now, Input::Spawned { job, attempt: attempt.number });
+            }
             ChildId::Service { index, run } => {
                 let stop = self.stopping;
-                if let Some(service) = self.services.current(index, run) {
+                // One that was short-lived may have been heard to end before this.
+                let service = self.services.current(index, run);
+                if let Some(service) = service.filter(|service| service.phase == ServicePhase::Starting) {
                     service.phase = ServicePhase::Running { since: now.mono };
+                    service.short = false;
+                    self.effects.push_back(Effect::Say(Notice::ServiceStarted { index }));
                     if stop > StopLevel::Run {
                         self.effects.push_back(Effect::Signal { child, kill: Kill::Term });
                     }
@@ -111,13 +219,17 @@ impl Driver {
 
     pub(super) fn spawn_failed(&mut self, now: Now, child: ChildId, failure: SpawnFailure) {
         match child {
-            ChildId::Attempt { job, number } => self.input(now, Input::SpawnFailed { job, attempt: number, failure }),
+            ChildId::Attempt { job, attempt } => {
+                self.input(now, Input::SpawnFailed { job, attempt: attempt.number, failure });
+            }
             ChildId::Service { index, run } => {
-                let outcome = match failure {
-                    SpawnFailure::NotFound => Outcome::NotFound,
-                    SpawnFailure::NotExecutable | SpawnFailure::Resources => Outcome::NotExecutable,
+                let said = match failure {
+                    SpawnFailure::NotFound => self.services.over(now, index, run, Outcome::NotFound, self.stopping),
+                    SpawnFailure::NotExecutable => {
+                        self.services.over(now, index, run, Outcome::NotExecutable, self.stopping)
+                    }
+                    SpawnFailure::Resources => self.services.short(now, index, run),
                 };
-                let said = self.services.over(now, index, run, outcome);
                 self.say_all(said);
             }
         }
@@ -125,14 +237,11 @@ impl Driver {
 
     pub(super) fn exited(&mut self, now: Now, exit: Exit) {
         match exit.child {
-            ChildId::Attempt { job, number } => {
-                let attempt = self.attempts.get(&job).copied().filter(|attempt| attempt.number == number);
-                if let Some(attempt) = attempt {
-                    self.effects.push_back(Effect::Run(Task::Settle { job, attempt, outcome: exit.outcome }));
-                }
+            ChildId::Attempt { job, attempt } => {
+                self.effects.push_back(Effect::Run(Task::Settle { job, attempt, outcome: exit.outcome }));
             }
             ChildId::Service { index, run } => {
-                let said = self.services.over(now, index, run, exit.outcome);
+                let said = self.services.over(now, index, run, exit.outcome, self.stopping);
                 self.say_all(said);
             }
         }
@@ -142,16 +251,6 @@ impl Driver {
         let Some((place, queue)) = self.machine.job(job).map(|job| (job.payload, job.queue)) else { return };
         let queue = self.machine.queue_name(queue).to_owned();
         self.effects.push_back(Effect::Run(Task::Publish { job, attempt, queue, place }));
-    }
-
-    pub(super) fn published(&mut self, now: Now, job: JobId, result: Result<(), String>) {
-        match result {
-            Ok(()) => self.input(now, Input::Published { job }),
-            Err(what) => {
-                self.effects.push_back(Effect::Say(Notice::PublishFailed { job, what }));
-                self.input(now, Input::PublishFailed { job });
-            }
-        }
     }
 
     /// One look at all processes for everything that waits for a proof.
@@ -179,6 +278,12 @@ impl Driver {
             self.services.prove_at = None;
             self.prove_leftovers();
         }
+        self.services.forgive(now);
+        let failing: Vec<(u16, bool)> = self.services.failing().collect();
+        for (service, failing) in failing {
+            self.machine.handle(now, Input::Service { service, failing });
+        }
+        self.drain(now);
         if !self.clear || self.stopping > StopLevel::Run {
             return;
         }

@@ -5,12 +5,13 @@
 //! removed only after its job is durable.
 
 use super::asked::{Origin, Words};
+use super::nag::Nag;
 use super::{Driver, Effect, Notice};
 use crate::scan::{Complaint, Item, Look, Seen};
 use crate::task::{INBOX, Task};
 use sprag_core::{Bug, planted, rescan_is_off};
-use sprag_core::{Mono, NewJob, Now, Reply, SourceFault, SourceReport};
-use std::collections::VecDeque;
+use sprag_core::{JobId, Mono, NewJob, Now, Reply, SourceFault, SourceReport, Space};
+use std::collections::{BTreeSet, VecDeque};
 
 /// A watched source is looked at again after so long, whatever was heard of it.
 const LOOK_AGAIN_MS: u64 = 5_000;
@@ -20,6 +21,10 @@ const POLL_MS: u64 = 2_000;
 const REFUSED_MS: u64 = 1_000;
 /// No more is taken from sources while so many bytes wait for the journal.
 const PENDING_BYTES_MAX: u64 = 1 << 20;
+/// So many changed items of a source are told apart; further ones are not counted.
+const CHANGED_MAX: usize = 10_000;
+/// So many of them are named, each once.
+const CHANGED_SAID_MAX: usize = 10;
 
 #[derive(Debug)]
 pub(super) struct Intake {
@@ -49,6 +54,14 @@ struct Source {
     wanted_look: u64,
     clean_look: u64,
     complaint: Option<Complaint>,
+    /// It stood there in this life.
+    was_there: bool,
+    /// The last look took nothing: a fault of the whole, not of an item.
+    unread: bool,
+    /// Items were refused, and not taken since.
+    refused: Option<Nag>,
+    /// Jobs whose items changed afterwards.
+    changed: BTreeSet<JobId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +80,12 @@ impl Source {
         let said = self.polled.as_ref() == Some(&what);
         self.polled = Some(what.clone());
         (!said).then_some(Notice::Polling { source: index, what })
+    }
+
+    /// It was never there so far.
+    fn is_waiting(&self) -> bool {
+        let missing = self.complaint.as_ref().is_some_and(|complaint| complaint.fault == SourceFault::Missing);
+        missing && !self.was_there
     }
 
     /// Whether a look could begin: nothing is under way that a look would have to wait for.
@@ -92,6 +111,10 @@ impl Intake {
             wanted_look: 0,
             clean_look: 0,
             complaint: None,
+            was_there: false,
+            unread: false,
+            refused: None,
+            changed: BTreeSet::new(),
         };
         Intake { sources: (0..=sources).map(|_| source()).collect(), to_drop: Vec::new() }
     }
@@ -193,12 +216,18 @@ impl Intake {
         }
         // The idle check waits for a look that finds nothing: it need not wait for the next period.
         source.dirty |= new_items > 0 && source.clean_look < source.wanted_look;
+        let waited = source.is_waiting();
+        source.was_there |= complaint.as_ref().is_none_or(|complaint| complaint.fault != SourceFault::Missing);
+        source.unread = !read;
         if source.complaint != complaint {
-            said.push(match &complaint {
-                Some(complaint) => Notice::Complaint { source: index, complaint: complaint.clone() },
-                None => Notice::Mended { source: index },
-            });
             source.complaint.clone_from(&complaint);
+            said.extend(waited.then_some(Notice::Appeared { source: index }));
+            said.extend(match complaint.clone() {
+                Some(_) if source.is_waiting() => Some(Notice::Waiting { source: index }),
+                Some(complaint) => Some(Notice::Complaint { source: index, complaint, rest: read }),
+                None if waited => None,
+                None => Some(Notice::Mended { source: index }),
+            });
         }
         let report = match complaint {
             Some(complaint) => SourceReport::Fault(complaint.fault),
@@ -228,6 +257,32 @@ impl Intake {
         }
     }
 
+    /// What is wrong with sources that cannot be taken, if each look that was wanted has begun and nothing else keeps a
+    /// source from being clean.
+    pub(super) fn faulty(&self) -> Option<Vec<(u16, String)>> {
+        let mut faulty = Vec::new();
+        for (index, source) in (0..).zip(&self.sources) {
+            let clean = source.clean_look >= source.wanted_look;
+            let begun = source.looks >= source.wanted_look;
+            match source.complaint.as_ref().filter(|_| source.unread && begun) {
+                _ if clean => {}
+                Some(complaint) => faulty.push((index, complaint.text.clone())),
+                None => return None,
+            }
+        }
+        Some(faulty)
+    }
+
+    /// Whether a source was never there so far.
+    pub(super) fn is_waiting(&self, index: u16) -> bool {
+        self.sources.get(usize::from(index)).is_some_and(Source::is_waiting)
+    }
+
+    /// How many of its items changed after they were taken.
+    pub(super) fn changed(&self, index: u16) -> usize {
+        self.sources.get(usize::from(index)).map_or(0, |source| source.changed.len())
+    }
+
     /// Whether each of those looks was clean and found nothing new.
     pub(super) fn has_looked_again(&self) -> bool {
         self.sources.iter().all(|source| source.clean_look >= source.wanted_look && source.seen.is_some())
@@ -243,9 +298,9 @@ impl Intake {
         self.sources.get(usize::from(index))?.polled.as_deref()
     }
 
-    /// What is wrong with a source, for status.
+    /// What is wrong with a source, for status. That it is not there yet is nothing wrong.
     pub(super) fn complaint(&self, index: u16) -> Option<&Complaint> {
-        self.sources.get(usize::from(index))?.complaint.as_ref()
+        self.sources.get(usize::from(index)).filter(|source| !source.is_waiting())?.complaint.as_ref()
     }
 
     fn next_item(&mut self) -> Option<(u16, Item)> {
@@ -260,7 +315,8 @@ impl Intake {
 impl Driver {
     /// Offers what was found, as long as the journal keeps up.
     pub(super) fn submit_backlog(&mut self, now: Now) {
-        while self.persistence.pending() < PENDING_BYTES_MAX {
+        // Without room they wait where they are: to be refused would mean to read it all again.
+        while self.persistence.pending() < PENDING_BYTES_MAX && self.machine.space() == Space::Enough {
             let Some((source, item)) = self.intake.next_item() else { return };
             let job = NewJob {
                 queue: self.machine.queue_named(&item.queue),
@@ -280,6 +336,14 @@ impl Driver {
         source.unanswered -= 1;
         match reply {
             Reply::Added(_) | Reply::Known(_) | Reply::Conflict(_) | Reply::Done => {
+                source.refused = None;
+                if let Reply::Conflict(job) = reply {
+                    let new = source.changed.len() < CHANGED_MAX && source.changed.insert(job);
+                    let said = new && source.changed.len() <= CHANGED_SAID_MAX;
+                    let more = source.changed.len() < CHANGED_SAID_MAX;
+                    let notice = Notice::Changed { source: index, job, more };
+                    self.effects.extend(said.then_some(Effect::Say(notice)));
+                }
                 self.reporter.answered(index, reply);
                 if index == INBOX {
                     self.intake.to_drop.extend(file);
@@ -291,7 +355,9 @@ impl Driver {
                     *seen = Seen::default();
                 }
                 source.look_at = now.mono.after(REFUSED_MS);
-                self.effects.push_back(Effect::Say(Notice::Refused { source: index, refusal }));
+                if source.refused.get_or_insert_default().is_due(now.mono) {
+                    self.effects.push_back(Effect::Say(Notice::Refused { source: index, refusal }));
+                }
             }
         }
     }

@@ -8,15 +8,23 @@
 mod asked;
 mod children;
 mod control;
+mod destinations;
+mod heartbeat;
+mod idle;
 mod intake;
+mod kept;
+mod nag;
 mod persist;
 mod recovery;
 mod report;
 mod snapshots;
+mod space;
 
+pub use idle::HELD_UP_MS;
 pub use persist::{Committed, JournalWork, journal_step};
 pub use recovery::{OpenError, Recovered, machine_config, open};
-pub use report::Notice;
+pub use report::{Notice, count_text, outcome_text};
+pub use space::bytes_text;
 
 use crate::pipeline::Pipeline;
 use crate::request::{Answer, Request, Ticket};
@@ -26,12 +34,18 @@ use crate::task::{Done, Task};
 use asked::Asked;
 use children::Services;
 use control::Control;
+use destinations::Destinations;
+use idle::Idle;
 use intake::Intake;
+use kept::Kept;
 use persist::Persistence;
 use report::Reporter;
 use snapshots::Snapshots;
-use sprag_core::{Attempt, Input, JobId, Kill, Machine, Mono, Now, Output, SourceReport, StopLevel, Wall};
-use std::collections::{BTreeMap, VecDeque};
+use space::DiskSpace;
+use sprag_core::{
+    Attempt, Input, JobId, Kill, Machine, Mono, Now, Output, Record, SourceReport, Space, StopLevel, Wall,
+};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// What happens to the driver.
@@ -46,7 +60,7 @@ pub enum Event {
     },
     /// A task ended.
     Done(Done),
-    /// A child ended.
+    /// A child ended, and nothing more was done about it.
     Exited(Exit),
     /// A client asks. Answered by [`Effect::Answer`], once.
     Request {
@@ -59,6 +73,11 @@ pub enum Event {
     Stop(StopLevel),
     /// A deadline has come, or nothing.
     Tick,
+    /// The machine slept since the last event. Told before any other that came meanwhile.
+    Slept {
+        /// For so long, in milliseconds.
+        ms: u64,
+    },
 }
 
 /// What is to be done.
@@ -86,6 +105,16 @@ pub enum Effect {
     Say(Notice),
     /// Nothing waits, nothing runs, and every source was read once more since: with `--until-idle`, the end.
     Idle,
+    /// Nothing is left to do but what cannot be done as things are. Told once for each change of that.
+    HeldUp {
+        /// What cannot be done, and why.
+        by: Vec<String>,
+    },
+    /// What holds everything up has not changed for [`HELD_UP_MS`]: with `--until-idle`, the end.
+    GivenUp {
+        /// What cannot be done, and why.
+        by: Vec<String>,
+    },
     /// Everything is at rest and sealed: the program ends.
     Stopped,
     /// The journal cannot be trusted to hold what comes: the program ends at once, and a restart recovers.
@@ -107,6 +136,9 @@ pub struct Driver {
     services: Services,
     reporter: Reporter,
     snapshots: Snapshots,
+    space: DiskSpace,
+    kept: Kept,
+    destinations: Destinations,
     /// Attempts that wait for a proof of death.
     to_prove: Vec<(JobId, Attempt)>,
     /// A look at all processes is under way.
@@ -114,7 +146,7 @@ pub struct Driver {
     /// Whether every earlier life of sprag is proved dead: services start only then.
     clear: bool,
     effects: VecDeque<Effect>,
-    idle: IdleCheck,
+    idle: Idle,
     stopping: StopLevel,
     /// The Machine has stopped, and the word was passed on.
     stopped: bool,
@@ -122,23 +154,10 @@ pub struct Driver {
     /// When a drain has taken long enough, and when the end is not waited for any longer.
     kill_at: Option<Mono>,
     abandon_at: Option<Mono>,
-    /// Attempts under way, by job: what an exit belongs to.
-    attempts: BTreeMap<JobId, Attempt>,
 }
 
 /// After the last grace, so much longer for what was killed to be proved dead, in milliseconds.
 const ABANDON_AFTER_MS: u64 = 5_000;
-
-/// How far the proof has come that nothing is left to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum IdleCheck {
-    /// Something waits or runs.
-    Busy,
-    /// All was at rest; every source is read once more.
-    Looking,
-    /// Said so.
-    Idle,
-}
 
 impl Driver {
     /// Takes one event and leads it to its end. Drain [`Driver::poll`] to `None` afterwards.
@@ -151,6 +170,7 @@ impl Driver {
             Event::Request { ticket, request } => self.request(now, ticket, request),
             Event::Stop(level) => self.stop(now, level),
             Event::Tick => self.input(now, Input::Tick),
+            Event::Slept { ms } => self.input(now, Input::Slept { ms }),
         }
         self.advance(now);
     }
@@ -168,7 +188,10 @@ impl Driver {
             self.services.deadline(),
             self.persistence.deadline(),
             self.reporter.deadline(),
-            self.snapshots.deadline(),
+            self.snapshots.deadline(self.machine.space() > Space::Enough),
+            self.space.deadline(),
+            self.kept.deadline(),
+            self.idle.deadline(),
             self.kill_at,
             self.abandon_at,
         ];
@@ -200,25 +223,25 @@ impl Driver {
     fn output(&mut self, now: Now, output: Output) {
         match output {
             Output::Persist { seq, record } => {
+                if let Record::Forgotten { job } = record {
+                    self.forgotten(job);
+                }
                 let place = self.persistence.push(now, seq, &record, &self.machine, self.asked.current());
                 let key = self.asked.current().and_then(|texts| texts.key);
                 self.reporter.decided(seq, &record, &self.machine, key);
-                if let (sprag_core::Record::Added { job, .. }, Some(place)) = (record, place) {
+                if let (Record::Added { job, .. }, Some(place)) = (record, place) {
                     self.machine.placed(job, place);
                 }
             }
             Output::Reply { request, reply } => self.replied(now, request, reply),
             Output::Start { job, attempt } => self.start_attempt(now, job, attempt),
             Output::Signal { job, attempt, kill } => {
-                let child = ChildId::Attempt { job, number: attempt.number };
+                let child = ChildId::Attempt { job, attempt };
                 self.effects.push_back(Effect::Signal { child, kill });
             }
-            Output::Prove { job, attempt } => {
-                self.attempts.insert(job, attempt);
-                self.to_prove.push((job, attempt));
-            }
+            Output::Prove { job, attempt } => self.to_prove.push((job, attempt)),
             Output::Publish { job, attempt } => self.publish(job, attempt),
-            Output::Discard { job, attempts } => self.snapshots.discard(job, attempts),
+            Output::Discard { job, attempts: _ } => self.discard(job),
             Output::Stopped => self.stopped = true,
         }
     }
@@ -233,14 +256,21 @@ impl Driver {
             Done::Dropped { files } => self.intake.dropped(&files),
             Done::Spawned { child } => self.spawned(now, child),
             Done::SpawnFailed { child, failure } => self.spawn_failed(now, child, failure),
-            Done::Settled { job, attempt, outcome, result, gone } => {
+            Done::Settled { job, attempt, outcome, result, gone, kept_bytes } => {
+                self.attempt_left(now, job, attempt.number, kept_bytes);
                 self.input(now, Input::Ended { job, attempt: attempt.number, outcome, result, gone });
             }
             Done::Proved { gone, clear } => self.proved(now, gone, clear),
             Done::Published { job, result } => self.published(now, job, result),
-            Done::Status { result } => self.reporter.status_written(result),
+            Done::Status { result } => {
+                let said = self.reporter.status_written(now, result);
+                self.say_all(said);
+            }
             Done::Snapshot { segment, result } => self.snapshot_taken(now, segment, result),
-            Done::Discarded => self.snapshots.discarded(),
+            Done::Surveyed { kept, folders } => self.surveyed(now, kept, folders),
+            Done::Discarded => self.discarded(),
+            Done::StatusCopied { result } => self.status_copied(now, result),
+            Done::Measured(measured) => self.measured(now, measured),
         }
     }
 
@@ -264,7 +294,9 @@ impl Driver {
         self.run_services(now);
         self.check_idle(now);
         self.next_journal_work(now);
-        self.keep_house(now);
+        self.take_snapshot(now);
+        self.keep_bounds(now);
+        self.measure(now);
         self.report(now);
         self.check_stopped(now);
     }
@@ -272,6 +304,8 @@ impl Driver {
     fn next_journal_work(&mut self, now: Now) {
         let asked = self.control.waits_for_records() || self.machine.waits_for_records();
         let waited = asked || self.stopping > StopLevel::Run;
+        let short = self.machine.space() > Space::Enough;
+        self.persistence.rotate_at(self.snapshots.segment_bytes(short));
         self.persistence.next_work(now, &mut self.effects, waited, self.stopped);
     }
 
@@ -323,26 +357,6 @@ impl Driver {
             self.effects.push_back(Effect::Run(task));
         }
         self.drain(now);
-    }
-
-    /// At rest, then every source read once more without anything new: idle.
-    fn check_idle(&mut self, now: Now) {
-        let taken = self.intake.is_quiet() && self.control.is_quiet();
-        let at_rest = self.machine.is_idle() && taken && self.services.oneshots_ended() && self.clear;
-        self.idle = match self.idle {
-            _ if !at_rest => IdleCheck::Busy,
-            IdleCheck::Busy => {
-                self.intake.look_again();
-                self.look_at_sources(now);
-                IdleCheck::Looking
-            }
-            IdleCheck::Looking if self.intake.has_looked_again() => {
-                self.effects.push_back(Effect::Idle);
-                IdleCheck::Idle
-            }
-            IdleCheck::Looking => IdleCheck::Looking,
-            IdleCheck::Idle => IdleCheck::Idle,
-        };
     }
 
     fn deadline_of(&self, now: Now, attempt: Attempt) -> Option<Wall> {

@@ -142,6 +142,16 @@ impl Persistence {
         self.framer.pending()
     }
 
+    /// Whether there is room for more than completions.
+    pub(super) fn has_room(&self) -> bool {
+        self.room
+    }
+
+    /// From now on segments are finished at so many bytes, as far as the limits allow.
+    pub(super) fn rotate_at(&mut self, bytes: u64) {
+        self.framer.rotate_at(bytes);
+    }
+
     pub(super) fn is_sealed(&self) -> bool {
         self.sealed
     }
@@ -165,7 +175,7 @@ impl Persistence {
             frame.essential = Seq(frame.seq) >= self.essential_after && self.essential_after > Seq(0);
             self.seal_at = None;
             effects.push_back(Effect::Journal(JournalWork::Append(frame)));
-        } else if stopping || self.seal_at.is_some_and(|at| at <= now.mono) {
+        } else if stopping || self.seal_at.is_some_and(|at| at <= now.mono) || (self.sealed && self.framer.is_long()) {
             // With a frame in flight there is none; its answer sets the time anew.
             if let Some(frame) = self.framer.seal() {
                 self.sealing = true;
@@ -203,11 +213,11 @@ impl Driver {
         match committed {
             Committed::Frame { end, room } => {
                 self.persistence.committed(now, end, room);
-                self.snapshots.written(end.segment);
+                self.snapshots.written(end);
                 let said = self.reporter.durable(Seq(end.seq));
                 self.say_all(said);
                 self.input(now, Input::Persisted { through: Seq(end.seq) });
-                self.space(now, room);
+                self.tell_space(now);
             }
             Committed::Refused { mut frame, what } => {
                 // What waits in it was accepted; it may use the blocks set aside, since nothing more is taken on.
@@ -215,19 +225,16 @@ impl Driver {
                 self.persistence.refused = Some(frame);
                 self.persistence.room(now, false);
                 self.effects.push_back(Effect::Say(super::Notice::NoSpace { what }));
-                self.space(now, false);
+                self.tell_space(now);
             }
             Committed::Room(room) => {
                 self.persistence.room(now, room);
-                self.space(now, room);
+                self.tell_space(now);
             }
-            Committed::Failed { what } => self.effects.push_back(Effect::Fatal { what }),
-        }
-    }
-
-    fn space(&mut self, now: Now, available: bool) {
-        if self.machine.has_space() != available {
-            self.input(now, Input::Space { available });
+            Committed::Failed { what } => {
+                let what = format!("the journal failed: {what}; nothing acknowledged is lost, run again");
+                self.effects.push_back(Effect::Fatal { what });
+            }
         }
     }
 }

@@ -6,18 +6,22 @@
 use super::asked::Asked;
 use super::children::Services;
 use super::control::Control;
+use super::destinations::Destinations;
+use super::idle::Idle;
 use super::intake::Intake;
+use super::kept::Kept;
 use super::persist::Persistence;
 use super::report::Reporter;
 use super::snapshots::Snapshots;
-use super::{Driver, IdleCheck, Notice};
+use super::space::DiskSpace;
+use super::{Driver, Notice};
 use crate::attempt::make_dir;
 use crate::history;
 use crate::pipeline::Pipeline;
 use sprag_core::{Config, Machine, Now, StopLevel};
 use sprag_journal::fs::Fs;
 use sprag_journal::{JournalError, Limits, Place, QueueId, Replay, Snapshot, Writer};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -110,6 +114,8 @@ pub fn open<F: Fs>(
     let opened =
         sprag_journal::open(fs, state.path(), limits, QueueId(chance), &mut replayer).map_err(OpenError::Journal)?;
     machine.resume(now);
+    let journal_bytes = sprag_journal::stored(fs, state.path()).map_or(0, |stored| stored.journal_bytes);
+    let live_bytes = opened.snapshot.as_ref().map_or(0, |snapshot| snapshot.bytes(fs));
     let covered = opened.snapshot.map_or(0, |snapshot| snapshot.covers().segment);
     let mut driver = Driver {
         intake: Intake::new(u16::try_from(pipeline.sources.len()).unwrap_or(u16::MAX)),
@@ -118,21 +124,24 @@ pub fn open<F: Fs>(
         services: Services::new(&pipeline),
         reporter: Reporter::new(&machine),
         persistence: Persistence::new(opened.framer, opened.sealed),
-        snapshots: Snapshots::new(opened.end.segment, covered),
+        snapshots: Snapshots::new(opened.end, covered, journal_bytes, live_bytes),
+        space: DiskSpace::default(),
+        kept: Kept::default(),
+        destinations: Destinations::default(),
         pipeline,
         machine,
         to_prove: Vec::new(),
         proving: false,
         clear: false,
         effects: VecDeque::new(),
-        idle: IdleCheck::Busy,
+        idle: Idle::new(),
         stopping: StopLevel::Run,
         stopped: false,
         said_stopped: false,
         kill_at: None,
         abandon_at: None,
-        attempts: BTreeMap::new(),
     };
+    driver.effects.push_back(super::Effect::Say(Notice::Begun));
     if let Some(cut) = opened.cut {
         driver.effects.push_back(super::Effect::Say(Notice::TornTail { cut }));
     }

@@ -3,16 +3,18 @@
 //! **Invariant.** A notice about a record is said after the record is durable. The heartbeat is composed by the loop that
 //! does the work, carries its progress, and at most one is on its way to the disk.
 
+use super::destinations::unpublished;
+use super::nag::Nag;
 use super::{Driver, Effect};
+use crate::pipeline::RESULT_BYTES_MAX;
 use crate::scan::Complaint;
 use crate::task::Task;
-use serde::Serialize;
 use sprag_core::{
-    Counts, DeadReason, JobId, Machine, Mono, Next, Now, Outcome, Reason, Record, Refusal, Reply, Seq, SourceId,
-    Verdict,
+    DeadReason, Input, JobId, Machine, Mono, Next, Now, Outcome, Reason, Record, Refusal, Reply, Seq, SourceFault,
+    StopLevel, Verdict,
 };
 use sprag_journal::Cut;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// The heartbeat is written at least so often.
 const STATUS_MS: u64 = 5_000;
@@ -23,6 +25,8 @@ const STATUS_SOON_MS: u64 = 1_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are what their names say; the text is made by the command line")]
 pub enum Notice {
+    /// Work begins: what is watched, and how to end it.
+    Begun,
     /// A job came.
     Added { job: JobId, queue: String, key: Option<String> },
     /// An attempt began.
@@ -35,16 +39,33 @@ pub enum Notice {
     Published { job: JobId },
     /// A result does not.
     PublishFailed { job: JobId, what: String },
-    /// A source cannot be taken as it is.
-    Complaint { source: u16, complaint: Complaint },
+    /// A source cannot be taken as it is, or, with `rest`, some of it cannot.
+    Complaint { source: u16, complaint: Complaint, rest: bool },
     /// It can again.
     Mended { source: u16 },
+    /// A source was never there so far.
+    Waiting { source: u16 },
+    /// It is there now.
+    Appeared { source: u16 },
+    /// What a source holds under a known key is no longer what the job was made from. Without `more`, the last of which
+    /// this is said of this source.
+    Changed { source: u16, job: JobId, more: bool },
+    /// Nothing is left to do for now.
+    Settled,
+    /// Nothing is left to do but what cannot be done.
+    HeldUp { by: Vec<String> },
     /// A source cannot be watched and is polled.
     Polling { source: u16, what: String },
     /// Items were refused and will be offered again.
     Refused { source: u16, refusal: Refusal },
     /// The disk has no room.
     NoSpace { what: String },
+    /// A service runs.
+    ServiceStarted { index: u16 },
+    /// The system has no room for it; it is tried again.
+    ServiceShort { index: u16 },
+    /// A service ended because sprag does.
+    ServiceStopped { index: u16 },
     /// A service ended.
     ServiceEnded { index: u16, outcome: Outcome, again_ms: Option<u64> },
     /// The journal's last frame was torn by a crash and cut off; nothing acknowledged was in it.
@@ -61,12 +82,17 @@ pub enum Notice {
 pub(super) struct Reporter {
     /// Said once their record is durable.
     withheld: VecDeque<(Seq, Notice)>,
+    /// Attempts whose start is on record, and whose command is not known to be executed: it may still be given back.
+    starts: BTreeMap<JobId, (u32, String)>,
     verdict: Verdict,
     /// The reasons that the last heartbeat gave, without their durations.
     reasons: Vec<Reason>,
     status_at: Mono,
     writing: bool,
-    status_error: Option<String>,
+    status_error: Option<(String, Nag)>,
+    /// Since when the copy of the heartbeat is under way, and why the last one failed.
+    copying: Option<Mono>,
+    copy_error: Option<String>,
     reported_seq: Seq,
     /// Items that made a job, and items that were known.
     added: u64,
@@ -77,11 +103,14 @@ impl Reporter {
     pub(super) fn new(machine: &Machine) -> Reporter {
         Reporter {
             withheld: VecDeque::new(),
+            starts: BTreeMap::new(),
             verdict: Verdict::Well,
             reasons: Vec::new(),
             status_at: Mono(0),
             writing: false,
             status_error: None,
+            copying: None,
+            copy_error: None,
             reported_seq: machine.last_seq(),
             added: 0,
             known: 0,
@@ -91,9 +120,15 @@ impl Reporter {
     pub(super) fn decided(&mut self, seq: Seq, record: &Record, machine: &Machine, key: Option<&str>) {
         let queue_of =
             |job: JobId| machine.job(job).map(|job| machine.queue_name(job.queue).to_owned()).unwrap_or_default();
+        if let Record::Finished { job, outcome, .. } = *record
+            && let Some((attempt, queue)) = self.starts.remove(&job)
+            && outcome.is_some_and(|outcome| !matches!(outcome, Outcome::NotFound | Outcome::NotExecutable))
+        {
+            // It was so short that its end was heard of before its beginning.
+            self.withheld.push_back((seq, Notice::Started { job, queue, attempt }));
+        }
         let notice = match *record {
             Record::Added { job, .. } => Notice::Added { job, queue: queue_of(job), key: key.map(str::to_owned) },
-            Record::Started { job, attempt, .. } => Notice::Started { job, queue: queue_of(job), attempt },
             Record::Finished { next: Next::Unused, .. } => return,
             Record::Finished { job, outcome, next: Next::Dead(reason), .. } => {
                 Notice::Dead { job, queue: queue_of(job), reason, outcome }
@@ -102,6 +137,10 @@ impl Reporter {
                 Notice::Finished { job, queue: queue_of(job), attempt, outcome, next }
             }
             Record::Published { job } => Notice::Published { job },
+            Record::Started { job, attempt, .. } => {
+                self.starts.insert(job, (attempt, queue_of(job)));
+                return;
+            }
             Record::Reserved { .. }
             | Record::Cancelled { .. }
             | Record::Redriven { .. }
@@ -126,13 +165,28 @@ impl Reporter {
         }
     }
 
-    pub(super) fn status_written(&mut self, result: Result<(), String>) {
+    /// The heartbeat was written, or what is to be said of that.
+    pub(super) fn status_written(&mut self, now: Now, result: Result<(), String>) -> Option<Notice> {
         self.writing = false;
-        self.status_error = result.err();
+        let (_, mut nag) = self.status_error.take().unwrap_or_default();
+        let what = result.err()?;
+        let due = nag.is_due(now.mono);
+        self.status_error = Some((what.clone(), nag));
+        due.then_some(Notice::StatusFailed { what })
     }
 
     pub(super) fn deadline(&self) -> Option<Mono> {
         (!self.writing).then_some(self.status_at)
+    }
+}
+
+fn fault_text(fault: SourceFault) -> &'static str {
+    match fault {
+        SourceFault::Missing => "no such file",
+        SourceFault::Unreadable => "it cannot be read",
+        SourceFault::TooLarge => "it is too large",
+        SourceFault::Malformed => "it is not what its format says",
+        SourceFault::ItemWithoutKey => "some items have no key",
     }
 }
 
@@ -143,41 +197,44 @@ fn lasting(verdict: &Verdict) -> Vec<Reason> {
         Reason::JournalStalled { waiting_ms: _ } => Reason::JournalStalled { waiting_ms: 0 },
         Reason::QueueStalled { queue, waiting_ms: _ } => Reason::QueueStalled { queue, waiting_ms: 0 },
         Reason::SourceStalled { source, waiting_ms: _ } => Reason::SourceStalled { source, waiting_ms: 0 },
-        Reason::Source { .. } | Reason::Unproved { .. } | Reason::Unpublished { .. } | Reason::NoSpace => *reason,
+        Reason::QueueFailing { queue, deaths: _ } => Reason::QueueFailing { queue, deaths: 0 },
+        Reason::Source { .. }
+        | Reason::Unproved { .. }
+        | Reason::Unpublished { .. }
+        | Reason::StatusNotCopied
+        | Reason::NoSpace { .. }
+        | Reason::ServiceFailing { .. } => *reason,
     };
     reasons.iter().map(timeless).collect()
 }
 
-/// `status.json`.
-#[derive(Serialize)]
-struct Status<'a> {
-    format: u32,
-    at_ms: u64,
-    health: &'static str,
-    reasons: Vec<String>,
-    seq: u64,
-    durable_seq: u64,
-    queues: Vec<QueueStatus<'a>>,
-    sources: Vec<SourceStatus>,
+/// So many of them, in words: `1 job`, `2 jobs`.
+pub fn count_text(count: u64, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }
 
-#[derive(Serialize)]
-struct QueueStatus<'a> {
-    name: &'a str,
-    paused: bool,
-    progress: u64,
-    jobs: Counts,
+/// How a process ended, in words.
+pub fn outcome_text(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Exit(code) => format!("exit code {code}"),
+        Outcome::Signal(signal) => match signal_name(signal) {
+            Some(name) => format!("killed by SIG{name}"),
+            None => format!("killed by signal {signal}"),
+        },
+        Outcome::TimedOut => "it ran longer than its timeout".into(),
+        Outcome::NotFound => "its command does not exist".into(),
+        Outcome::NotExecutable => "its command cannot be executed".into(),
+        Outcome::ResultLost => "its result could not be stored".into(),
+        Outcome::ResultTooLarge => format!("its result is over the limit of {} MiB", RESULT_BYTES_MAX >> 20),
+    }
 }
 
-#[derive(Serialize)]
-struct SourceStatus {
-    path: String,
-    progress: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fault: Option<String>,
-    /// Why it is polled.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    polled: Option<String>,
+/// The signals that end processes every day.
+fn signal_name(signal: u8) -> Option<&'static str> {
+    let names =
+        [(1, "HUP"), (2, "INT"), (3, "QUIT"), (6, "ABRT"), (9, "KILL"), (11, "SEGV"), (13, "PIPE"), (15, "TERM")];
+    names.iter().find(|(number, _)| *number == signal).map(|(_, name)| *name)
 }
 
 impl Driver {
@@ -198,9 +255,6 @@ impl Driver {
             self.reporter.verdict = verdict.clone();
             self.effects.push_back(Effect::Say(Notice::Health { verdict }));
         }
-        if let Some(what) = self.reporter.status_error.take() {
-            self.effects.push_back(Effect::Say(Notice::StatusFailed { what }));
-        }
         if self.machine.last_seq() != self.reporter.reported_seq {
             self.reporter.reported_seq = self.machine.last_seq();
             self.reporter.status_at = self.reporter.status_at.min(now.mono.after(STATUS_SOON_MS));
@@ -209,47 +263,71 @@ impl Driver {
             self.reporter.writing = true;
             self.reporter.status_at = now.mono.after(STATUS_MS);
             let json = self.status_json(now);
+            self.copy_status(now, &json);
             self.effects.push_back(Effect::Run(Task::Status { json }));
         }
     }
 
-    pub(super) fn status_json(&self, now: Now) -> Vec<u8> {
-        let verdict = self.machine.verdict(now);
-        let (health, reasons) = match &verdict {
-            Verdict::Well => ("well", Vec::new()),
-            Verdict::Degraded(reasons) => ("degraded", self.reason_texts(reasons)),
-            Verdict::Stalled(reasons) => ("stalled", self.reason_texts(reasons)),
-        };
-        let queues = self.machine.queues().map(|queue| QueueStatus {
-            name: queue.name,
-            paused: queue.paused,
-            progress: queue.progress.count,
-            jobs: queue.counts,
+    /// Puts the heartbeat where a monitor looks too. One that hangs there holds up nothing, and health says so.
+    fn copy_status(&mut self, now: Now, json: &[u8]) {
+        let Some(path) = &self.pipeline.status_path else { return };
+        if let Some(since) = self.reporter.copying {
+            let (path, waiting_s) = (path.display(), now.mono.since_ms(since) / 1_000);
+            self.reporter.copy_error = Some(format!("{path} has not answered for {waiting_s} s"));
+            return self.input(now, Input::StatusCopied { well: false });
+        }
+        self.reporter.copying = Some(now.mono);
+        self.effects.push_back(Effect::Run(Task::CopyStatus { json: json.to_vec() }));
+    }
+
+    pub(super) fn status_copied(&mut self, now: Now, result: Result<(), String>) {
+        self.reporter.copying = None;
+        self.reporter.copy_error = result.err();
+        self.input(now, Input::StatusCopied { well: self.reporter.copy_error.is_none() });
+    }
+
+    /// Says that the attempt's command was executed, once the record of it is durable.
+    pub(super) fn say_started(&mut self, job: JobId, attempt: u32) {
+        if self.reporter.starts.get(&job).is_none_or(|(number, _)| *number != attempt) {
+            return;
+        }
+        let Some((_, queue)) = self.reporter.starts.remove(&job) else { return };
+        self.reporter.withheld.push_back((self.machine.last_seq(), Notice::Started { job, queue, attempt }));
+        let said = self.reporter.durable(self.machine.durable_seq());
+        self.say_all(said);
+    }
+
+    /// What is worth knowing, and nothing wrong.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let sources = 0..=u16::try_from(self.pipeline.sources.len()).unwrap_or(u16::MAX);
+        let waiting = sources.clone().filter(|index| self.intake.is_waiting(*index));
+        let waiting = waiting.map(|index| format!("waiting for {} to appear", self.source_name(index)));
+        let changed = sources.map(|index| (index, self.intake.changed(index))).filter(|(_, changed)| *changed > 0);
+        let changed = changed.map(|(index, changed)| {
+            let name = self.source_name(index);
+            let items = count_text(changed as u64, "item");
+            format!("{name}: {items} changed after being taken: what was taken first stands")
         });
-        let sources = (0..=u16::try_from(self.pipeline.sources.len()).unwrap_or(u16::MAX)).map(|index| SourceStatus {
-            path: self.source_name(index),
-            progress: self.machine.health().source_progress(SourceId(index)).0.count,
-            fault: self.intake.complaint(index).map(|complaint| complaint.text.clone()),
-            polled: self.intake.polled(index).map(str::to_owned),
+        let dead = self.machine.queues().filter(|queue| queue.counts.dead > 0).map(|queue| {
+            let (name, dead) = (queue.name, count_text(queue.counts.dead, "dead job"));
+            format!("{dead} in queue {name}: see `sprag list --state dead --queue {name}`")
         });
-        let status = Status {
-            format: 1,
-            at_ms: now.wall.0,
-            health,
-            reasons,
-            seq: self.machine.last_seq().0,
-            durable_seq: self.machine.durable_seq().0,
-            queues: queues.collect(),
-            sources: sources.collect(),
+        let stopping = match self.stopping {
+            StopLevel::Run => None,
+            StopLevel::Drain => Some("sprag is stopping: nothing new is started, what runs may finish"),
+            StopLevel::Kill => Some("sprag is stopping: what runs is ended"),
         };
-        let mut json = serde_json::to_vec_pretty(&status).unwrap_or_default();
-        json.push(b'\n');
-        json
+        stopping.map(str::to_owned).into_iter().chain(waiting).chain(changed).chain(dead).collect()
     }
 
     /// The path of a source as the user wrote it.
     pub fn source_name(&self, index: u16) -> String {
         self.pipeline.source(index).map_or_else(|| "drop-box".into(), |spec| spec.path.display().to_string())
+    }
+
+    /// The name of a service as the user wrote it.
+    pub fn service_name(&self, index: u16) -> &str {
+        self.pipeline.services.get(usize::from(index)).map_or("?", |service| service.name.as_str())
     }
 
     /// The reasons of a verdict in words.
@@ -271,12 +349,31 @@ impl Driver {
                 format!("{} could not be read for {} s", self.source_name(source.0), waiting_ms / 1000)
             }
             Reason::Source { source, fault } => {
-                let text = self.intake.complaint(source.0).map_or_else(|| format!("{fault:?}"), |c| c.text.clone());
+                let known = self.intake.complaint(source.0).map(|complaint| complaint.text.clone());
+                let text = known.unwrap_or_else(|| fault_text(fault).into());
                 format!("{}: {text}", self.source_name(source.0))
             }
             Reason::Unproved { job } => format!("an attempt of job {} cannot be proved dead: it keeps its slot", job.0),
-            Reason::Unpublished { job } => format!("the result of job {} could not be put at its destination", job.0),
-            Reason::NoSpace => "the disk is full: adds are refused and nothing starts".into(),
+            Reason::Unpublished { job } => unpublished(job, self.destinations.fault(job).unwrap_or("its destination")),
+            Reason::QueueFailing { queue, deaths } => {
+                let name = self.machine.queue_name(queue);
+                format!("the last {deaths} jobs of queue {name} all died: see `sprag list --state dead --queue {name}`")
+            }
+            Reason::ServiceFailing { service } => {
+                let name = self.service_name(service);
+                let view = self.services.last_exit_text(service);
+                let mend = if self.services.is_hopeless(service) {
+                    format!("mend `command` in [service.{name}] and restart")
+                } else {
+                    format!("see `sprag log {name}`")
+                };
+                format!("service {name} keeps failing ({view}): {mend}")
+            }
+            Reason::StatusNotCopied => {
+                let what = self.reporter.copy_error.as_deref().unwrap_or("it was not tried yet");
+                format!("the copy of the heartbeat cannot be written: {what}")
+            }
+            Reason::NoSpace { space } => self.space_text(space),
         }
     }
 }

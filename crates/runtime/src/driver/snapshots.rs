@@ -1,93 +1,121 @@
-//! When a snapshot is taken, and when what forgotten jobs have left is removed.
+//! When a snapshot is taken.
 //!
-//! **Invariant.** One snapshot at a time, of finished segments alone; a failure is said, and tried again later. Files of a
-//! forgotten job are removed only after its forgetting is durable, a bounded number in one task, one task at a time.
+//! **Invariant.** One snapshot at a time, of finished segments alone; a failure is said, and tried again later.
 
 use super::{Driver, Effect, Notice};
 use crate::task::Task;
-use sprag_core::{JobId, Mono, Now};
-use std::collections::VecDeque;
+use sprag_core::{Mono, Now, Space};
+use sprag_journal::Position;
 
 /// After a snapshot that failed, the next try.
 const AGAIN_MS: u64 = 60_000;
-/// Forgotten jobs whose files one task removes.
-const DISCARD_MAX: usize = 64;
+/// The same while room is short: a snapshot is what makes some.
+const AGAIN_SHORT_MS: u64 = 5_000;
+/// A segment is so many times as long as what lives in the journal, as far as the limits allow.
+const SEGMENT_OF_LIVE: u64 = 4;
 
 #[derive(Debug)]
 pub(super) struct Snapshots {
-    /// The last segment that has a successor; 0 for none.
-    finished: u32,
-    /// The last finished segment that the newest snapshot covers.
+    /// The end of what is durable: segment and offset.
+    end: (u32, u64),
+    /// Bytes that the journal had, or was given: in all, and before the segment that is being written.
+    written_bytes: u64,
+    finished_bytes: u64,
+    /// The last finished segment that the newest snapshot covers, and the bytes up to its end.
     covered: u32,
-    taking: bool,
-    /// After a failure.
-    again_at: Option<Mono>,
-    /// Jobs and their last attempts.
-    to_discard: VecDeque<(JobId, u32)>,
-    discarding: bool,
+    covered_bytes: u64,
+    /// A snapshot is under way, of so many bytes of journal.
+    taking: Option<u64>,
+    /// Bytes of the newest snapshot: about what everything that it knows takes.
+    live_bytes: u64,
+    /// When the last one failed, if none came off since.
+    failed_at: Option<Mono>,
 }
 
 impl Snapshots {
-    /// With a journal whose last segment is `current`, and a snapshot that covers up to `covered`.
-    pub(super) fn new(current: u32, covered: u32) -> Snapshots {
+    /// With a journal of `journal_bytes` that ends there, and a snapshot of `live_bytes` that covers up to `covered`.
+    pub(super) fn new(end: Position, covered: u32, journal_bytes: u64, live_bytes: u64) -> Snapshots {
         Snapshots {
-            finished: current.saturating_sub(1),
+            end: (end.segment, end.offset),
+            written_bytes: journal_bytes,
+            finished_bytes: journal_bytes.saturating_sub(end.offset),
             covered,
-            taking: false,
-            again_at: None,
-            to_discard: VecDeque::new(),
-            discarding: false,
+            // What of it the snapshot covers is not known: as good as nothing, until the next one.
+            covered_bytes: 0,
+            taking: None,
+            live_bytes,
+            failed_at: None,
         }
     }
 
-    /// A frame is durable in this segment: those before it are finished.
-    pub(super) fn written(&mut self, segment: u32) {
-        self.finished = self.finished.max(segment.saturating_sub(1));
+    /// At how many bytes a segment is to be finished, so that the journal since the last snapshot is a few times as long as
+    /// what lives in it: then it stays short where little lives, and writing snapshots costs a part of writing the journal.
+    /// While one is under way another would only wait for it. While room is short they are as short as may be: what is
+    /// finished can be cut away.
+    pub(super) fn segment_bytes(&self, short: bool) -> u64 {
+        match (self.taking.is_some(), short) {
+            (true, _) => u64::MAX,
+            (false, true) => 0,
+            (false, false) => self.live_bytes.saturating_mul(SEGMENT_OF_LIVE),
+        }
     }
 
-    pub(super) fn discard(&mut self, job: JobId, attempts: u32) {
-        self.to_discard.push_back((job, attempts));
+    /// What the next snapshot takes at most, nearly.
+    pub(super) fn next_bytes(&self) -> u64 {
+        self.live_bytes + (self.written_bytes - self.covered_bytes)
     }
 
-    pub(super) fn discarded(&mut self) {
-        self.discarding = false;
+    /// How many bytes the journal was given in this life.
+    pub(super) fn written_bytes(&self) -> u64 {
+        self.written_bytes
     }
 
-    pub(super) fn deadline(&self) -> Option<Mono> {
-        self.again_at
+    /// A frame is durable that ends there.
+    pub(super) fn written(&mut self, end: Position) {
+        let (segment, offset) = self.end;
+        if end.segment > segment {
+            self.finished_bytes = self.written_bytes;
+            self.written_bytes += end.offset;
+        } else {
+            self.written_bytes += end.offset.saturating_sub(offset);
+        }
+        self.end = (end.segment, end.offset);
     }
 
-    fn due(&mut self, now: Now) -> Option<Task> {
-        if self.taking || self.finished <= self.covered || self.again_at.is_some_and(|at| at > now.mono) {
+    /// After a failure: the next try.
+    pub(super) fn deadline(&self, short: bool) -> Option<Mono> {
+        let failed_at = self.failed_at.filter(|_| self.taking.is_none())?;
+        Some(failed_at.after(if short { AGAIN_SHORT_MS } else { AGAIN_MS }))
+    }
+
+    fn due(&mut self, now: Now, short: bool) -> Option<Task> {
+        let finished = self.end.0.saturating_sub(1);
+        let waits = self.deadline(short).is_some_and(|at| at > now.mono);
+        if self.taking.is_some() || finished <= self.covered || waits {
             return None;
         }
-        (self.taking, self.again_at) = (true, None);
-        Some(Task::Snapshot { segment: self.finished })
-    }
-
-    fn discard_due(&mut self) -> Option<Task> {
-        if self.discarding || self.to_discard.is_empty() {
-            return None;
-        }
-        self.discarding = true;
-        let count = self.to_discard.len().min(DISCARD_MAX);
-        Some(Task::Discard { jobs: self.to_discard.drain(..count).collect() })
+        self.taking = Some(self.finished_bytes);
+        Some(Task::Snapshot { segment: finished, short })
     }
 }
 
 impl Driver {
-    /// Hands out what is due of both.
-    pub(super) fn keep_house(&mut self, now: Now) {
-        let tasks = [self.snapshots.due(now), self.snapshots.discard_due()];
-        self.effects.extend(tasks.into_iter().flatten().map(Effect::Run));
+    /// Hands out a snapshot that is due.
+    pub(super) fn take_snapshot(&mut self, now: Now) {
+        let short = self.machine.space() > Space::Enough;
+        self.effects.extend(self.snapshots.due(now, short).map(Effect::Run));
     }
 
-    pub(super) fn snapshot_taken(&mut self, now: Now, segment: u32, result: Result<(), String>) {
-        self.snapshots.taking = false;
+    pub(super) fn snapshot_taken(&mut self, now: Now, segment: u32, result: Result<Option<u64>, String>) {
+        let of_bytes = self.snapshots.taking.take();
         match result {
-            Ok(()) => self.snapshots.covered = segment,
+            Ok(bytes) => {
+                (self.snapshots.covered, self.snapshots.failed_at) = (segment, None);
+                self.snapshots.covered_bytes = of_bytes.unwrap_or(self.snapshots.covered_bytes);
+                self.snapshots.live_bytes = bytes.unwrap_or(self.snapshots.live_bytes);
+            }
             Err(what) => {
-                self.snapshots.again_at = Some(now.mono.after(AGAIN_MS));
+                self.snapshots.failed_at = Some(now.mono);
                 self.effects.push_back(Effect::Say(Notice::SnapshotFailed { what }));
             }
         }

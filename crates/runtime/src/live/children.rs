@@ -1,27 +1,41 @@
-//! The children that run, on the loop: hearing of their end, signalling them, reaping them.
+//! The children that run: hearing of their end, signalling them, reaping them.
 //!
 //! **Invariant.** A stranger is never signalled. A process keeps its number, and its group the number too, until it is
 //! reaped; only [`Children`] reaps, one named process at a time; and it does so in the same breath in which it forgets the
 //! process. Signals go only to what it has not forgotten. Starts and signals reach it as [`Message`]s and it has one
-//! owner, the loop, so no signal can fall between a reaping and a forgetting, and no lock is needed to say so.
+//! owner at a time (see `keeper.rs`), so no signal can fall between a reaping and a forgetting, and no lock is needed
+//! to say so.
 //!
 //! Before a child is reaped its whole group is killed: what stayed behind in the group cannot outlive the command. For
 //! that instant too the group's number belongs to the dead child.
+//!
+//! Orphans of commands are nobody's business here, but for one case: as the first process of a container sprag is given
+//! them by the kernel, and reaps them, each by its number. It does not ask to be given them elsewhere
+//! (`PR_SET_CHILD_SUBREAPER`): the proof of death needs no parenthood, and the system's first process reaps as well.
 
-use super::sys::watched;
-use crate::seams::{ChildId, Exit};
-use rustix::event::{Timespec, epoll};
+use super::sys::pause_ms;
+use crate::output;
+use crate::seams::{Bound, ChildId, Exit, Over};
+use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
-use sprag_core::{Kill, Outcome};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process_group, pidfd_send_signal, waitid};
+use sprag_core::{Kill, Mono, Outcome};
+use sprag_journal::RealFs;
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ExitStatus};
-use tokio::io::unix::AsyncFd;
+use std::sync::Arc;
+use std::task::{Wake, Waker};
 
-/// What the loop is told by [`super::processes::LiveProcesses`].
+/// Between two looks at what commands write.
+const LOOK_MS: u64 = 1_000;
+/// What the set says when the bell rings: no process has this number.
+const BELL: u64 = 0;
+
+/// What the keeper is told by [`super::processes::LiveProcesses`].
 #[derive(Debug)]
 pub enum Message {
     /// A process was started.
@@ -44,25 +58,40 @@ pub struct Spawned {
     pub pidfd: OwnedFd,
     /// What reaps it.
     pub process: Child,
+    /// What it writes.
+    pub bounds: Vec<Bound>,
+    /// Something that it wrote was once too long to be kept whole, and had to be.
+    pub spoiled: bool,
 }
 
 /// All children that have not been reaped.
 #[derive(Debug)]
 pub struct Children {
-    /// Readable when one of the children has ended. A set of its own, so that an end costs the same however many run.
-    ended: AsyncFd<OwnedFd>,
+    /// Readable when one of the children has ended, or the bell rings. So an end costs the same however many run.
+    ended: OwnedFd,
+    bell: Arc<Bell>,
     /// By process number, which is also what the set says of an end.
     running: BTreeMap<u64, Spawned>,
+    looked: Mono,
+    /// It was said that nothing can be held to its limit here.
+    complained: bool,
 }
 
 impl Children {
-    /// None yet. To be called inside a tokio runtime.
+    /// None yet.
     ///
     /// # Errors
     /// The system has no descriptor or memory to spare.
     pub fn new() -> io::Result<Children> {
-        let ended = watched(epoll::create(epoll::CreateFlags::CLOEXEC)?)?;
-        Ok(Children { ended, running: BTreeMap::new() })
+        let ended = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        epoll::add(&ended, &bell, epoll::EventData::new_u64(BELL), epoll::EventFlags::IN)?;
+        Ok(Children { ended, bell: Arc::new(Bell(bell)), running: BTreeMap::new(), looked: Mono(0), complained: false })
+    }
+
+    /// What ends the wait in [`Children::next`] from another thread.
+    pub fn bell(&self) -> Waker {
+        Waker::from(Arc::clone(&self.bell))
     }
 
     /// Does what the message says. A signal for a child that has ended, or never was, does nothing.
@@ -89,23 +118,90 @@ impl Children {
         self.running.is_empty()
     }
 
-    /// The next end of a child: its group is killed, itself reaped. To drop the future loses nothing.
+    /// The next end of a child: its group is killed, itself reaped. Waits for one, at most for `patience_ms` if that is
+    /// given; `None` when that is over, or when the bell has rung.
     ///
     /// # Errors
     /// The child was reaped by somebody else, or the kernel does not let us wait. Then sprag cannot supervise and must
     /// stop.
-    pub async fn next(&mut self) -> io::Result<Exit> {
+    pub fn next(&mut self, patience_ms: Option<u64>) -> io::Result<Option<Exit>> {
         loop {
-            let mut ready = self.ended.readable().await?;
-            let Some(number) = next_ended(ready.get_inner())? else {
-                ready.clear_ready();
-                continue;
-            };
-            if let Some(exit) = self.reap(number)? {
-                return Ok(exit);
+            match self.wait(patience_ms)? {
+                None => return Ok(None),
+                Some(BELL) => {
+                    self.bell.hush()?;
+                    return Ok(None);
+                }
+                Some(number) => {
+                    if let Some(exit) = self.reap(number)? {
+                        return Ok(Some(exit));
+                    }
+                    // A debugger that traces the child is told before us.
+                    pause_ms(1);
+                }
             }
-            // A debugger that traces the child is told before us.
-            tokio::task::yield_now().await;
+        }
+    }
+
+    /// How long until the next [`Children::look`], in milliseconds; `None` while there is nothing to look at.
+    pub fn look_in_ms(&self, now: Mono) -> Option<u64> {
+        let wanted = !self.running.is_empty() || getpid().is_init();
+        wanted.then(|| self.looked.after(LOOK_MS).since_ms(now))
+    }
+
+    /// Holds what running commands write to its limits, if the time for that has come. Reaps orphans where that is ours to
+    /// do, and `alone` says that no child of ours is on its way to us.
+    pub fn look(&mut self, now: Mono, alone: bool) {
+        if self.look_in_ms(now) != Some(0) {
+            return;
+        }
+        self.looked = now;
+        if alone && getpid().is_init() {
+            self.reap_orphans();
+        }
+        for Spawned { bounds, spoiled, .. } in self.running.values_mut() {
+            for bound in bounds {
+                match output::hold(&RealFs, bound) {
+                    Ok(over) => *spoiled |= over && bound.over == Over::IsSpoiled,
+                    Err(error) if !self.complained => {
+                        self.complained = true;
+                        let path = bound.path.display();
+                        tracing::warn!(%path, %error, "what commands write cannot be held to its limit while they run");
+                    }
+                    Err(_) => {}
+                }
+            }
+        }
+    }
+
+    fn reap_orphans(&self) {
+        let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().filter_map(Result::ok);
+        let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+        let children: Vec<Pid> = lists
+            .flat_map(|list| {
+                list.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect::<Vec<_>>()
+            })
+            .collect();
+        for pid in children {
+            if !self.running.contains_key(&u64::from(pid.as_raw_nonzero().get().unsigned_abs())) {
+                // One that lives, or is gone already, stays as it is.
+                let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+            }
+        }
+    }
+
+    fn wait(&self, patience_ms: Option<u64>) -> io::Result<Option<u64>> {
+        let patience = patience_ms.map(|ms| Timespec {
+            tv_sec: i64::try_from(ms / 1000).unwrap_or(i64::MAX),
+            tv_nsec: i64::try_from(ms % 1000).unwrap_or(0) * 1_000_000,
+        });
+        let mut events: Vec<epoll::Event> = Vec::with_capacity(1);
+        loop {
+            match epoll::wait(&self.ended, rustix::buffer::spare_capacity(&mut events), patience.as_ref()) {
+                Ok(_) => return Ok(events.first().map(|event| event.data.u64())),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 
@@ -126,20 +222,30 @@ impl Children {
         // Not left to the close: a child that is being started may have a copy of the descriptor, which would keep it in
         // the set.
         epoll::delete(&self.ended, &ended.pidfd)?;
-        let exit = Exit { child: ended.child, outcome: outcome(status) };
+        let spoiled = |outcome| ended.spoiled && outcome == Outcome::Exit(0);
+        let outcome = Some(outcome(status)).filter(|outcome| !spoiled(*outcome)).unwrap_or(Outcome::ResultTooLarge);
+        let exit = Exit { child: ended.child, outcome };
         self.running.remove(&number);
         Ok(Some(exit))
     }
 }
 
-/// The number of a child that has ended; `None` when there is none.
-fn next_ended(set: &OwnedFd) -> io::Result<Option<u64>> {
-    let mut events: Vec<epoll::Event> = Vec::with_capacity(1);
-    loop {
-        match epoll::wait(set, rustix::buffer::spare_capacity(&mut events), Some(&Timespec::default())) {
-            Ok(_) => return Ok(events.first().map(|event| event.data.u64())),
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+/// Rung by other threads.
+#[derive(Debug)]
+struct Bell(OwnedFd);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        // It fails only when it rings already.
+        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+}
+
+impl Bell {
+    fn hush(&self) -> io::Result<()> {
+        match rustix::io::read(&self.0, &mut [0; 8]) {
+            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 }

@@ -27,6 +27,35 @@ fn ms(time: Timespec) -> u64 {
     seconds.saturating_mul(1000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000_000)
 }
 
+/// How long the machine has slept.
+#[derive(Debug)]
+pub struct Sleeps {
+    /// What elapsed time was ahead of waking time, in milliseconds, when last asked.
+    told_ms: u64,
+}
+
+impl Sleeps {
+    /// What was before does not count.
+    #[expect(clippy::new_without_default, reason = "a default would hide that a clock is read")]
+    pub fn new() -> Sleeps {
+        Sleeps { told_ms: ahead_ms() }
+    }
+
+    /// For how long it has slept since this was last asked, in milliseconds.
+    pub fn since(&mut self) -> u64 {
+        let ahead_ms = ahead_ms();
+        let slept_ms = ahead_ms.saturating_sub(self.told_ms);
+        self.told_ms = self.told_ms.max(ahead_ms);
+        slept_ms
+    }
+}
+
+/// What BOOTTIME is ahead of MONOTONIC. Read in this order, so that a pause in between makes it less and never more.
+fn ahead_ms() -> u64 {
+    let elapsed_ms = ms(clock_gettime(ClockId::Boottime));
+    elapsed_ms.saturating_sub(ms(clock_gettime(ClockId::Monotonic)))
+}
+
 /// Wakes the loop at a deadline.
 #[derive(Debug)]
 pub struct Timer {

@@ -7,7 +7,7 @@
 //! The lock is a flock on the file `lock`: it ends with the process, however that ends. The process number in the file is
 //! for people; nothing is decided by it.
 
-use super::sweep::try_lock;
+use super::sweep::{Patience, try_lock};
 use super::sys::pause_ms;
 use crate::pipeline::StateDir;
 use rustix::fs::{
@@ -33,7 +33,7 @@ const NETWORK: [(u32, &str); 4] = [(0x6969, "NFS"), (0x517b, "SMB"), (0xff53_4d4
 /// The right to write into a state folder, until dropped.
 #[derive(Debug)]
 pub struct WriterLock {
-    _file: File,
+    file: File,
 }
 
 /// Why there is no [`WriterLock`].
@@ -74,17 +74,27 @@ impl WriterLock {
             let file = openat(&dir, "lock", flags, Mode::RUSR | Mode::WUSR).map_err(io_at(&state.lock()))?;
             let file = File::from(file);
             // Somebody who only asks has it for an instant; then it is tried again.
-            let locked = try_lock(&file, FlockOperation::NonBlockingLockExclusive);
+            let locked = try_lock(&file, FlockOperation::NonBlockingLockExclusive, Patience::Some);
             if !locked.map_err(|error| LockError::Io { path: state.lock(), error })? {
                 return Err(LockError::Held { dir: state.path().into(), pid: read_pid(&file) });
             }
             if is_still_there(&dir, &file).map_err(io_at(&state.lock()))? {
                 write_pid(&file).map_err(|error| LockError::Io { path: state.lock(), error })?;
-                return Ok(WriterLock { _file: file });
+                return Ok(WriterLock { file });
             }
         }
         let reason = "its file `lock` is removed as often as it is made".into();
         Err(LockError::Unsafe { dir: state.path().into(), reason })
+    }
+}
+
+impl WriterLock {
+    /// The identity of the file that is locked: the folder is ours as long as the name `lock` leads to it.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn identity(&self) -> io::Result<u128> {
+        self.file.metadata().map(|metadata| sprag_journal::identity_of(&metadata))
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod api;
 pub mod children;
 pub mod clock;
+mod keeper;
 pub mod lock;
 pub mod processes;
 mod run;

@@ -1,13 +1,13 @@
 //! Starting processes, off the loop. What happens to them afterwards is [`super::children`]'s.
 //!
 //! **Invariant.** A command that was executed has the lock on its input, leads a process group of its own, has
-//! descriptors 0 to 2 and nothing else, and the loop is told of it. A command that was not executed leaves no lock held.
+//! descriptors 0 to 2 and nothing else, and the keeper is told of it. A command that was not executed leaves no lock held.
 //!
 //! Nothing here signals a process, except one that was started, could not be handed over, and is not yet reaped.
 
 use super::children::{Message, Spawned, kill_group};
-use super::sweep;
-use crate::seams::{ChildId, Nonce, Processes, SpawnSpec, Sweep};
+use super::sweep::{self, Patience};
+use crate::seams::{ChildId, Nonce, NotSpawned, Processes, SpawnSpec, Sweep};
 use rustix::fs::{Access, CWD, FlockOperation, Mode, OFlags, access, fstat, ftruncate, openat};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -23,16 +23,35 @@ use std::sync::Arc;
 /// Where a command without a slash is looked for when its environment has no `PATH`; what the C library does.
 const PATH_DEFAULT: &str = "/bin:/usr/bin";
 
-/// Starts processes and hands them to the loop.
+/// Starts processes and hands them to whoever keeps the children.
 #[derive(Clone)]
 pub struct LiveProcesses {
-    tell_loop: Arc<dyn Fn(Message) + Send + Sync>,
+    tell_keeper: Arc<dyn Fn(Message) + Send + Sync>,
 }
 
 impl LiveProcesses {
-    /// `tell_loop` brings every message to [`super::children::Children::take`], in order, and does not block.
-    pub fn new(tell_loop: Arc<dyn Fn(Message) + Send + Sync>) -> LiveProcesses {
-        LiveProcesses { tell_loop }
+    /// `tell_keeper` brings every message to [`super::children::Children::take`], in order, and does not block.
+    pub fn new(tell_keeper: Arc<dyn Fn(Message) + Send + Sync>) -> LiveProcesses {
+        LiveProcesses { tell_keeper }
+    }
+}
+
+impl LiveProcesses {
+    fn try_spawn(&self, spec: &SpawnSpec) -> Result<(), NotSpawned> {
+        let program = resolve(spec)?;
+        let files = Files::prepare(spec).map_err(NotSpawned::short)?;
+        let mut process = execute(spec, &program, files)?;
+        let pidfd = match pidfd_open(Pid::from_child(&process), PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            Err(error) => {
+                kill_group(Pid::from_child(&process));
+                let end = process.wait();
+                return Err(NotSpawned::short(format!("cannot hear of its end ({error}), so it was ended: {end:?}")));
+            }
+        };
+        let spawned = Spawned { child: spec.child, pidfd, process, bounds: spec.bounds.clone(), spoiled: false };
+        (self.tell_keeper)(Message::Spawned(spawned));
+        Ok(())
     }
 }
 
@@ -43,28 +62,22 @@ impl std::fmt::Debug for LiveProcesses {
 }
 
 impl Processes for LiveProcesses {
-    fn spawn(&self, spec: &SpawnSpec) -> Result<(), SpawnFailure> {
-        let program = resolve(spec)?;
-        let files = Files::prepare(spec).map_err(|error| {
-            tracing::warn!(child = ?spec.child, %error, "cannot prepare the files of a command");
-            SpawnFailure::Resources
-        })?;
-        let mut process = execute(spec, &program, files)?;
-        let pidfd = match pidfd_open(Pid::from_child(&process), PidfdFlags::empty()) {
-            Ok(pidfd) => pidfd,
-            Err(error) => {
-                kill_group(Pid::from_child(&process));
-                let end = process.wait();
-                tracing::warn!(child = ?spec.child, %error, ?end, "cannot hear of the end of a command: ended it");
-                return Err(SpawnFailure::Resources);
+    fn spawn(&self, spec: &SpawnSpec) -> Result<(), NotSpawned> {
+        self.try_spawn(spec).inspect_err(|NotSpawned { failure, why }| {
+            let (who, program) = (spec.who(), program_of(spec));
+            match failure {
+                SpawnFailure::Resources => {
+                    tracing::warn!("{who}: {program} cannot be executed for now: {why}; it is tried again");
+                }
+                SpawnFailure::NotFound | SpawnFailure::NotExecutable => {
+                    tracing::warn!("{who}: {program} cannot be executed: {why}; mend it, or `command` in sprag.toml");
+                }
             }
-        };
-        (self.tell_loop)(Message::Spawned(Spawned { child: spec.child, pidfd, process }));
-        Ok(())
+        })
     }
 
     fn signal(&self, child: ChildId, kill: Kill) {
-        (self.tell_loop)(Message::Signal { child, kill });
+        (self.tell_keeper)(Message::Signal { child, kill });
     }
 
     fn sweep(&self, queue_id: &str, doomed: &dyn Fn(&Nonce) -> bool) -> io::Result<Sweep> {
@@ -72,7 +85,11 @@ impl Processes for LiveProcesses {
     }
 
     fn is_free(&self, input: &Path) -> io::Result<bool> {
-        sweep::is_free(input)
+        sweep::is_free(input, Patience::Some)
+    }
+
+    fn is_free_now(&self, input: &Path) -> io::Result<bool> {
+        sweep::is_free(input, Patience::None)
     }
 }
 
@@ -87,7 +104,7 @@ impl Files {
     /// The outputs are emptied only under the lock: before, an earlier command might still write to them.
     fn prepare(spec: &SpawnSpec) -> io::Result<Files> {
         let stdin = open(&spec.input, OFlags::RDWR)?;
-        if !sweep::try_lock(&stdin, FlockOperation::NonBlockingLockExclusive)? {
+        if !sweep::try_lock(&stdin, FlockOperation::NonBlockingLockExclusive, Patience::Some)? {
             let path = spec.input.display();
             return Err(io::Error::other(format!("{path}: a process of an earlier command still holds its lock")));
         }
@@ -131,12 +148,9 @@ fn at(path: &Path, error: io::Error) -> io::Error {
 
 /// The program to execute. Found here, not by the C library, because that would look along our `PATH` and not the
 /// command's.
-fn resolve(spec: &SpawnSpec) -> Result<PathBuf, SpawnFailure> {
+fn resolve(spec: &SpawnSpec) -> Result<PathBuf, NotSpawned> {
     let name = program_of(spec);
-    let dir = std::path::absolute(&spec.dir).map_err(|error| {
-        tracing::warn!(child = ?spec.child, %error, "cannot tell where the working directory is");
-        SpawnFailure::Resources
-    })?;
+    let dir = std::path::absolute(&spec.dir).map_err(NotSpawned::short)?;
     if name.contains('/') {
         return Ok(dir.join(name));
     }
@@ -149,8 +163,8 @@ fn resolve(spec: &SpawnSpec) -> Result<PathBuf, SpawnFailure> {
             Err(_) => {}
         }
     }
-    tracing::warn!(child = ?spec.child, program = name, path, ?failure, "no such program along its PATH");
-    Err(failure)
+    let what = if failure == SpawnFailure::NotFound { "there is no such program" } else { "it may not be executed" };
+    Err(NotSpawned { failure, why: format!("{what} along its PATH, {path}") })
 }
 
 fn program_of(spec: &SpawnSpec) -> &str {
@@ -159,7 +173,7 @@ fn program_of(spec: &SpawnSpec) -> &str {
 }
 
 /// When this returns, no descriptor of `files` is open on our side.
-fn execute(spec: &SpawnSpec, program: &Path, files: Files) -> Result<Child, SpawnFailure> {
+fn execute(spec: &SpawnSpec, program: &Path, files: Files) -> Result<Child, NotSpawned> {
     // Nothing that runs code between fork and exec: so the standard library uses posix_spawn, which does not copy our
     // address space, and which reports exactly why an exec failed.
     Command::new(program)
@@ -175,9 +189,7 @@ fn execute(spec: &SpawnSpec, program: &Path, files: Files) -> Result<Child, Spaw
         .spawn()
         .map_err(|error| {
             let failure = classify(&error);
-            let reason = reason(spec, program, failure);
-            tracing::warn!(child = ?spec.child, program = %program.display(), %error, reason, "cannot execute a command");
-            failure
+            NotSpawned { failure, why: format!("{} ({error})", reason(spec, program, failure)) }
         })
 }
 

@@ -1,32 +1,37 @@
 //! The loop on tokio: waits for everything at once, feeds the driver, does what it says.
 //!
 //! **Invariant.** One thread owns the driver and never blocks on another. What can take long is handed away through a
-//! [`Mailbox`] and comes back through one: frames to the journal thread, starts to the keeper thread (the only one that
-//! makes processes), all else to the pool. Nothing here decides an order: effects are done as the driver hands them out.
+//! [`Mailbox`] and comes back through one: frames to the journal thread, starts and signals to the
+//! [keeper](super::keeper), all else to the pool. Nothing here decides an order: effects are done as the driver hands them
+//! out.
 
 use super::api::{Api, Asked, Client, LocalListener};
-use super::children::{Children, Message};
-use super::clock::{Timer, now};
+use super::clock::{Sleeps, Timer, now};
+use super::keeper::{Order, Watchdog};
 use super::processes::LiveProcesses;
 use super::watch::LiveWatch;
 use super::{lock, sys};
 use crate::driver::{self, Driver, Effect, Event, JournalWork, Notice, OpenError};
 use crate::pipeline::Pipeline;
 use crate::request::Ticket;
-use crate::seams::{Exit, Processes as _};
-use crate::task::{Context, Task};
+use crate::seams::Processes as _;
+use crate::task::{Context, Done, Task};
 use sprag_core::{Mono, StopLevel};
 use sprag_handoff::{Dirty, Level, Mailbox, Stop};
+use sprag_journal::fs::Fs as _;
 use sprag_journal::{Limits, RealFs, Writer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 /// Answers that can be on their way to the loop: one per task, child and frame; all of these are bounded elsewhere.
 const ANSWERS_MAX: usize = 1 << 20;
 /// Threads that may be busy with files, proofs and publications at once. A hung one costs its place.
 const POOL_THREADS_MAX: usize = 64;
+/// A pool thread stays for good: where there is none, and no thread can be made, tokio does not go on.
+const POOL_THREAD_KEPT: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 type LiveContext = Context<RealFs, LiveProcesses, LiveWatch>;
 
@@ -38,7 +43,7 @@ pub struct Options {
 }
 
 /// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// Nothing was left to do.
     Idle {
@@ -46,6 +51,11 @@ pub enum Ended {
         added: u64,
         /// Items that were known before.
         known: u64,
+    },
+    /// Nothing was left to do but what could not be done: what, and why.
+    GivenUp {
+        /// In words.
+        by: Vec<String>,
     },
     /// By request.
     Stopped,
@@ -58,7 +68,7 @@ pub enum RunError {
     Lock(lock::LockError),
     /// The journal could not be opened.
     Open(OpenError),
-    /// The journal failed while running. A restart recovers.
+    /// The journal or its folder failed while running: what happened, and what to do.
     Journal(String),
     /// The system refused what sprag cannot do without.
     System {
@@ -74,7 +84,7 @@ impl std::fmt::Display for RunError {
         match self {
             RunError::Lock(error) => error.fmt(f),
             RunError::Open(error) => error.fmt(f),
-            RunError::Journal(what) => write!(f, "the journal failed: {what}; nothing acknowledged is lost, run again"),
+            RunError::Journal(what) => f.write_str(what),
             RunError::System { what, source } => write!(f, "cannot {what}: {source}"),
         }
     }
@@ -97,11 +107,12 @@ pub fn run(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(POOL_THREADS_MAX)
+        .thread_keep_alive(POOL_THREAD_KEPT)
         .build()
         .map_err(system("start the event loop"))?;
     let ended = runtime.block_on(async {
         sys::settle_in().map_err(system("settle in"))?;
-        Live::open(pipeline, options)?.turn(stop, say).await
+        Live::open(pipeline, options, &lock)?.turn(stop, say).await
     });
     // A pool thread that hangs on a dead mount must not hold up the end.
     runtime.shutdown_background();
@@ -119,24 +130,26 @@ struct Live {
     context: Arc<LiveContext>,
     answers: Arc<Mailbox<Answer>>,
     journal: Arc<Mailbox<JournalWork>>,
-    keeper: Arc<Mailbox<Task>>,
+    orders: Arc<Mailbox<Order>>,
+    watchdog: Watchdog,
     dirty: Arc<Dirty>,
-    children: Children,
     timer: Timer,
+    sleeps: Sleeps,
     /// `None` where no socket can be had.
     api: Option<Api>,
     /// Who waits for an answer.
     clients: BTreeMap<Ticket, Client>,
     last_ticket: u64,
     options: Options,
-    threads: Vec<thread::JoinHandle<()>>,
+    journal_thread: thread::JoinHandle<()>,
 }
 
 /// What comes back to the loop.
 enum Answer {
     Event(Event),
-    Child(Message),
     Client(Asked),
+    /// The keeper's last word.
+    Lost(io::Error),
 }
 
 /// What the loop woke up for.
@@ -144,36 +157,42 @@ enum Woken {
     Stop(Level),
     Answers(Vec<Answer>),
     Dirty(BTreeSet<usize>),
-    Exit(Exit),
     Time,
 }
 
 impl Live {
-    fn open(pipeline: Pipeline, options: Options) -> Result<Live, RunError> {
+    fn open(pipeline: Pipeline, options: Options, lock: &lock::WriterLock) -> Result<Live, RunError> {
         let pipeline = Arc::new(pipeline);
         let (chance, fs) = (chance().map_err(system("draw random bytes"))?, RealFs);
-        let recovered =
-            driver::open(&fs, Arc::clone(&pipeline), Limits::default(), now(), chance).map_err(RunError::Open)?;
+        let room = fs.room(pipeline.state().path()).map_err(system("see how large the disk is"))?;
+        let limits = Limits::for_disk(room.total);
+        let recovered = driver::open(&fs, Arc::clone(&pipeline), limits, now(), chance).map_err(RunError::Open)?;
         let answers = Arc::new(Mailbox::new(ANSWERS_MAX));
-        let to_loop = Arc::clone(&answers);
-        let processes = LiveProcesses::new(Arc::new(move |message| post(&to_loop, Answer::Child(message))));
+        let orders = Arc::new(Mailbox::new(ANSWERS_MAX));
+        let to_keeper = Arc::clone(&orders);
+        let processes = LiveProcesses::new(Arc::new(move |message| post(&to_keeper, Order::Child(message))));
         let (watch, events) = LiveWatch::new().map_err(system("watch files"))?;
         let dirty = Arc::new(Dirty::new(pipeline.sources.len() + 1));
         let latch = Arc::clone(&dirty);
         tokio::spawn(async move {
             if let Err(error) = events.run(|index| latch.set(usize::from(index))).await {
-                tracing::error!(%error, "change events have ended: sources are only polled from now on");
+                let what =
+                    "the kernel tells of no more changes: sources are looked at every 5 s; a restart may mend it";
+                tracing::error!(%error, "{what}");
             }
         });
         let env = inherited(&pipeline);
         let (queue_id, epoch) = (recovered.queue_id, recovered.epoch);
-        let context = Arc::new(Context { fs, processes, watch, pipeline, env, queue_id, epoch });
-        let (journal, keeper) = (Arc::new(Mailbox::new(8)), Arc::new(Mailbox::new(ANSWERS_MAX)));
-        let threads = vec![
-            start("journal", journal_thread(recovered.writer, Arc::clone(&journal), Arc::clone(&answers)))?,
-            start("keeper", keeper_thread(Arc::clone(&context), Arc::clone(&keeper), Arc::clone(&answers)))?,
-        ];
-        let children = Children::new().map_err(system("wait for children"))?;
+        let lock = lock.identity().map_err(system("look at the lock"))?;
+        let context = Arc::new(Context { fs, processes, watch, pipeline, env, queue_id, lock, epoch });
+        let journal = Arc::new(Mailbox::new(8));
+        let journal_thread = journal_thread(recovered.writer, Arc::clone(&journal), Arc::clone(&answers));
+        let journal_thread =
+            thread::Builder::new().name("journal".into()).spawn(journal_thread).map_err(system("start a thread"))?;
+        let to_loop = Arc::clone(&answers);
+        let report = move |said: io::Result<_>| post(&to_loop, said.map_or_else(Answer::Lost, Answer::Event));
+        let watchdog = Watchdog::start(Arc::clone(&context), Arc::clone(&orders), Box::new(report))
+            .map_err(system("wait for children"))?;
         let timer = Timer::new().map_err(system("set a timer"))?;
         let api = listen(&context.pipeline, Arc::clone(&answers));
         let (driver, clients) = (recovered.driver, BTreeMap::new());
@@ -182,22 +201,23 @@ impl Live {
             context,
             answers,
             journal,
-            keeper,
+            orders,
+            watchdog,
             dirty,
-            children,
             timer,
+            sleeps: Sleeps::new(),
             api,
             clients,
             last_ticket: 0,
             options,
-            threads,
+            journal_thread,
         };
         Ok(live)
     }
 
     async fn turn(mut self, stop: &Stop, say: &mut dyn FnMut(&Driver, &Notice)) -> Result<Ended, RunError> {
-        let (mut seen, mut idle) = (Level::Running, false);
-        self.driver.handle(now(), Event::Tick);
+        let (mut seen, mut idle, mut given_up) = (Level::Running, false, None);
+        self.tell(Event::Tick);
         loop {
             while let Some(effect) = self.driver.poll() {
                 match effect {
@@ -212,29 +232,45 @@ impl Live {
                     Effect::Say(notice) => say(&self.driver, &notice),
                     Effect::Idle if self.options.until_idle => {
                         idle = true;
-                        self.driver.handle(now(), Event::Stop(StopLevel::Drain));
+                        self.tell(Event::Stop(StopLevel::Drain));
                     }
-                    Effect::Idle => {}
-                    Effect::Stopped => return Ok(self.end(idle).await),
+                    Effect::Idle => say(&self.driver, &Notice::Settled),
+                    Effect::HeldUp { by } if self.options.until_idle => say(&self.driver, &Notice::HeldUp { by }),
+                    Effect::GivenUp { by } if self.options.until_idle => {
+                        given_up = Some(by);
+                        self.tell(Event::Stop(StopLevel::Drain));
+                    }
+                    Effect::HeldUp { .. } | Effect::GivenUp { .. } => {}
+                    Effect::Stopped => return Ok(self.end(idle, given_up).await),
                     Effect::Fatal { what } => return Err(RunError::Journal(what)),
                 }
             }
-            let deadline = self.driver.deadline(now());
+            let (at, deadline) = (now().mono, self.driver.deadline(now()));
+            self.watchdog.look(at);
             match self.wait(stop, seen, deadline).await.map_err(system("wait for what happens"))? {
                 Woken::Stop(level) => {
-                    (seen, idle) = (level, false);
-                    self.driver.handle(now(), Event::Stop(stop_level(level)));
+                    (seen, idle, given_up) = (level, false, None);
+                    self.tell(Event::Stop(stop_level(level)));
                 }
                 Woken::Answers(answers) => self.answered(answers)?,
                 Woken::Dirty(marks) => {
                     for source in marks.into_iter().filter_map(|mark| u16::try_from(mark).ok()) {
-                        self.driver.handle(now(), Event::Dirty { source });
+                        self.tell(Event::Dirty { source });
                     }
                 }
-                Woken::Exit(exit) => self.driver.handle(now(), Event::Exited(exit)),
-                Woken::Time => self.driver.handle(now(), Event::Tick),
+                Woken::Time => self.tell(Event::Tick),
             }
         }
+    }
+
+    fn tell(&mut self, event: Event) {
+        // In this order: time that is slept through from here on is told with the next event.
+        let at = now();
+        let ms = self.sleeps.since();
+        if ms > 0 {
+            self.driver.handle(at, Event::Slept { ms });
+        }
+        self.driver.handle(at, event);
     }
 
     async fn wait(&mut self, stop: &Stop, seen: Level, deadline: Option<Mono>) -> io::Result<Woken> {
@@ -242,7 +278,6 @@ impl Live {
             biased;
             level = stop.above(seen), if seen < Level::Stopping => Ok(Woken::Stop(level)),
             answers = self.answers.take() => Ok(Woken::Answers(answers.unwrap_or_default())),
-            exit = self.children.next() => exit.map(Woken::Exit),
             marks = self.dirty.take() => Ok(Woken::Dirty(marks)),
             time = self.timer.until(deadline) => time.map(|()| Woken::Time),
         }
@@ -251,22 +286,28 @@ impl Live {
     fn answered(&mut self, answers: Vec<Answer>) -> Result<(), RunError> {
         for answer in answers {
             match answer {
-                Answer::Event(event) => self.driver.handle(now(), event),
+                Answer::Event(event) => {
+                    if let Event::Done(Done::Spawned { .. } | Done::SpawnFailed { .. }) = event {
+                        self.watchdog.answered(now().mono);
+                    }
+                    self.tell(event);
+                }
                 Answer::Client(Asked { request, client }) => {
                     self.last_ticket += 1;
                     let ticket = Ticket(self.last_ticket);
                     self.clients.insert(ticket, client);
-                    self.driver.handle(now(), Event::Request { ticket, request });
+                    self.tell(Event::Request { ticket, request });
                 }
-                Answer::Child(message) => self.children.take(message).map_err(system("supervise a child"))?,
+                Answer::Lost(error) => return Err(system("supervise a child")(error)),
             }
         }
         Ok(())
     }
 
-    fn run_task(&self, task: Task) {
+    fn run_task(&mut self, task: Task) {
         if task.makes_process() {
-            return post(&self.keeper, task);
+            self.watchdog.ordered(now().mono);
+            return post(&self.orders, Order::Start(task));
         }
         let (context, answers) = (Arc::clone(&self.context), Arc::clone(&self.answers));
         drop(tokio::task::spawn_blocking(move || {
@@ -275,7 +316,7 @@ impl Live {
     }
 
     /// The journal thread ends by itself once its mailbox is closed; it is waited for, so that the lock outlives it.
-    async fn end(self, idle: bool) -> Ended {
+    async fn end(self, idle: bool, given_up: Option<Vec<String>>) -> Ended {
         // Whoever asks from now on, or has asked and was not heard, is told that we have ended.
         self.answers.close();
         drop(self.answers.take().await);
@@ -284,14 +325,17 @@ impl Live {
             api.close().await;
         }
         self.journal.close();
-        self.keeper.close();
-        for thread in self.threads {
-            if thread.join().is_err() {
-                tracing::error!("a thread of sprag panicked");
-            }
+        // The keeper is not waited for: it may hang in a start.
+        self.orders.close();
+        if self.journal_thread.join().is_err() {
+            tracing::error!("a thread of sprag ended by a bug");
         }
         let (added, known) = self.driver.intake_counts();
-        if idle { Ended::Idle { added, known } } else { Ended::Stopped }
+        match given_up {
+            Some(by) => Ended::GivenUp { by },
+            None if idle => Ended::Idle { added, known },
+            None => Ended::Stopped,
+        }
     }
 }
 
@@ -301,7 +345,8 @@ fn listen(pipeline: &Pipeline, answers: Arc<Mailbox<Answer>>) -> Option<Api> {
     match LocalListener::bind(&path) {
         Ok(listener) => Some(Api::serve(listener, move |asked| post(&answers, Answer::Client(asked)))),
         Err(error) => {
-            tracing::warn!(%error, path = %path.display(), "cannot listen: only the drop-box takes jobs");
+            let what = "no command can reach this sprag, and `sprag add` uses the drop-box: its socket cannot be made";
+            tracing::warn!(%error, path = %path.display(), "{what}");
             None
         }
     }
@@ -310,10 +355,6 @@ fn listen(pipeline: &Pipeline, answers: Arc<Mailbox<Answer>>) -> Option<Api> {
 /// Hands an item over. To a mailbox that is closed: the program is ending, and nobody wants it any more.
 fn post<T>(mailbox: &Mailbox<T>, item: T) {
     let _ = mailbox.push(item);
-}
-
-fn start(name: &str, body: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>, RunError> {
-    thread::Builder::new().name(name.into()).spawn(body).map_err(system("start a thread"))
 }
 
 fn journal_thread(
@@ -328,20 +369,6 @@ fn journal_thread(
             }
         }
         writer.trim();
-    }
-}
-
-fn keeper_thread(
-    context: Arc<LiveContext>,
-    work: Arc<Mailbox<Task>>,
-    answers: Arc<Mailbox<Answer>>,
-) -> impl FnOnce() + Send + 'static {
-    move || {
-        while let Some(batch) = work.take_blocking() {
-            for task in batch {
-                post(&answers, Answer::Event(Event::Done(context.run(task))));
-            }
-        }
     }
 }
 

@@ -35,13 +35,13 @@ const ENVIRON_BYTES_MAX: u64 = 8 << 20;
 const LOCK_PAUSES_MS: [u64; 6] = [1, 1, 2, 4, 8, 16];
 
 /// Whether nobody holds the lock on the input file. Shared, so that two who ask do not see each other.
-pub(crate) fn is_free(input: &Path) -> io::Result<bool> {
+pub(crate) fn is_free(input: &Path, patience: Patience) -> io::Result<bool> {
     let file = match openat(CWD, input, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty()) {
         Ok(file) => file,
         Err(Errno::NOENT) => return Ok(true),
         Err(error) => return Err(error.into()),
     };
-    let free = try_lock(&file, FlockOperation::NonBlockingLockShared)?;
+    let free = try_lock(&file, FlockOperation::NonBlockingLockShared, patience)?;
     if free {
         // Not left to the close: a child that is being started may have a copy of the descriptor.
         flock(&file, FlockOperation::Unlock)?;
@@ -49,9 +49,22 @@ pub(crate) fn is_free(input: &Path) -> io::Result<bool> {
     Ok(free)
 }
 
-/// Takes a lock unless somebody holds it, and not just for a moment.
-pub(crate) fn try_lock(file: impl AsFd, operation: FlockOperation) -> io::Result<bool> {
-    let mut pauses = LOCK_PAUSES_MS.iter();
+/// Whether to wait for one that is about to let go of a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// No.
+    None,
+    /// Some milliseconds.
+    Some,
+}
+
+/// Takes a lock unless somebody holds it, and, with patience, not just for a moment.
+pub(crate) fn try_lock(file: impl AsFd, operation: FlockOperation, patience: Patience) -> io::Result<bool> {
+    let pauses: &[u64] = match patience {
+        Patience::None => &[],
+        Patience::Some => &LOCK_PAUSES_MS,
+    };
+    let mut pauses = pauses.iter();
     loop {
         match flock(&file, operation) {
             Ok(()) => return Ok(true),

@@ -25,9 +25,7 @@ pub fn settle_in() -> io::Result<()> {
 /// ignored through exec, a caught one does not. An ignored SIGCHLD would also make the kernel throw away how children
 /// end. SIGPIPE is ignored by the Rust runtime, which gives it back to each child.
 fn own_ignored_signals() -> io::Result<()> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or("0");
-    let ignored = u64::from_str_radix(ignored.trim(), 16).map_err(io::Error::other)?;
+    let ignored = ignored_signals()?;
     // Real-time signals (from 32 on) mean nothing unless two programs agree on one.
     for number in (1..32).filter(|number| *number != SIGPIPE && ignored & (1 << (number - 1)) != 0) {
         // Some (SIGILL, SIGSEGV, ...) cannot be caught this way; no program lives by having them ignored.
@@ -36,6 +34,21 @@ fn own_ignored_signals() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The signals that are ignored as of now: bit `n - 1` for signal `n`.
+fn ignored_signals() -> io::Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap_or("0");
+    u64::from_str_radix(ignored.trim(), 16).map_err(io::Error::other)
+}
+
+/// Whether whoever started us told us to ignore SIGHUP, as `nohup` does. To be asked before any signal is caught.
+///
+/// # Errors
+/// `/proc` is not there.
+pub fn ignores_hangup() -> io::Result<bool> {
+    Ok(ignored_signals()? & 1 != 0)
 }
 
 /// Has tokio watch a descriptor. To be called inside a tokio runtime.

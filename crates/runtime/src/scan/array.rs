@@ -4,15 +4,15 @@
 //! the others are taken.
 
 use super::item::item_of;
-use super::read::without_mark;
+use super::read::{Content, without_mark};
 use super::{Complaint, Look, Passed, SOURCE_ITEMS_MAX, Seen};
 use crate::pipeline::SourceSpec;
 use serde_json::value::RawValue;
 use sprag_core::{Bug, SourceFault, planted};
 use std::collections::BTreeMap;
 
-pub(super) fn look(bytes: &[u8], spec: &SourceSpec, seen: &mut Seen) -> Result<Look, Complaint> {
-    let content = blake3::hash(bytes);
+pub(super) fn look(content: &Content, spec: &SourceSpec, seen: &mut Seen) -> Result<Look, Complaint> {
+    let (bytes, content) = (content.bytes.as_slice(), content.hash);
     if let Some(taken) = seen.content.as_ref().filter(|taken| taken.0 == content) {
         return Ok(Look { complaint: taken.1.clone(), ..Look::default() });
     }
@@ -42,7 +42,7 @@ fn parse(bytes: &[u8], spec: &SourceSpec, seen: &Seen) -> Result<Look, Complaint
             Ok(item) => match first.get(&item.hash) {
                 None => {
                     first.insert(item.hash, (index, item.digest));
-                    if !seen.keys.contains(&item.hash) {
+                    if !seen.has(&item) {
                         look.items.push(item);
                     }
                 }

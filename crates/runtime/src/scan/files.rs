@@ -157,7 +157,7 @@ impl<F: Fs> Walk<'_, F> {
 
     fn file(&mut self, path: &Path, key: &str, bytes: u64) -> Result<(), Complaint> {
         let hash = key_hash(&self.spec.queue, key);
-        if self.seen.keys.contains(&hash) {
+        if self.seen.keys.contains_key(&hash) {
             return Ok(());
         }
         check_key(key)?;

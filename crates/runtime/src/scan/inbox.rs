@@ -40,7 +40,7 @@ pub fn look_into_inbox<F: Fs>(
     for name in fs.list(&dir).map_err(cannot)? {
         let called = name.to_string_lossy();
         let hash = key_hash("", &called);
-        if seen.keys.contains(&hash) {
+        if seen.keys.contains_key(&hash) {
             continue;
         }
         if look.items.len() >= INBOX_FILES_MAX {
@@ -53,7 +53,7 @@ pub fn look_into_inbox<F: Fs>(
         };
         match taken {
             Ok(item) => {
-                seen.keys.insert(hash);
+                seen.keys.insert(hash, item.digest);
                 look.items.push(item);
             }
             Err(complaint) if complaint.fault == SourceFault::Missing => {}

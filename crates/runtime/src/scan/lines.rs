@@ -5,7 +5,7 @@
 //! proved by a hash of their bytes; only then is what follows them read alone.
 
 use super::item::item_of;
-use super::read::without_mark;
+use super::read::{Content, without_mark};
 use super::{Complaint, Look, Passed, SOURCE_ITEMS_MAX, Seen, UNFINISHED_MS};
 use crate::pipeline::SourceSpec;
 use serde_json::value::RawValue;
@@ -23,7 +23,8 @@ pub(super) struct Taken {
     unfinished: Option<(blake3::Hash, Mono)>,
 }
 
-pub(super) fn look(bytes: &[u8], spec: &SourceSpec, seen: &mut Seen) -> Result<Look, Complaint> {
+pub(super) fn look(content: &Content, spec: &SourceSpec, seen: &mut Seen) -> Result<Look, Complaint> {
+    let bytes = content.bytes.as_slice();
     let mut hasher = blake3::Hasher::new();
     let stands =
         bytes.get(..seen.lines.bytes).is_some_and(|taken| Some(hasher.update(taken).finalize()) == seen.lines.hash);
@@ -40,7 +41,7 @@ pub(super) fn look(bytes: &[u8], spec: &SourceSpec, seen: &mut Seen) -> Result<L
             return Err(Complaint::new(SourceFault::TooLarge, text));
         }
         match parse(if taken.lines == 1 { without_mark(line) } else { line }, spec) {
-            Ok(Some(item)) if !seen.keys.contains(&item.hash) && offered.insert(item.hash) => look.items.push(item),
+            Ok(Some(item)) if !seen.has(&item) && offered.insert((item.hash, item.digest)) => look.items.push(item),
             Ok(_) => {}
             Err(complaint) => taken.passed.add(&format!("line {}", taken.lines), complaint),
         }

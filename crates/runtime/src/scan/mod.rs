@@ -15,14 +15,14 @@ mod lines;
 mod read;
 
 pub use inbox::look_into_inbox;
-pub use item::{check_key, one_line};
+pub use item::{check_key, key_at, one_line};
 pub use read::resolve;
 
 use crate::pipeline::{Format, SourceSpec, key_hash};
 use serde_json::value::RawValue;
 use sprag_core::{KeyHash, Mono, SourceFault, When};
 use sprag_journal::fs::Fs;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// No source file is larger, in bytes.
@@ -45,6 +45,8 @@ pub const FOLDERS_DEPTH_MAX: u32 = 32;
 pub const LINKS_MAX: u32 = 8;
 /// A file in a folder is offered when it has not changed for so long.
 pub const SETTLE_MS: u64 = 500;
+/// A file that changes under our hands is read at most so often in one look.
+pub const READS_MAX: u32 = 8;
 /// A last line without newline that has not changed for so long is complained of.
 pub const UNFINISHED_MS: u64 = 10_000;
 
@@ -56,7 +58,10 @@ pub struct Seen {
     content: Option<Box<(blake3::Hash, Option<Complaint>)>>,
     lines: Box<lines::Taken>,
     settling: files::Settling,
-    keys: BTreeSet<KeyHash>,
+    /// Each with the digest of what was last offered under it: one that changed is offered again, and known then.
+    keys: BTreeMap<KeyHash, u64>,
+    /// The content of the file that was last found at rest.
+    read: Option<blake3::Hash>,
     /// When the look began.
     at: Mono,
 }
@@ -143,15 +148,20 @@ pub fn look<F: Fs>(
 ) -> Result<Look, Complaint> {
     let path = dir.join(&spec.path);
     let found = match spec.format {
-        Format::JsonArray => array::look(&read::read_source(fs, &path)?, spec, seen)?,
-        Format::JsonLines => lines::look(&read::read_source(fs, &path)?, spec, seen)?,
+        Format::JsonArray => array::look(&read::read_source(fs, &path, spec.format, seen)?, spec, seen)?,
+        Format::JsonLines => lines::look(&read::read_source(fs, &path, spec.format, seen)?, spec, seen)?,
         Format::Files => files::look(fs, watch, &path, spec, seen)?,
     };
-    seen.keys.extend(found.items.iter().map(|item| item.hash));
+    seen.keys.extend(found.items.iter().map(|item| (item.hash, item.digest)));
     Ok(found)
 }
 
 impl Seen {
+    /// Whether this was offered before, with this very content.
+    fn has(&self, item: &Item) -> bool {
+        self.keys.get(&item.hash) == Some(&item.digest)
+    }
+
     /// A look begins. Time is told, for no look reads a clock.
     pub fn begin(&mut self, now: Mono) {
         self.at = now;

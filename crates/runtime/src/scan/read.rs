@@ -3,9 +3,10 @@
 //! **Invariant.** Only a regular file is read, whole, up to a limit, and reading waits for nobody: a pipe, a device or a folder
 //! under the name of a source is refused by name.
 
-use super::{Complaint, LINKS_MAX, SOURCE_BYTES_MAX};
+use super::{Complaint, LINKS_MAX, READS_MAX, SOURCE_BYTES_MAX, Seen};
+use crate::pipeline::Format;
 use sprag_core::SourceFault;
-use sprag_journal::fs::{Fs, Kind, read_all};
+use sprag_journal::fs::{Fs, Kind, Open, read_all, read_whole};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -36,21 +37,45 @@ pub fn resolve<F: Fs>(fs: &F, path: &Path) -> Result<(PathBuf, Kind), Complaint>
     Err(Complaint::new(SourceFault::Unreadable, text))
 }
 
-/// Reads the file of a source, through links.
-pub(super) fn read_source<F: Fs>(fs: &F, path: &Path) -> Result<Vec<u8>, Complaint> {
+/// What a file held when it was read.
+pub(super) struct Content {
+    pub(super) bytes: Vec<u8>,
+    pub(super) hash: blake3::Hash,
+}
+
+/// Reads the file of a source, through links. A content that is new counts when two readings through one descriptor agree:
+/// else what was there before and what somebody is writing over it could pass for one. A file that is replaced under our
+/// hands stays the same to that descriptor, and one that only grows holds up nobody.
+pub(super) fn read_source<F: Fs>(fs: &F, path: &Path, format: Format, seen: &mut Seen) -> Result<Content, Complaint> {
     let (path, kind) = resolve(fs, path)?;
-    read(fs, &path, kind)
+    regular(kind)?;
+    let file = fs.open(&path, Open::Read).map_err(cannot)?;
+    let mut bytes = read_whole(&file, SOURCE_BYTES_MAX).map_err(cannot)?;
+    for _ in 1..READS_MAX {
+        let hash = blake3::hash(&bytes);
+        if seen.read == Some(hash) {
+            return Ok(Content { bytes, hash });
+        }
+        let again = read_whole(&file, SOURCE_BYTES_MAX).map_err(cannot)?;
+        let grows = format == Format::JsonLines && again.starts_with(&bytes);
+        if again == bytes || grows {
+            seen.read = Some(hash);
+            return Ok(Content { bytes, hash });
+        }
+        bytes = again;
+    }
+    Err(Complaint::new(SourceFault::Malformed, format!("somebody writes to it: {READS_MAX} readings all differ")))
 }
 
 /// Reads a file that must not be a link.
 pub(super) fn read_file<F: Fs>(fs: &F, path: &Path) -> Result<Vec<u8>, Complaint> {
-    let kind = fs.metadata(path).map_err(cannot)?.kind;
-    read(fs, path, kind)
+    regular(fs.metadata(path).map_err(cannot)?.kind)?;
+    read_all(fs, path, SOURCE_BYTES_MAX).map_err(cannot)
 }
 
-fn read<F: Fs>(fs: &F, path: &Path, kind: Kind) -> Result<Vec<u8>, Complaint> {
+fn regular(kind: Kind) -> Result<(), Complaint> {
     match kind {
-        Kind::File => read_all(fs, path, SOURCE_BYTES_MAX).map_err(cannot),
+        Kind::File => Ok(()),
         Kind::Dir => Err(Complaint::new(SourceFault::Unreadable, "a folder, not a file")),
         Kind::Other => Err(Complaint::new(SourceFault::Unreadable, "not a regular file")),
     }

@@ -1,10 +1,10 @@
-//! A folder, the real processes, and the loop's side of them.
+//! A folder, the real processes, and the keeper's side of them.
 
 // Each test file uses its part of this one.
 #![allow(dead_code, reason = "compiled once for each test file")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "only tests use it")]
 
-use sprag_core::{JobId, Outcome, SpawnFailure};
+use sprag_core::{Attempt, JobId, Outcome, QueueId, Seq, Slot, SpawnFailure};
 use sprag_runtime::live::{Children, LiveProcesses, Message, now, sys};
 use sprag_runtime::pipeline::item_key;
 use sprag_runtime::seams::{ChildId, Exit, Nonce, Processes, SpawnSpec};
@@ -29,7 +29,8 @@ pub(crate) struct World {
 }
 
 pub(crate) fn attempt(number: u32) -> ChildId {
-    ChildId::Attempt { job: JobId(1), number }
+    let attempt = Attempt { number, slot: Slot(0), fence: Seq(u64::from(number)), queue: QueueId(0) };
+    ChildId::Attempt { job: JobId(1), attempt }
 }
 
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
@@ -42,11 +43,11 @@ impl World {
         sys::settle_in().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let (sender, messages) = unbounded_channel();
-        let tell_loop = move |message| sender.send(message).unwrap();
+        let tell_keeper = move |message| sender.send(message).unwrap();
         World {
             queue_id: item_key(dir.path().as_os_str().as_bytes()),
             dir,
-            processes: LiveProcesses::new(Arc::new(tell_loop)),
+            processes: LiveProcesses::new(Arc::new(tell_keeper)),
             children: Children::new().unwrap(),
             messages,
         }
@@ -74,6 +75,7 @@ impl World {
             payload: Vec::new(),
             stdout: self.path(&format!("{number}.log")),
             stderr: self.path(&format!("{number}.log")),
+            bounds: Vec::new(),
         }
     }
 
@@ -81,28 +83,29 @@ impl World {
         self.spec(number, &["sh", "-c", script])
     }
 
-    /// Starts it and tells the loop.
+    /// Starts it and takes it over.
     pub(crate) fn start(&mut self, spec: &SpawnSpec) -> Result<(), SpawnFailure> {
         let result = self.processes.spawn(spec);
         self.deliver();
-        result
+        result.map_err(|not| not.failure)
     }
 
-    /// Brings what was said to the loop.
+    /// Does what was said.
     pub(crate) fn deliver(&mut self) {
         while let Ok(message) = self.messages.try_recv() {
             self.children.take(message).unwrap();
         }
     }
 
-    pub(crate) async fn next(&mut self) -> Exit {
-        tokio::time::timeout(PATIENCE, self.children.next()).await.expect("a child should have ended").unwrap()
+    pub(crate) fn next(&mut self) -> Exit {
+        let patience_ms = u64::try_from(PATIENCE.as_millis()).unwrap();
+        self.children.next(Some(patience_ms)).unwrap().expect("a child should have ended")
     }
 
     /// Starts it and waits for its end.
-    pub(crate) async fn run(&mut self, spec: &SpawnSpec) -> Outcome {
+    pub(crate) fn run(&mut self, spec: &SpawnSpec) -> Outcome {
         self.start(spec).unwrap();
-        let exit = self.next().await;
+        let exit = self.next();
         assert_eq!(exit.child, spec.child);
         exit.outcome
     }

@@ -68,15 +68,18 @@ struct Added<'a> {
 }
 
 pub(super) fn run(cli: &Cli, args: &Add, out: &mut Out) -> Result<Exit, Failure> {
-    let pipeline = config::load(&cli.dir)?;
-    if pipeline.queue(&args.queue).is_none() {
-        return Err(no_such_queue(&args.queue, pipeline.queues.iter().map(|queue| &*queue.policy.name)));
+    let state = StateDir::of(&cli.dir);
+    // One that runs is asked itself: it keeps the configuration that it was started with.
+    if past::running(&state)?.is_none() {
+        let pipeline = config::load(&cli.dir)?;
+        if pipeline.queue(&args.queue).is_none() {
+            return Err(no_such_queue(&args.queue, pipeline.queues.iter().map(|queue| &*queue.policy.name)));
+        }
     }
     if args.key.as_deref() == Some("") {
         return Err(Failure::new(Exit::Usage, "the key is empty").mend("leave --key out for a job without one"));
     }
     let at_ms = args.at.as_deref().map(moment).transpose()?.map(|at| at.0);
-    let state = StateDir::of(&cli.dir);
     if let Some(file) = &args.lines {
         return bulk::run(cli, args, file, at_ms, &mut need(&state)?, out);
     }
@@ -104,6 +107,10 @@ fn send(cli: &Cli, client: &mut Client, args: &Add, job: &Job<'_>, out: &mut Out
     let body = serde_json::to_vec(job)
         .map_err(|error| Failure::new(Exit::Usage, format!("the job cannot be written as JSON: {error}")))?;
     let told = client.ask(Method::POST, &format!("/v1/queues/{}/jobs", encoded(&args.queue)), body)?;
+    if told.code == 404 {
+        let queues = configured(client)?;
+        return Err(no_such_queue(&args.queue, queues.iter().map(String::as_str)));
+    }
     let (Some(id), true) = (told.json["job"].as_u64(), told.code < 300) else { return Err(client::refused(&told)) };
     let result = told.json["result"].as_str().unwrap_or_default();
     if cli.json {
@@ -115,6 +122,14 @@ fn send(cli: &Cli, client: &mut Client, args: &Add, job: &Job<'_>, out: &mut Out
     }
     out.flush()?;
     Ok(id)
+}
+
+/// The queues of the sprag that runs.
+fn configured(client: &mut Client) -> Result<Vec<String>, Failure> {
+    let status = client.ask(Method::GET, "/v1/status", Vec::new())?.json;
+    let queues = status["queues"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let names = queues.iter().filter(|queue| queue["configured"] == true).filter_map(|queue| queue["name"].as_str());
+    Ok(names.map(str::to_owned).collect())
 }
 
 fn put_aside(cli: &Cli, state: &StateDir, drop: &Drop<'_>, out: &mut Out) -> Result<Exit, Failure> {

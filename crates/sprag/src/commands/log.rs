@@ -1,25 +1,28 @@
 //! `sprag log`: what a job's command has written.
 //!
 //! **Invariant.** Only the job's own output is shown: the file of a place is another job's as soon as the attempt is over, so
-//! what was read from it counts only if the attempt was still alive after the reading.
+//! what was read from it counts only if the attempt was still alive after the reading. Of what was left out of a log that is
+//! over its limit nothing is shown, but that it was.
 
-use super::state_of;
+use super::{service_log, state_of};
 use crate::cli::{Cli, Log};
 use crate::client::{Client, refused};
 use crate::exit::{Exit, Failure};
 use crate::out::{Out, plain};
 use crate::past::Past;
 use hyper::Method;
+use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
 use serde_json::json;
 use sprag_core::{JobId, Slot, State};
+use sprag_runtime::output::left_out;
 use sprag_runtime::pipeline::StateDir;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 /// Between two looks at a log that is followed.
-const LOOK_MS: u64 = 200;
+pub(super) const LOOK_MS: u64 = 200;
 /// Read at once, in bytes.
 const PIECE_BYTES: u64 = 1 << 20;
 
@@ -49,31 +52,38 @@ impl View {
 }
 
 pub(super) fn run(cli: &Cli, args: &Log, out: &mut Out) -> Result<Exit, Failure> {
+    match args.what.parse() {
+        Ok(job) => of_job(cli, args, job, out),
+        Err(_) => service_log::run(cli, args, out),
+    }
+}
+
+fn of_job(cli: &Cli, args: &Log, job: u64, out: &mut Out) -> Result<Exit, Failure> {
     let state = state_of(&cli.dir)?;
     let mut client = Client::connect(&state)?;
-    let mut view = look(&state, &mut client, args.job)?;
+    let mut view = look(&state, &mut client, job)?;
     let attempt = args.attempt.unwrap_or(view.attempt);
     if attempt > view.attempt {
-        let what = format!("job {} has had {} attempts", args.job, view.attempt);
+        let what = format!("job {} has had {} attempts", job, view.attempt);
         return Err(Failure::new(Exit::No, what).mend("`sprag show` tells its story"));
     }
-    let mut lines = Lines { out, json: cli.json, job: args.job, attempt, read: 0, begun: Vec::new() };
+    let mut lines = Lines { out, json: cli.json, job, attempt, read: 0, begun: Vec::new() };
     loop {
         while let Some(slot) = view.is_alive(lines.attempt) {
             let piece = read(&state.slot_log(slot), lines.read)?;
-            view = look(&state, &mut client, args.job)?;
+            view = look(&state, &mut client, job)?;
             if view.is_alive(lines.attempt) != Some(slot) {
                 break;
             }
             lines.push(&piece)?;
-            if (piece.len() as u64) < PIECE_BYTES {
+            if piece.bytes.is_empty() {
                 match client.as_ref().filter(|_| args.follow) {
                     Some(client) => lines.pause(client)?,
                     None => return lines.end().map(|()| Exit::Ok),
                 }
             }
         }
-        lines.rest(&state.attempt_log(args.job, lines.attempt))?;
+        lines.rest(&state.attempt_log(job, lines.attempt))?;
         let was_last = view.ended && view.attempt == lines.attempt;
         if !args.follow || args.attempt.is_some() || was_last || client.is_none() {
             return lines.end().map(|()| Exit::Ok);
@@ -81,7 +91,7 @@ pub(super) fn run(cli: &Cli, args: &Log, out: &mut Out) -> Result<Exit, Failure>
         // An attempt may be counted before it is alive.
         while view.slot.is_none() && view.attempt == lines.attempt && !view.ended {
             client.as_ref().map_or(Ok(()), |client| lines.pause(client))?;
-            view = look(&state, &mut client, args.job)?;
+            view = look(&state, &mut client, job)?;
         }
         if view.attempt > lines.attempt {
             lines.end()?;
@@ -120,37 +130,45 @@ fn look(state: &StateDir, client: &mut Option<Client>, job: u64) -> Result<View,
     Ok(View { attempt: job.attempt, slot, ended: job.state.is_terminal() })
 }
 
+/// A piece of a log.
+#[derive(Default)]
+pub(super) struct Piece {
+    /// Before it so many bytes were left out.
+    pub(super) missing: u64,
+    /// Empty at the end.
+    pub(super) bytes: Vec<u8>,
+}
+
 /// A piece of a file from an offset on; nothing of a file that is not there.
-fn read(path: &Path, from: u64) -> Result<Vec<u8>, Failure> {
+pub(super) fn read(path: &Path, from: u64) -> Result<Piece, Failure> {
     let failed = |error: io::Error| Failure::new(Exit::StateIo, format!("cannot read {}: {error}", path.display()));
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Piece::default()),
         Err(error) => return Err(failed(error)),
     };
-    let mut piece = Vec::new();
-    At { file, from }.take(PIECE_BYTES).read_to_end(&mut piece).map_err(failed)?;
-    Ok(piece)
-}
-
-/// A file read from an offset on.
-struct At {
-    file: File,
-    from: u64,
-}
-
-impl io::Read for At {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let len = self.file.read_at(buf, self.from)?;
-        self.from += len as u64;
-        Ok(len)
-    }
+    // What was left out of a log that is being written is a hole in the file.
+    let data = match seek(&file, SeekFrom::Data(from)) {
+        Ok(data) => data,
+        // Nothing but a hole, or nothing at all.
+        Err(Errno::NXIO) => return Ok(Piece::default()),
+        Err(error) => return Err(failed(error.into())),
+    };
+    let hole = seek(&file, SeekFrom::Hole(data)).map_err(|error| failed(error.into()))?;
+    seek(&file, SeekFrom::Start(data)).map_err(|error| failed(error.into()))?;
+    let mut bytes = Vec::new();
+    file.take(PIECE_BYTES.min(hole - data)).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(Piece { missing: data - from, bytes })
 }
 
 impl Lines<'_> {
-    fn push(&mut self, piece: &[u8]) -> Result<(), Failure> {
-        self.read += piece.len() as u64;
-        self.begun.extend_from_slice(piece);
+    fn push(&mut self, piece: &Piece) -> Result<(), Failure> {
+        if piece.missing > 0 {
+            self.end()?;
+            self.line(left_out(piece.missing).as_bytes())?;
+        }
+        self.read += piece.missing + piece.bytes.len() as u64;
+        self.begun.extend_from_slice(&piece.bytes);
         let Some(end) = self.begun.iter().rposition(|byte| *byte == b'\n') else { return Ok(()) };
         let rest = self.begun.split_off(end + 1);
         let whole = std::mem::replace(&mut self.begun, rest);
@@ -162,7 +180,7 @@ impl Lines<'_> {
         loop {
             let piece = read(log, self.read)?;
             self.push(&piece)?;
-            if piece.is_empty() {
+            if piece.bytes.is_empty() {
                 return Ok(());
             }
         }

@@ -13,6 +13,7 @@ mod journal;
 mod list;
 mod log;
 mod run;
+mod service_log;
 mod show;
 mod status;
 mod wait;
@@ -22,6 +23,7 @@ use crate::config;
 use crate::exit::{Exit, Failure};
 use crate::out::Out;
 use clap::CommandFactory as _;
+use sprag_runtime::driver::count_text;
 use sprag_runtime::pipeline::StateDir;
 use std::path::Path;
 
@@ -72,6 +74,21 @@ fn state_of(dir: &Path) -> Result<StateDir, Failure> {
         return Err(Failure::new(Exit::Configuration, what).mend("name the folder of the pipeline: sprag -C DIR ..."));
     }
     Ok(state)
+}
+
+/// What a look at the folder adds to what the running sprag says of itself.
+fn notes(cli: &Cli, state: &StateDir, running: Option<&str>, told: Vec<String>) -> Vec<String> {
+    let rejected = std::fs::read_dir(state.inbox("rejected")).map_or(0, Iterator::count);
+    let refused = || format!("drop-box: {} refused, see .sprag/inbox/rejected", count_text(rejected as u64, "file"));
+    let rejected = (rejected > 0).then(refused);
+    changed(cli, running).into_iter().chain(rejected).chain(told).collect()
+}
+
+/// What to know when sprag.toml is no longer what the running sprag was started with.
+fn changed(cli: &Cli, running: Option<&str>) -> Option<String> {
+    let now = config::digest(&cli.dir);
+    let changed = running.is_some_and(|running| now.as_deref() != Some(running));
+    changed.then(|| format!("{} changed since sprag was started: restart it to take the change over", config::FILE))
 }
 
 /// The words for a queue that is not there.

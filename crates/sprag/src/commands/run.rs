@@ -4,19 +4,25 @@
 
 use crate::cli::{Cli, Run};
 use crate::exit::{Exit, Failure};
+use crate::out::plain;
 use crate::past::Past;
 use crate::printer::{Printer, Voice};
 use crate::{config, notice, signals, words};
 use serde::Serialize;
 use sprag_core::Counts;
 use sprag_handoff::Stop;
-use sprag_runtime::driver::OpenError;
+use sprag_runtime::driver::{OpenError, count_text};
 use sprag_runtime::live::{self, Ended, Options, RunError};
 use sprag_runtime::pipeline::{Pipeline, StateDir};
 use std::io;
 use std::sync::Arc;
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
 
 /// What `--json` prints at the end.
 #[derive(Serialize)]
@@ -41,15 +47,20 @@ pub(super) fn run(cli: &Cli, args: &Run) -> Result<Exit, Failure> {
 
 fn run_aloud(pipeline: Pipeline, json: bool, args: &Run, mut voice: Voice) -> Result<Exit, Failure> {
     let state = pipeline.state();
-    log_to(&voice);
+    log_to(&voice, args.verbose);
     let stop = Arc::new(Stop::new());
-    signals::catch(Arc::clone(&stop), voice.clone()).map_err(system("catch signals"))?;
+    signals::catch(Arc::clone(&stop), voice.clone(), json).map_err(system("catch signals"))?;
     let mut say = |driver: &sprag_runtime::driver::Driver, said: &_| {
         voice.say(notice::line(driver, said, live::now().wall, json));
     };
     let ended = live::run(pipeline, Options { until_idle: args.until_idle }, &stop, &mut say)?;
     match ended {
         Ended::Idle { added, known } => idle(&state, json, args, (added, known), &mut voice),
+        Ended::GivenUp { by } => {
+            let what = format!("what is left cannot be done: {}", by.join("; "));
+            Err(Failure::new(Exit::HeldUp, plain(&what))
+                .mend("mend what is named and run again: it goes on where it was"))
+        }
         // Without --until-idle a signal is how a run is meant to end.
         Ended::Stopped if args.until_idle => Err(Failure::new(Exit::Interrupted, "stopped before everything was done")
             .mend("run it again: it goes on where it was")),
@@ -62,7 +73,9 @@ fn idle(state: &StateDir, json: bool, args: &Run, intake: (u64, u64), voice: &mu
     let (added, known) = intake;
     let Counts { succeeded, dead, .. } = jobs(state)?;
     let text = format!(
-        "nothing is left to do: {added} new jobs, {known} items known before; in all {succeeded} succeeded, {dead} dead"
+        "nothing is left to do: {}, {} known before; in all {succeeded} succeeded, {dead} dead",
+        count_text(added, "new job"),
+        count_text(known, "item")
     );
     let at = live::now().wall;
     voice.say(if json {
@@ -96,14 +109,54 @@ impl FormatTime for TimeOfDay {
     }
 }
 
-fn log_to(voice: &Voice) {
+/// Warnings in the voice of everything else, one sentence each; with `-v` or `RUST_LOG`, in the format of those who work on
+/// sprag, with all that there is.
+fn log_to(voice: &Voice, verbose: bool) {
     let voice = voice.clone();
-    tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::WARN)
-        .with_timer(TimeOfDay)
-        .with_target(false)
-        .with_writer(move || voice.clone())
-        .init();
+    let asked = std::env::var("RUST_LOG").ok().and_then(|level| level.parse::<LevelFilter>().ok());
+    let subscriber = tracing_subscriber::fmt().with_writer(move || voice.clone()).with_timer(TimeOfDay);
+    match asked.or(verbose.then_some(LevelFilter::DEBUG)) {
+        Some(level) => subscriber.with_max_level(level).init(),
+        None => subscriber.with_max_level(LevelFilter::WARN).event_format(Plainly).init(),
+    }
+}
+
+/// A warning as a line for people: when, and what; what belongs to it follows in brackets.
+struct Plainly;
+
+impl<S, N> FormatEvent<S, N> for Plainly
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> std::fmt::Result {
+        let mut sentence = Sentence::default();
+        event.record(&mut sentence);
+        let Sentence { message, details } = sentence;
+        let details = if details.is_empty() { String::new() } else { format!(" ({})", details.join(", ")) };
+        writeln!(to, "{} {}", words::time_of_day(live::now().wall), plain(&(message + &details)))
+    }
+}
+
+#[derive(Default)]
+struct Sentence {
+    message: String,
+    details: Vec<String>,
+}
+
+impl Visit for Sentence {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        match field.name() {
+            "message" => self.message = format!("{value:?}"),
+            // They speak for themselves.
+            "error" | "reason" | "path" => self.details.push(format!("{value:?}")),
+            name => self.details.push(format!("{name} {value:?}")),
+        }
+    }
 }
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> Failure {
@@ -118,5 +171,24 @@ impl From<RunError> for Failure {
             RunError::Open(error @ OpenError::Folder { .. }) => Failure::new(Exit::StateIo, error.to_string()),
             error @ (RunError::Journal(_) | RunError::System { .. }) => Failure::new(Exit::StateIo, error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_is_a_sentence_with_what_belongs_to_it() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_owned();
+        let writer = move || std::fs::File::options().append(true).open(&path).unwrap();
+        let subscriber = tracing_subscriber::fmt().event_format(Plainly).with_writer(writer).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::warn!(path = %"a/b\u{1b}[2J", error = %"no room", user = 7, "its socket cannot be made");
+        });
+        let said = std::fs::read_to_string(file.path()).unwrap();
+        let (time, text) = said.split_once(' ').unwrap();
+        assert_eq!((time.len(), text), (12, "its socket cannot be made (a/b\\u{1b}[2J, no room, user 7)\n"));
     }
 }

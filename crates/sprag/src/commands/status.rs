@@ -4,7 +4,7 @@
 //! jobs comes from the journal and what is said of health from the heartbeat. A heartbeat that is late, or of a sprag that
 //! is gone, is never passed on as health.
 
-use super::state_of;
+use super::{notes, state_of};
 use crate::cli::Cli;
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
@@ -14,7 +14,8 @@ use crate::{config, words};
 use anstyle::Style;
 use hyper::Method;
 use serde::{Deserialize, Serialize};
-use sprag_core::{Counts, StateName};
+use sprag_core::{Counts, StateName, Wall};
+use sprag_runtime::driver::count_text;
 use sprag_runtime::live;
 use sprag_runtime::pipeline::{Pipeline, StateDir};
 
@@ -27,13 +28,33 @@ struct Heartbeat {
     at_ms: u64,
     health: String,
     reasons: Vec<String>,
+    #[serde(default)]
+    notes: Vec<String>,
+    config_digest: Option<String>,
     queues: Vec<Beat>,
+    #[serde(default)]
+    services: Vec<Service>,
+}
+
+/// A service, as the heartbeat has it and as `--json` prints it.
+#[derive(Clone, Deserialize, Serialize)]
+struct Service {
+    name: String,
+    kind: String,
+    state: String,
+    restarts: u32,
+    failing: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_exit: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_start_at_ms: Option<u64>,
 }
 
 /// A queue as the heartbeat has it.
 #[derive(Deserialize)]
 struct Beat {
     name: String,
+    configured: bool,
     paused: bool,
     jobs: Counts,
 }
@@ -45,9 +66,12 @@ struct Status {
     /// `well`, `degraded`, `stalled`; `unknown` when nothing runs or has said anything yet.
     health: String,
     reasons: Vec<String>,
+    /// Worth knowing, and nothing wrong.
+    notes: Vec<String>,
     heartbeat_at_ms: Option<u64>,
     inbox_files: usize,
     queues: Vec<Queue>,
+    services: Vec<Service>,
 }
 
 #[derive(Serialize)]
@@ -60,10 +84,10 @@ struct Queue {
 
 pub(super) fn run(cli: &Cli, out: &mut Out) -> Result<Exit, Failure> {
     let state = state_of(&cli.dir)?;
-    let pipeline = config::load(&cli.dir)?;
+    // One that runs is asked alone: it keeps the configuration that it was started with.
     let status = match ask(&state) {
-        Some((pid, heartbeat)) => of_running(&state, &pipeline, pid, heartbeat),
-        None => of_journal(&state, &pipeline)?,
+        Some((pid, heartbeat)) => of_running(cli, &state, pid, heartbeat),
+        None => of_journal(&state, &config::load(&cli.dir)?)?,
     };
     match cli.json {
         true => out.json(&status)?,
@@ -79,18 +103,22 @@ fn ask(state: &StateDir) -> Option<(u32, Heartbeat)> {
     Some((client.pid(), serde_json::from_value(told.json).ok()?))
 }
 
-fn of_running(state: &StateDir, pipeline: &Pipeline, pid: u32, heartbeat: Heartbeat) -> Status {
-    let queues = heartbeat.queues.into_iter().map(|Beat { name, paused, jobs }| {
-        let configured = pipeline.queue(&name).is_some();
-        Queue { name, configured, paused, jobs }
+fn of_running(cli: &Cli, state: &StateDir, pid: u32, heartbeat: Heartbeat) -> Status {
+    let queues = heartbeat.queues.into_iter().map(|Beat { name, configured, paused, jobs }| Queue {
+        name,
+        configured,
+        paused,
+        jobs,
     });
     Status {
         running_pid: Some(pid),
         health: heartbeat.health,
         reasons: heartbeat.reasons,
+        notes: notes(cli, state, heartbeat.config_digest.as_deref(), heartbeat.notes),
         heartbeat_at_ms: Some(heartbeat.at_ms),
         inbox_files: inbox_files(state),
         queues: queues.collect(),
+        services: heartbeat.services,
     }
 }
 
@@ -111,9 +139,11 @@ fn of_journal(state: &StateDir, pipeline: &Pipeline) -> Result<Status, Failure> 
         running_pid: past.running,
         health,
         reasons,
+        notes: Vec::new(),
         heartbeat_at_ms: heartbeat.map(|heartbeat| heartbeat.at_ms),
         inbox_files: inbox_files(state),
         queues: queues.collect(),
+        services: Vec::new(),
     })
 }
 
@@ -153,11 +183,37 @@ fn tell(status: &Status, out: &mut Out) -> Result<(), Failure> {
     for reason in &status.reasons {
         out.line(format_args!("  {}", plain(reason)))?;
     }
+    for note in &status.notes {
+        out.line(format_args!("  note: {}", plain(note)))?;
+    }
     if status.inbox_files > 0 {
-        out.line(format_args!("{} jobs wait in the drop-box", status.inbox_files))?;
+        out.line(format_args!("in the drop-box: {}", count_text(status.inbox_files as u64, "job")))?;
     }
     let heads = ["queue", "scheduled", "ready", "running", "succeeded", "dead", "cancelled", "remark"];
-    out.line(table(&heads, status.queues.iter().map(row).collect()))
+    out.line(table(&heads, status.queues.iter().map(row).collect()))?;
+    if !status.services.is_empty() {
+        let heads = ["service", "kind", "state", "restarts", "last exit", "next start"];
+        out.line("")?;
+        out.line(table(&heads, status.services.iter().map(service_row).collect()))?;
+    }
+    Ok(())
+}
+
+fn service_row(service: &Service) -> Vec<Cell> {
+    let style = match service.state.as_str() {
+        _ if service.failing => style_of(StateName::Dead),
+        "running" => style_of(StateName::Running),
+        _ => Style::new(),
+    };
+    let next = service.next_start_at_ms.map(|at| words::time_of_day(Wall(at)));
+    vec![
+        Cell::text(plain(&service.name)),
+        Cell::text(plain(&service.kind)),
+        Cell::text(plain(&service.state)).styled(style),
+        Cell::number(u64::from(service.restarts)),
+        Cell::text(plain(service.last_exit.as_deref().unwrap_or("-"))),
+        Cell::text(next.unwrap_or_else(|| "-".into())),
+    ]
 }
 
 fn row(queue: &Queue) -> Vec<Cell> {
@@ -186,10 +242,14 @@ fn row(queue: &Queue) -> Vec<Cell> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn a_late_heartbeat_is_no_health() {
-        let heartbeat = Heartbeat { at_ms: 1_000, health: "well".into(), reasons: Vec::new(), queues: Vec::new() };
+        let heartbeat: Heartbeat = serde_json::from_value(json!({
+            "at_ms": 1_000, "health": "well", "reasons": [], "queues": []
+        }))
+        .unwrap();
         assert_eq!(health(Some(&heartbeat), 1_000 + HEARTBEAT_LATE_MS), ("well".into(), vec![]));
         let late = health(Some(&heartbeat), 1_001 + HEARTBEAT_LATE_MS);
         assert_eq!(late, ("stalled".into(), vec!["the last heartbeat came 15s ago".into()]));

@@ -3,7 +3,7 @@
 //! **Invariant.** A [`Section`] exists only when every key in it is known; every refusal carries the line and column of
 //! the very thing that is refused.
 
-use super::{TABLES_MAX, duration};
+use super::{TABLES_MAX, duration, size};
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -303,6 +303,14 @@ impl<'a> Entry<'a> {
             Ok(_) => Err(self.wrong("400 days at most")),
             Err(why) => Err(self.error(format!("{} is {text:?}, which is no duration: {why}", self.path))),
         }
+    }
+
+    /// A number of bytes.
+    pub(super) fn bytes(&self) -> Result<u64, ConfigError> {
+        let DeValue::String(text) = self.value.get_ref() else {
+            return Err(self.wrong("a size in quotes, such as \"64MiB\" or \"0B\""));
+        };
+        size::parse_bytes(text).map_err(|why| self.error(format!("{} is {text:?}, which is no size: {why}", self.path)))
     }
 
     /// One of the given words.

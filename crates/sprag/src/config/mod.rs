@@ -7,6 +7,7 @@
 mod document;
 mod duration;
 mod queue;
+mod size;
 #[cfg(test)]
 mod tests;
 
@@ -15,7 +16,9 @@ pub(crate) use duration::parse_ms as duration_ms;
 
 use document::{Document, Entry, Named, Section};
 use sprag_core::Limits;
-use sprag_runtime::pipeline::{Format, Pipeline, ServiceKind, ServiceSpec, SourceSpec};
+use sprag_runtime::pipeline::{
+    ConfigDigest, DiskLimits, Format, LOG_BYTES_MAX, Pipeline, QueueSpec, ServiceKind, ServiceSpec, SourceSpec,
+};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +32,20 @@ const TABLES_MAX: usize = 1_000;
 const CONCURRENCY_MAX: u64 = 1_000;
 /// Attempts may go on for so long after a stop, unless `[run] stop_timeout` says otherwise.
 const STOP_TIMEOUT_MS: u64 = 10_000;
+/// A smaller `log_max` is refused, in bytes.
+const LOG_BYTES_MIN: u64 = 64 << 10;
+/// What can stand in `[run]`.
+const RUN_KEYS: [&str; 9] = [
+    "concurrency",
+    "stop_timeout",
+    "min_free",
+    "keep_age",
+    "keep_jobs",
+    "keep_logs",
+    "keep_log_files",
+    "keep_log_age",
+    "env",
+];
 /// What commands inherit unless `[run] env` says otherwise.
 const ENV_DEFAULT: [&str; 7] = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER"];
 
@@ -44,8 +61,9 @@ pub(crate) fn load(dir: &Path) -> Result<Pipeline, ConfigError> {
         Err(error) => return Err(ConfigError::file(dir, error)),
     };
     let bytes = std::fs::read(&path).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => ConfigError::file(&path, "there is no such file")
-            .mend(format!("name a folder that holds a {FILE}, or write one; docs/examples/ideas shows how")),
+        ErrorKind::NotFound => ConfigError::file(&path, "there is no such file").mend(format!(
+            "`sprag init` writes a {FILE} to begin with; or name the folder that holds one: sprag -C DIR ..."
+        )),
         _ => ConfigError::file(&path, error),
     })?;
     if bytes.len() > BYTES_MAX {
@@ -54,11 +72,16 @@ pub(crate) fn load(dir: &Path) -> Result<Pipeline, ConfigError> {
     parse(dir, &path, &bytes)
 }
 
+/// What a sprag that runs is to be told apart by: the configuration as it stands now.
+pub(crate) fn digest(dir: &Path) -> Option<String> {
+    std::fs::read(dir.join(FILE)).ok().map(|bytes| ConfigDigest::of(&bytes).to_string())
+}
+
 /// Reads `bytes` as the configuration of the pipeline in `dir`; `file` is what errors call it.
-fn parse(dir: PathBuf, file: &Path, bytes: &[u8]) -> Result<Pipeline, ConfigError> {
+pub(crate) fn parse(dir: PathBuf, file: &Path, bytes: &[u8]) -> Result<Pipeline, ConfigError> {
     let doc = Document::new(file, bytes)?;
     let table = doc.parse()?;
-    let top = Section::new(&doc, String::new(), 0..0, &table, &["run", "queue", "source", "service"])?;
+    let top = Section::new(&doc, String::new(), 0..0, &table, &["run", "status", "queue", "source", "service"])?;
 
     let mut queues = Vec::new();
     for named in top.named_tables("queue")? {
@@ -76,12 +99,21 @@ fn parse(dir: PathBuf, file: &Path, bytes: &[u8]) -> Result<Pipeline, ConfigErro
             let what = format!("`{}` feeds the queue `{}` twice", source.path.display(), source.queue);
             return Err(doc.error(span, what).mend("take one of the two [[source]] tables out"));
         }
+        let feeds_itself = |queue: &&QueueSpec| {
+            let below = queue.output.as_ref().is_some_and(|output| Path::new(output).starts_with(&source.path));
+            source.format == Format::Files && below && *queue.policy.name == source.queue
+        };
+        if let Some(output) = queues.iter().find(feeds_itself).and_then(|queue| queue.output.as_ref()) {
+            let (folder, queue) = (source.path.display(), &source.queue);
+            let what = format!("`{folder}` feeds the queue `{queue}`, whose own results lie in it ({output}): a loop");
+            return Err(doc.error(span, what).mend("let the `output` of the queue lie in another folder"));
+        }
         sources.push(source);
     }
 
     let mut services = Vec::new();
     for Named { name, span, table } in top.named_tables("service")? {
-        let section = Section::new(&doc, format!("[service.{name}]"), span, table, &["command", "kind"])?;
+        let section = Section::new(&doc, format!("[service.{name}]"), span, table, &["command", "kind", "log_max"])?;
         services.push(read_service(&section, name)?);
     }
 
@@ -97,13 +129,20 @@ fn parse(dir: PathBuf, file: &Path, bytes: &[u8]) -> Result<Pipeline, ConfigErro
         services,
         env_allow: ENV_DEFAULT.map(String::from).into(),
         limits: Limits::default(),
+        disk: DiskLimits::default(),
+        status_path: None,
         stop_timeout_ms: STOP_TIMEOUT_MS,
+        config_digest: ConfigDigest::of(bytes),
     };
     if let Some(run) = top.get("run") {
         let (span, table) = run.table("[run]")?;
-        let known = ["concurrency", "stop_timeout", "keep_age", "keep_jobs", "env"];
-        let section = Section::new(&doc, "[run]".into(), span, table, &known)?;
+        let section = Section::new(&doc, "[run]".into(), span, table, &RUN_KEYS)?;
         read_run(&section, &mut pipeline)?;
+    }
+    if let Some(status) = top.get("status") {
+        let (span, table) = status.table("[status]")?;
+        let section = Section::new(&doc, "[status]".into(), span, table, &["path"])?;
+        pipeline.status_path = Some(read_status(&section, &pipeline.sources)?);
     }
     Ok(pipeline)
 }
@@ -115,11 +154,23 @@ fn read_run(section: &Section<'_>, pipeline: &mut Pipeline) -> Result<(), Config
     if let Some(entry) = section.get("stop_timeout") {
         pipeline.stop_timeout_ms = entry.duration_ms()?;
     }
+    if let Some(entry) = section.get("min_free") {
+        pipeline.disk.min_free_bytes = Some(entry.bytes()?);
+    }
     if let Some(entry) = section.get("keep_age") {
         pipeline.limits.keep_age_ms = entry.duration_ms()?;
     }
     if let Some(entry) = section.get("keep_jobs") {
         pipeline.limits.keep_jobs = entry.small(0, pipeline.limits.jobs_max)?;
+    }
+    if let Some(entry) = section.get("keep_logs") {
+        pipeline.disk.keep_log_bytes = Some(entry.bytes()?);
+    }
+    if let Some(entry) = section.get("keep_log_files") {
+        pipeline.disk.keep_log_files = entry.small(0, u32::MAX.into())?;
+    }
+    if let Some(entry) = section.get("keep_log_age") {
+        pipeline.disk.keep_log_age_ms = entry.duration_ms()?;
     }
     if let Some(entry) = section.get("env") {
         pipeline.env_allow = Vec::new();
@@ -136,6 +187,17 @@ fn read_run(section: &Section<'_>, pipeline: &mut Pipeline) -> Result<(), Config
         }
     }
     Ok(())
+}
+
+/// `[status]`: where a copy of the heartbeat is put.
+fn read_status(section: &Section<'_>, sources: &[SourceSpec]) -> Result<PathBuf, ConfigError> {
+    let path = section.need("path", "path = \"status.json\"")?;
+    let file = PathBuf::from(path.filled_string()?);
+    if file.file_name().is_none() || sources.iter().any(|source| source.path == file) {
+        let what = format!("{} is {:?}, where no copy of the heartbeat can be put", path.path(), file.display());
+        return Err(path.error(what).mend("name a file of its own: it is replaced every few seconds"));
+    }
+    Ok(file)
 }
 
 fn read_source(section: &Section<'_>, queues: &[&str]) -> Result<SourceSpec, ConfigError> {
@@ -180,5 +242,16 @@ fn read_service(section: &Section<'_>, name: String) -> Result<ServiceSpec, Conf
     let command = section.need("command", "command = [\"sh\", \"producer.sh\"]")?.command()?;
     let kind = section.need("kind", "kind = \"oneshot\", or \"keep\" for one that is started again")?;
     let kind = kind.word(&[("oneshot", ServiceKind::Oneshot), ("keep", ServiceKind::Keep)])?;
-    Ok(ServiceSpec { name, command, kind })
+    Ok(ServiceSpec { name, command, kind, log_bytes_max: log_bytes_max(section)? })
+}
+
+/// How much of a log is kept. Less than the least would leave out what a log is for.
+fn log_bytes_max(section: &Section<'_>) -> Result<u64, ConfigError> {
+    let Some(entry) = section.get("log_max") else { return Ok(LOG_BYTES_MAX) };
+    match entry.bytes()? {
+        bytes if bytes < LOG_BYTES_MIN => {
+            Err(entry.error(format!("{} is too small", entry.path())).mend("write \"64KiB\" or more"))
+        }
+        bytes => Ok(bytes),
+    }
 }

@@ -8,7 +8,7 @@ use sprag_core::{QueueConfig, RetryPolicy};
 use sprag_runtime::pipeline::QueueSpec;
 use std::path::{Component, Path};
 
-const KEYS: [&str; 6] = ["command", "concurrency", "timeout", "grace", "retry", "output"];
+const KEYS: [&str; 7] = ["command", "concurrency", "timeout", "grace", "retry", "output", "log_max"];
 const RETRY_KEYS: [&str; 6] = ["attempts", "backoff", "factor", "max", "jitter", "permanent_exit_codes"];
 /// A wait grows at most by this factor from one attempt to the next.
 const FACTOR_MAX: u32 = 1_000;
@@ -48,7 +48,8 @@ pub(super) fn read<'a>(doc: &'a Document<'a>, queue: Named<'a>) -> Result<Queue<
     }
     let output = section.get("output");
     let output_text = output.as_ref().map(read_output).transpose()?;
-    Ok(Queue { spec: QueueSpec { policy, command, output: output_text }, output })
+    let log_bytes_max = super::log_bytes_max(&section)?;
+    Ok(Queue { spec: QueueSpec { policy, command, output: output_text, log_bytes_max }, output })
 }
 
 fn read_retry(section: &Section<'_>) -> Result<RetryPolicy, ConfigError> {

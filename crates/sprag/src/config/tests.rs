@@ -8,9 +8,16 @@ const GOOD: &str = r#"
 [run]
 concurrency = 3
 stop_timeout = "30s"
+min_free = "128MiB"
 keep_age = "7d"
 keep_jobs = 5000
+keep_logs = "2GiB"
+keep_log_files = 500
+keep_log_age = "1h"
 env = ["PATH", "EDITOR"]
+
+[status]
+path = "/var/lib/monitor/status"
 
 [queue.implement]
 command = ["sh", "implement.sh"]
@@ -19,6 +26,7 @@ timeout = "10m"
 grace = "5s"
 retry = { attempts = 7, backoff = "2s", factor = 1.5, max = "5m", jitter = 0.25, permanent_exit_codes = [64, 65] }
 output = "implementations/{key}.json"
+log_max = "1MiB"
 
 [[source]]
 path = "ideas_log.json"
@@ -42,6 +50,7 @@ command = ["true"]
 [service.producer]
 command = ["sh", "producer.sh"]
 kind = "oneshot"
+log_max = "2MiB"
 
 [service.outline]
 command = ["outline"]
@@ -86,8 +95,9 @@ fn everything_that_can_be_said_is_understood() {
                 policy: implement,
                 command: command(&["sh", "implement.sh"]),
                 output: Some("implementations/{key}.json".into()),
+                log_bytes_max: 1 << 20,
             },
-            QueueSpec { policy: archive, command: command(&["true"]), output: None },
+            QueueSpec { policy: archive, command: command(&["true"]), output: None, log_bytes_max: LOG_BYTES_MAX },
         ],
         sources: vec![
             source("ideas_log.json", Format::JsonArray, "implement", Some("/id")),
@@ -99,12 +109,26 @@ fn everything_that_can_be_said_is_understood() {
                 name: "producer".into(),
                 command: command(&["sh", "producer.sh"]),
                 kind: ServiceKind::Oneshot,
+                log_bytes_max: 2 << 20,
             },
-            ServiceSpec { name: "outline".into(), command: command(&["outline"]), kind: ServiceKind::Keep },
+            ServiceSpec {
+                name: "outline".into(),
+                command: command(&["outline"]),
+                kind: ServiceKind::Keep,
+                log_bytes_max: LOG_BYTES_MAX,
+            },
         ],
         env_allow: command(&["PATH", "EDITOR"]),
         limits: Limits { running_max: 3, keep_age_ms: 7 * 86_400_000, keep_jobs: 5_000, ..Limits::default() },
+        disk: DiskLimits {
+            min_free_bytes: Some(128 << 20),
+            keep_log_bytes: Some(2 << 30),
+            keep_log_files: 500,
+            keep_log_age_ms: 3_600_000,
+        },
+        status_path: Some("/var/lib/monitor/status".into()),
         stop_timeout_ms: 30_000,
+        config_digest: pipeline.config_digest,
     };
     assert_eq!(pipeline, expected);
 }
@@ -113,7 +137,10 @@ fn everything_that_can_be_said_is_understood() {
 fn what_is_not_said_has_its_default() {
     let pipeline = read("[queue.q]\ncommand = [\"true\"]").unwrap();
     let policy = QueueConfig { name: "q".into(), ..QueueConfig::default() };
-    assert_eq!(pipeline.queues, [QueueSpec { policy, command: vec!["true".into()], output: None }]);
+    assert_eq!(
+        pipeline.queues,
+        [QueueSpec { policy, command: vec!["true".into()], output: None, log_bytes_max: LOG_BYTES_MAX }]
+    );
     assert_eq!(pipeline.limits, Limits::default());
     assert_eq!(pipeline.stop_timeout_ms, 10_000);
     assert_eq!(pipeline.env_allow, ENV_DEFAULT);
@@ -153,17 +180,27 @@ fn unknown_keys_and_words_name_the_nearest() {
         (
             "[queue.q]\ncomand = [\"true\"]",
             "sprag.toml:2:1: unknown key `comand` in [queue.q], did you mean `command`?",
-            "keys known here: command, concurrency, timeout, grace, retry, output",
+            "keys known here: command, concurrency, timeout, grace, retry, output, log_max",
+        ),
+        (
+            &in_queue("log_max = 5"),
+            "sprag.toml:3:11: `log_max` in [queue.q] is 5, it must be a size in quotes, such as \"64MiB\" or \"0B\"",
+            "",
+        ),
+        (
+            &in_queue("log_max = \"63KiB\""),
+            "sprag.toml:3:11: `log_max` in [queue.q] is too small",
+            "write \"64KiB\" or more",
         ),
         (
             &in_queue("colour = 1"),
             "sprag.toml:3:1: unknown key `colour` in [queue.q]",
-            "keys known here: command, concurrency, timeout, grace, retry, output",
+            "keys known here: command, concurrency, timeout, grace, retry, output, log_max",
         ),
         (
             "\n[queues.q]\ncommand = [\"true\"]",
             "sprag.toml:2:2: unknown key `queues`, did you mean `queue`?",
-            "tables known here: run, queue, source, service",
+            "tables known here: run, status, queue, source, service",
         ),
         (
             &in_retry("attempt = 3"),
@@ -173,7 +210,8 @@ fn unknown_keys_and_words_name_the_nearest() {
         (
             "[run]\nparallel = 3\n[queue.q]\ncommand = [\"true\"]",
             "sprag.toml:2:1: unknown key `parallel` in [run]",
-            "keys known here: concurrency, stop_timeout, keep_age, keep_jobs, env",
+            "keys known here: concurrency, stop_timeout, min_free, keep_age, keep_jobs, keep_logs, keep_log_files, \
+             keep_log_age, env",
         ),
         (
             &in_source("path = \"a\"\nformat = \"json-aray\"\nqueue = \"q\""),
@@ -462,4 +500,16 @@ fn more_tables_than_the_limit_are_refused() {
     let queues = |count: usize| (0..count).map(|n| format!("[queue.q{n}]\ncommand = [\"true\"]\n")).collect::<String>();
     assert_eq!(read(&queues(TABLES_MAX)).unwrap().queues.len(), TABLES_MAX);
     refused(&[(&queues(TABLES_MAX + 1), "sprag.toml:1:2: `queue` holds 1001 tables, more than 1000", "")]);
+}
+
+#[test]
+fn a_queue_whose_results_feed_itself_is_refused() {
+    let queues = "[queue.a]\ncommand = [\"x\"]\noutput = \"drafts/out/{key}\"\n[queue.b]\ncommand = [\"x\"]\n";
+    let text = |path: &str, queue: &str| {
+        format!("{queues}[[source]]\npath = \"{path}\"\nformat = \"files\"\nqueue = \"{queue}\"\n")
+    };
+    let what = "sprag.toml:6:1: `drafts` feeds the queue `a`, whose own results lie in it (drafts/out/{key}): a loop";
+    refused(&[(&text("drafts", "a"), what, "let the `output` of the queue lie in another folder")]);
+    let good = [("drafts", "b"), ("draft", "a"), ("drafts/other", "a")];
+    good.iter().for_each(|(folder, queue)| drop(read(&text(folder, queue)).unwrap()));
 }
