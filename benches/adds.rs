@@ -18,7 +18,7 @@ const BULK_JOBS: usize = 1_000;
 const STREAM_JOBS: u64 = 30_000;
 
 pub(crate) fn config() -> String {
-    format!("[queue.work]\ncommand = [{NOTHING:?}]\nconcurrency = 2\n")
+    format!("[queue.bench]\ncommand = [{NOTHING:?}]\nconcurrency = 2\n")
 }
 
 /// A sprag whose queue takes jobs and starts none.

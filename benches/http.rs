@@ -24,10 +24,10 @@ pub(crate) struct Client {
     buffer: Vec<u8>,
 }
 
-/// What adds one job to the queue `work`, as it goes over the wire.
+/// What adds one job to the queue `bench`, as it goes over the wire.
 pub(crate) fn add_request() -> Vec<u8> {
     let body = format!("{{\"payload\":{}}}", payload(1));
-    request("POST /v1/queues/work/jobs", &body)
+    request("POST /v1/queues/bench/jobs", &body)
 }
 
 fn request(what: &str, body: &str) -> Vec<u8> {
@@ -90,7 +90,7 @@ impl Client {
     pub(crate) fn stream(&mut self, lines: &[u8]) -> Res<Duration> {
         let count = memchr::memchr_iter(b'\n', lines).count();
         let head = format!(
-            "POST /v1/queues/work/jobs/stream HTTP/1.1\r\nhost: sprag\r\ncontent-length: {}\r\n\r\n",
+            "POST /v1/queues/bench/jobs/stream HTTP/1.1\r\nhost: sprag\r\ncontent-length: {}\r\n\r\n",
             lines.len()
         );
         let mut sender = self.stream.try_clone()?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 pub(crate) fn idle(bench: &mut Bench) -> Res<()> {
     let config =
-        config() + "\n[[source]]\npath = \"items.json\"\nformat = \"json-array\"\nqueue = \"work\"\nkey = \"/id\"\n";
+        config() + "\n[[source]]\npath = \"items.json\"\nformat = \"json-array\"\nqueue = \"bench\"\nkey = \"/id\"\n";
     let dir = bench.dir.join("idle");
     std::fs::create_dir_all(&dir)?;
     std::fs::write(dir.join("items.json"), "[{\"id\":1}]")?;

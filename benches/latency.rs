@@ -20,7 +20,7 @@ pub(crate) fn replaced_to_started(bench: &mut Bench) -> Res<()> {
     fs::create_dir_all(&limit_dir)?;
     let mut stamps = Stamps::new(&bench.dir)?;
     let config = format!(
-        "[queue.work]\ncommand = {}\n\n[[source]]\npath = \"items.json\"\nformat = \"json-array\"\nqueue = \"work\"\nkey = \
+        "[queue.bench]\ncommand = {}\n\n[[source]]\npath = \"items.json\"\nformat = \"json-array\"\nqueue = \"bench\"\nkey = \
          \"/id\"\n",
         stamps.command_toml()?
     );

@@ -46,8 +46,8 @@ pub(crate) fn rate(slice: Duration, mut once: impl FnMut() -> Res<usize>) -> Res
     Ok(done as f64 / begin.elapsed().as_secs_f64())
 }
 
-/// Executes a program two at a time (the library does it by posix_spawn) and waits for it: runs a second. Nothing else that this process
-/// started may end meanwhile.
+/// Executes a program two at a time (the library does it by posix_spawn) and waits for it: runs a second. Nothing else that
+/// this process started may end meanwhile.
 pub(crate) fn spawn_two(program: &Path, slice: Duration) -> Res<f64> {
     let begin = Instant::now();
     let (mut running, mut done) = (0_u32, 0_u32);

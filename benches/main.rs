@@ -1,7 +1,7 @@
 //! `cargo bench`: what section "What was measured" of docs/architecture.md is filled from.
 //!
-//! **Invariant.** The real program is driven from outside, on real files; every rate stands beside a limit measured in the same run. Noise fails
-//! nothing: only what does not work does.
+//! **Invariant.** The real program is driven from outside, on real files; every rate stands beside a limit measured in the
+//! same run. Noise fails nothing: only what does not work does.
 
 #![expect(clippy::disallowed_methods, reason = "this measures: it reads clocks, waits, and starts threads")]
 

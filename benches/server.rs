@@ -73,11 +73,11 @@ impl Server {
     }
 
     pub(crate) fn pause(&mut self) -> Res<()> {
-        self.control.ask("POST /v1/queues/work/pause", "").map(drop)
+        self.control.ask("POST /v1/queues/bench/pause", "").map(drop)
     }
 
     pub(crate) fn resume(&mut self) -> Res<()> {
-        self.control.ask("POST /v1/queues/work/resume", "").map(drop)
+        self.control.ask("POST /v1/queues/bench/resume", "").map(drop)
     }
 
     /// Stands still, children too when they need nothing of it.
@@ -92,7 +92,7 @@ impl Server {
     pub(crate) fn counts(&mut self) -> Res<Counts> {
         let status: serde_json::Value = serde_json::from_slice(&self.control.ask("GET /v1/status", "")?)?;
         let queues = status["queues"].as_array().ok_or("no queues in the status")?;
-        let queue = queues.iter().find(|queue| queue["name"] == "work").ok_or("no queue in the status")?;
+        let queue = queues.iter().find(|queue| queue["name"] == "bench").ok_or("no queue in the status")?;
         let count = |name: &str| queue["jobs"][name].as_u64().unwrap_or(0);
         let open = count("reserved") + count("running");
         Ok(Counts { ready: count("ready"), succeeded: count("succeeded"), open })

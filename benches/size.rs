@@ -17,7 +17,7 @@ pub(crate) fn restart(bench: &mut Bench) -> Res<()> {
     let dir = bench.dir.join("restart");
     std::fs::create_dir_all(&dir)?;
     let mut stamps = Stamps::new(&dir)?;
-    let config = format!("[queue.work]\ncommand = {}\n", stamps.command_toml()?);
+    let config = format!("[queue.bench]\ncommand = {}\n", stamps.command_toml()?);
     let mut server = Server::new(dir, &config)?;
     server.pause()?;
     let begin = Instant::now();

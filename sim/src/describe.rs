@@ -150,6 +150,7 @@ impl fmt::Display for Wanted<'_> {
             Effect::Signal { child, kill } => write!(f, "{kill:?} to {}", Child(*child)),
             Effect::Answer { ticket, answer } => write!(f, "answers request {}: {answer:?}", ticket.0),
             Effect::Say(notice) => write!(f, "says: {}", NoticeText(notice)),
+            Effect::Happened(events) => write!(f, "tells of {} records", events.len()),
             Effect::Idle => write!(f, "idle"),
             Effect::HeldUp { by } => write!(f, "held up by {by:?}"),
             Effect::GivenUp { by } => write!(f, "gives up waiting for {by:?}"),

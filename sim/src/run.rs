@@ -334,7 +334,7 @@ impl Run {
                 }
             }
             // Nobody asks here yet.
-            Effect::Answer { .. } => {}
+            Effect::Answer { .. } | Effect::Happened(_) => {}
             Effect::Say(notice) => world.oracle.said(&notice),
             Effect::Idle => self.idle = true,
             Effect::HeldUp { .. } | Effect::GivenUp { .. } => {}

@@ -138,7 +138,7 @@ fn add_reads_standard_input() {
     let pipeline = Pipeline::new(ONE_QUEUE);
     for (input, code, err) in [
         ("[1,\n 2]\n", 0, ""),
-        ("[1,", 2, "sprag: the payload is not JSON: EOF while parsing a value at line 1 column 3"),
+        ("[1,", 2, "sprag: the payload is not JSON: it ends where a value should stand, at line 1 column 3"),
     ] {
         let mut command = pipeline.command(&["add", "implement", "-"]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -154,10 +154,15 @@ fn add_reads_standard_input() {
 fn add_refuses_what_no_run_could_take() {
     let pipeline = Pipeline::new(ONE_QUEUE);
     let deep = format!("{}{}", "[".repeat(65), "]".repeat(65));
+    let long = format!("--key={}", "k".repeat(4097));
     for (args, message) in [
         (["add", "implemnt", "1"], "there is no queue \"implemnt\", did you mean `implement`?"),
-        (["add", "implement", "{'id': 1}"], "the payload is not JSON: key must be a string at line 1 column 2"),
+        (
+            ["add", "implement", "{'id': 1}"],
+            "the payload is not JSON: a name must stand in double quotes, at line 1 column 2",
+        ),
         (["add", "implement", &deep], "the payload is nested deeper than 64"),
+        (["add", "implement", &long], "the key is unfit: a key longer than 4096 bytes"),
     ] {
         let answer = pipeline.sprag(&args);
         assert_eq!((answer.code, answer.out.as_str()), (Some(2), ""), "{args:?}");

@@ -81,8 +81,11 @@ fn nothing_is_lost_and_nothing_overlaps_across_kill_9() {
 }
 
 fn write_pipeline(dir: &Path) {
-    let mut config =
-        String::from("[queue.work]\ncommand = [\"sh\", \"job.sh\"]\nconcurrency = 4\noutput = \"done/{key}\"\n");
+    // A job that is slow here is under way at every kill: it is no poison.
+    let mut config = String::from(
+        "[run]\ncrashes = 1000\n\
+         [queue.work]\ncommand = [\"sh\", \"job.sh\"]\nconcurrency = 4\noutput = \"done/{key}\"\n",
+    );
     for number in 0..producers() {
         config += &format!(
             "[[source]]\npath = \"items{number}.json\"\nformat = \"json-array\"\nqueue = \"work\"\nkey = \"/id\"\n"

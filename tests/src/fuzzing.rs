@@ -238,7 +238,7 @@ impl Replay<SimFs> for Fold<'_> {
 
     fn forget(&mut self) {
         self.machine = self.machine.emptied();
-        self.each = self.each.as_ref().map(|_| BTreeMap::new());
+        self.each.iter_mut().for_each(BTreeMap::clear);
     }
 
     fn record(&mut self, seq: u64, place: Place, line: &[u8]) -> Result<(), String> {
@@ -250,8 +250,9 @@ impl Replay<SimFs> for Fold<'_> {
 
 impl Fold<'_> {
     fn note(&mut self) {
+        let (seq, view) = (self.machine.last_seq().0, view(self.fs, &self.machine));
         if let Some(each) = &mut self.each {
-            each.insert(self.machine.last_seq().0, view(self.fs, &self.machine));
+            each.insert(seq, view);
         }
     }
 }

@@ -158,9 +158,72 @@ impl State {
             State::Scheduled { .. } | State::Ready | State::Reserved { .. } | State::Running { .. } => false,
         }
     }
+
+    /// The slot of an attempt that is alive, or not yet proved dead.
+    pub fn slot(self) -> Option<Slot> {
+        match self {
+            State::Running { slot } => Some(slot),
+            State::Scheduled { .. }
+            | State::Ready
+            | State::Reserved { .. }
+            | State::Succeeded
+            | State::Dead(_)
+            | State::Cancelled => None,
+        }
+    }
+
+    /// The moment that it waits for.
+    pub fn due(self) -> Option<Wall> {
+        match self {
+            State::Scheduled { due, .. } => Some(due),
+            State::Ready
+            | State::Reserved { .. }
+            | State::Running { .. }
+            | State::Succeeded
+            | State::Dead(_)
+            | State::Cancelled => None,
+        }
+    }
+
+    /// Why it was given up.
+    pub fn dead_reason(self) -> Option<DeadReason> {
+        match self {
+            State::Dead(reason) => Some(reason),
+            State::Scheduled { .. }
+            | State::Ready
+            | State::Reserved { .. }
+            | State::Running { .. }
+            | State::Succeeded
+            | State::Cancelled => None,
+        }
+    }
 }
 
 impl StateName {
+    /// All of them, in the order of a job's life.
+    pub const ALL: [StateName; 7] = [
+        StateName::Scheduled,
+        StateName::Ready,
+        StateName::Running,
+        StateName::Unknown,
+        StateName::Succeeded,
+        StateName::Dead,
+        StateName::Cancelled,
+    ];
+
+    /// The state that a word names.
+    pub fn named(word: &str) -> Option<StateName> {
+        StateName::ALL.into_iter().find(|name| name.as_str() == word)
+    }
+
+    /// True for the three that end a job.
+    pub fn is_end(self) -> bool {
+        match self {
+            StateName::Succeeded | StateName::Dead | StateName::Cancelled => true,
+            StateName::Scheduled | StateName::Ready | StateName::Running | StateName::Unknown => false,
+        }
+    }
+
     /// The word in tables, filters and JSON.
     pub fn as_str(self) -> &'static str {
         match self {

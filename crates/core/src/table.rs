@@ -57,11 +57,18 @@ impl Table {
 
     /// The jobs in order of their numbers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (JobId, &Job)> {
-        self.pages.iter().flat_map(|(number, page)| {
+        self.from(JobId(0))
+    }
+
+    /// The jobs from this number on, in order. To find the first costs no more than to find one.
+    pub(crate) fn from(&self, from: JobId) -> impl Iterator<Item = (JobId, &Job)> {
+        let pages = self.pages.range(from.0 / PAGE_JOBS..);
+        let jobs = pages.flat_map(|(number, page)| {
             let first = number * PAGE_JOBS;
             let numbered = page.iter().enumerate();
             numbered.filter_map(move |(index, job)| job.as_ref().map(|job| (JobId(first + index as u64), job)))
-        })
+        });
+        jobs.skip_while(move |(id, _)| *id < from)
     }
 }
 

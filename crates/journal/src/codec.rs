@@ -127,6 +127,17 @@ pub fn encode(out: &mut Vec<u8>, seq: Seq, at: Wall, record: &Record, queue_name
     }
 }
 
+/// Appends a record's line as who listens to events is told: with the queue and the key of its job, as far as they are
+/// known, and without what only replaying needs. Never read back.
+pub fn tell(out: &mut Vec<u8>, seq: Seq, at: Wall, record: &Record, queue_name: Option<&str>, key: Option<&str>) {
+    let line = line_of(seq, at, record, "", None);
+    let (queue, key) = (queue_name.map(Cow::Borrowed), key.map(Cow::Borrowed));
+    let line = Line { queue, key, keyhash: None, digest: None, result: None, appointed: false, ..line };
+    if let Err(error) = serde_json::to_writer(out, &line) {
+        panic!("a record cannot be written as JSON: {error}");
+    }
+}
+
 fn line_of<'a>(seq: Seq, at: Wall, record: &Record, queue_name: &'a str, texts: Option<Texts<'a>>) -> Line<'a> {
     let queue = Some(Cow::Borrowed(queue_name));
     match *record {

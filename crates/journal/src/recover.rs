@@ -23,7 +23,8 @@ use sprag_core::{Bug, planted};
 ///
 /// Nothing that was delivered counts before [`open`] returned success.
 pub trait Replay<F: Fs> {
-    /// The state begins with this snapshot. Called before any record, and again only after `forget`.
+    /// The state begins with this snapshot. Called before any record, and again only after `forget`. Its checksum is still
+    /// being looked at: nothing that it says may be trusted to make sense, and nothing be acted on before all is delivered.
     fn snapshot(&mut self, snapshot: &Snapshot<F>) -> Result<(), JournalError>;
 
     /// The snapshot was damaged: the state is as if nothing had been delivered.

@@ -6,6 +6,8 @@
 mod attempt;
 pub mod driver;
 pub mod history;
+pub mod json;
+pub mod listing;
 pub mod live;
 pub mod output;
 pub mod pipeline;

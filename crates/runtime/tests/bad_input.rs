@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "only tests are here")]
 
-use sprag_core::{Mono, SourceFault};
+use sprag_core::{Limits, Mono, QueueConfig, SourceFault, Wall, When};
 use sprag_journal::RealFs;
 use sprag_journal::fs::Fs as _;
-use sprag_runtime::pipeline::{Format, SourceSpec};
+use sprag_runtime::pipeline::{ConfigDigest, DiskLimits, Format, LOG_BYTES_MAX, Pipeline, QueueSpec, SourceSpec};
 use sprag_runtime::scan::{
     self, Complaint, FOLDERS_DEPTH_MAX, FOLDERS_MAX, KEY_BYTES_MAX, LINKS_MAX, Look, PAYLOAD_BYTES_MAX,
     PAYLOAD_DEPTH_MAX, SETTLE_MS, SOURCE_BYTES_MAX, SOURCE_ITEMS_MAX, Seen, UNFINISHED_MS,
@@ -168,12 +168,9 @@ fn what_an_array_may_hold() {
     assert_eq!(read(b"[{\"id\":\"\xff\"}]"), nothing_but(Malformed, "not UTF-8 at byte 8"));
     assert_eq!(
         read(b"[{\"id\":1},"),
-        nothing_but(Malformed, "not a whole JSON array: EOF while parsing a value at line 1 column 10")
+        nothing_but(Malformed, "not a whole JSON array: it ends where a value should stand, at line 1 column 10")
     );
-    assert_eq!(
-        read(b"{\"id\":1}"),
-        nothing_but(Malformed, "not a whole JSON array: invalid type: map, expected a sequence at line 1 column 0")
-    );
+    assert_eq!(read(b"{\"id\":1}"), nothing_but(Malformed, "not a whole JSON array: it is an object, not an array"));
     assert_eq!(
         read(br#"[{"id":1},{},{"id":null},{"id":[1]},{"id":true},{"id":"b"}]"#),
         some_but(&["1", "true", "b"], ItemWithoutKey, "item 1: no key at /id (and 2 more like this)")
@@ -261,10 +258,17 @@ fn what_lines_may_hold() {
     assert_eq!(read(b"\xef\xbb\xbf{\"id\":1}\r\n\r\n  \n{\"id\":2}\n"), all(&["1", "2"]), "blank lines are no items");
     assert_eq!(
         read(b"{\"id\":1}\nnonsense\n{\"id\":\"\xff\"}\n{}\n[{\"id\":2}]\n{\"id\":3}\n"),
-        some_but(&["1", "3"], Malformed, "line 2: not JSON: expected ident at column 2 (and 3 more like this)")
+        some_but(
+            &["1", "3"],
+            Malformed,
+            "line 2: not JSON: this is no JSON value; texts stand in double quotes, at column 2 (and 3 more like this)"
+        )
     );
     assert_eq!(read(b"{\"id\":\"\xff\"}\n"), nothing_but(Malformed, "line 1: not UTF-8 at byte 7 of the line"));
-    assert_eq!(read(b"{\"id\":1} {\"id\":2}\n").1.unwrap().1, "line 1: not JSON: trailing characters at column 10");
+    assert_eq!(
+        read(b"{\"id\":1} {\"id\":2}\n").1.unwrap().1,
+        "line 1: not JSON: something follows after the end of the value, at column 10"
+    );
     assert_eq!(read(b"{\"id\":1}\n{\"id\":1,\"n\":2}\n"), all(&["1", "1"]), "a later line is a change");
     assert_eq!(read(b"7\n"), nothing_but(ItemWithoutKey, "line 1: no key at /id"));
     let long = format!("{{\"id\":\"a\",\"b\":\"{}\"}}\n{{\"id\":2}}\n", "x".repeat(PAYLOAD_BYTES_MAX));
@@ -290,8 +294,11 @@ fn lines_that_grow_are_replaced_or_stay_unfinished() {
     assert_eq!(source.read("{\"id\":1}\n{\"id\":2}\n"), all(&["2"]));
     // What was taken is complained of for as long as it stands, whatever follows.
     let broken = "{\"id\":1}\nx\n";
-    assert_eq!(source.read(broken).1.unwrap().1, "line 2: not JSON: expected value at column 1");
-    let text = "line 2: not JSON: expected value at column 1";
+    assert_eq!(
+        source.read(broken).1.unwrap().1,
+        "line 2: not JSON: this is no JSON value; texts stand in double quotes, at column 1"
+    );
+    let text = "line 2: not JSON: this is no JSON value; texts stand in double quotes, at column 1";
     assert_eq!(source.read(format!("{broken}{{\"id\":3}}\n")), some_but(&["3"], SourceFault::Malformed, text));
     // The same length, another beginning: read from its start.
     assert_eq!(source.read("{\"id\":4}\n{}\n{\"id\":3}\n").0, ["4"]);
@@ -381,4 +388,44 @@ fn a_file_that_is_being_written_waits() {
     assert_eq!(told(source.look()), all(&[]));
     source.now = source.now.after(SETTLE_MS);
     assert_eq!(told(source.look()), all(&["slow"]));
+}
+
+#[test]
+fn a_drop_box_file_is_a_job_as_clients_write_it_with_its_queue() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = QueueConfig { name: "q".into(), ..QueueConfig::default() };
+    let pipeline = Pipeline {
+        dir: dir.path().into(),
+        queues: vec![QueueSpec { policy, command: vec!["true".into()], output: None, log_bytes_max: LOG_BYTES_MAX }],
+        sources: Vec::new(),
+        services: Vec::new(),
+        env_allow: Vec::new(),
+        limits: Limits::default(),
+        stop_timeout_ms: 1_000,
+        disk: DiskLimits::default(),
+        status_path: None,
+        config_digest: ConfigDigest::default(),
+    };
+    let new = pipeline.state().inbox("new");
+    fs::create_dir_all(&new).unwrap();
+    fs::create_dir(pipeline.state().inbox("rejected")).unwrap();
+    let look = |text: &str| {
+        fs::write(new.join("file"), text).unwrap();
+        let look = scan::look_into_inbox(&RealFs, &pipeline.state(), &pipeline, &mut Seen::default()).unwrap();
+        assert_eq!(look.items.len() + usize::from(look.complaint.is_some()), 1, "{look:?}");
+        assert_eq!(new.join("file").exists(), look.complaint.is_none(), "put aside when it is unfit");
+        (look.items.into_iter().next(), look.complaint)
+    };
+    let item = look(r#"{"queue":"q","payload":[1, 2],"key":"k","priority":3,"at_ms":7}"#).0.unwrap();
+    assert_eq!((item.payload.get(), item.key.as_deref(), item.priority), ("[1,2]", Some("k"), 3));
+    assert_eq!((item.when, item.file.as_deref()), (When::At(Wall(7)), Some("file")));
+    for (text, fault, why) in [
+        (r#"{"payload":1}"#, SourceFault::Malformed, "`queue` is missing"),
+        (r#"{"queue":"nobody","payload":1}"#, SourceFault::Malformed, "there is no queue `nobody`"),
+        (r#"{"queue":"q","payload":1,"key":"a\u0000b"}"#, SourceFault::ItemWithoutKey, "a key that holds a NUL"),
+        (r#"{"queue":"q","payload":1,"delay_ms":1,"at_ms":1}"#, SourceFault::Malformed, "not both"),
+    ] {
+        let complaint = look(text).1.unwrap();
+        assert!(complaint.fault == fault && complaint.text.contains(why), "{text}: {complaint:?}");
+    }
 }

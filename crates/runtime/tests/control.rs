@@ -3,12 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where anything fails")]
 
 use sprag_core::{
-    JobId, Limits, Mono, Now, Outcome, QueueConfig, Refusal, Reply, RetryPolicy, SpawnFailure, StopLevel, Wall,
+    JobId, Limits, Mono, Now, Outcome, QueueConfig, Refusal, Reply, RetryPolicy, SpawnFailure, StateName, StopLevel,
+    Wall,
 };
 use sprag_journal::{RealFs, Writer};
-use sprag_runtime::driver::{self, Driver, Effect, Event, JournalWork, Notice};
+use sprag_runtime::driver::{self, Driver, Effect, Event, Happened, JournalWork, Notice};
+use sprag_runtime::listing::Which;
 use sprag_runtime::pipeline::{ConfigDigest, DiskLimits, LOG_BYTES_MAX, Pipeline, QueueSpec};
-use sprag_runtime::request::{Add, Answer, JobView, Request, Ticket};
+use sprag_runtime::request::{Add, Answer, Request, Ticket};
 use sprag_runtime::seams::{ChildId, Exit};
 use sprag_runtime::task::{Done, Task};
 use std::collections::BTreeMap;
@@ -22,6 +24,7 @@ struct World {
     frames: Vec<JournalWork>,
     starts: Vec<Task>,
     answers: BTreeMap<u64, Answer>,
+    happened: Vec<Happened>,
     last_ticket: u64,
     stopped: bool,
     said: Vec<Notice>,
@@ -59,6 +62,7 @@ impl World {
             frames: Vec::new(),
             starts: Vec::new(),
             answers: BTreeMap::new(),
+            happened: Vec::new(),
             last_ticket: 0,
             stopped: false,
             said: Vec::new(),
@@ -76,6 +80,7 @@ impl World {
                 Effect::Journal(work) => self.frames.push(work),
                 Effect::Run(task @ Task::Start { .. }) => self.starts.push(task),
                 Effect::Say(notice) => self.said.push(notice),
+                Effect::Happened(told) => self.happened.extend(told),
                 Effect::Run(_) | Effect::Signal { .. } | Effect::Idle => {}
                 Effect::HeldUp { .. } | Effect::GivenUp { .. } => {}
                 Effect::Answer { ticket, answer } => {
@@ -95,7 +100,7 @@ impl World {
     }
 
     fn add(&mut self, json: &str) -> u64 {
-        self.ask(Request::Add(Box::new(Add::parse("q", json.as_bytes()).unwrap())))
+        self.ask(Request::Add(Box::new(Add::parse(Some("q"), json.as_bytes()).unwrap())))
     }
 
     /// The disk catches up with everything.
@@ -160,8 +165,9 @@ fn an_add_is_answered_when_it_is_durable_and_once() {
     let replies = [first, same, other].map(|ticket| world.reply(ticket).unwrap());
     assert_eq!(replies, [Reply::Added(JobId(1)), Reply::Known(JobId(1)), Reply::Conflict(JobId(1))]);
     assert_eq!(keyless.map(|ticket| world.reply(ticket)), [2, 3].map(|job| Some(Reply::Added(JobId(job)))));
-    let expected = JobView { job: 1, queue: "q".into(), state: "running", attempt: 1, slot: Some(0) };
-    assert_eq!(world.answers[&view], Answer::Job(expected));
+    let Answer::Job(view) = &world.answers[&view] else { panic!("no view") };
+    let expected = r#"{"job":1,"queue":"q","state":"running","attempt":1,"failures":0,"priority":0,"slot":0}"#;
+    assert_eq!(serde_json::to_string(view).unwrap(), expected);
 }
 
 #[test]
@@ -193,18 +199,21 @@ fn cancel_and_retry_say_what_the_state_allows() {
     world.add(r#"{"payload":1}"#);
     world.add(r#"{"payload":2,"delay_ms":1000000}"#);
     world.commit();
+    let (done, refused) = (Answer::Reply(Reply::Done), |refusal| Answer::Reply(Reply::Refused(refusal)));
     for (request, expected) in [
-        (Request::Cancel(JobId(9)), Reply::Refused(Refusal::NoSuchJob)),
-        (Request::Retry(JobId(running)), Reply::Refused(Refusal::WrongState)),
-        (Request::Cancel(JobId(ready)), Reply::Done),
-        (Request::Cancel(JobId(ready)), Reply::Refused(Refusal::WrongState)),
-        (Request::Cancel(JobId(running)), Reply::Done),
-        (Request::Pause { queue: "nobody".into() }, Reply::Refused(Refusal::NoSuchQueue)),
-        (Request::RetryDead { queue: "nobody".into() }, Reply::Refused(Refusal::NoSuchQueue)),
+        (Request::Cancel(JobId(9)), refused(Refusal::NoSuchJob)),
+        (Request::Retry(JobId(running)), Answer::WrongState(StateName::Running)),
+        (Request::Retry(JobId(ready)), Answer::WrongState(StateName::Scheduled)),
+        (Request::Cancel(JobId(ready)), done.clone()),
+        (Request::Cancel(JobId(ready)), Answer::WrongState(StateName::Cancelled)),
+        (Request::Cancel(JobId(running)), done),
+        (Request::Pause { queue: "nobody".into() }, refused(Refusal::NoSuchQueue)),
+        (Request::RetryDead { queue: "nobody".into() }, refused(Refusal::NoSuchQueue)),
+        (Request::Queues { queue: Some("nobody".into()) }, refused(Refusal::NoSuchQueue)),
     ] {
         let ticket = world.ask(request.clone());
         world.commit();
-        assert_eq!(world.reply(ticket), Some(expected), "{request:?}");
+        assert_eq!(world.answers[&ticket], expected, "{request:?}");
     }
     assert_eq!(world.state(ready), "cancelled");
     world.end_all(Outcome::Signal(15));
@@ -212,6 +221,58 @@ fn cancel_and_retry_say_what_the_state_allows() {
     let retry = world.ask(Request::Retry(JobId(ready)));
     world.commit();
     assert_eq!((world.reply(retry), world.state(ready)), (Some(Reply::Done), "running"));
+}
+
+/// All pages of a listing: how many jobs each has.
+fn pages(world: &mut World, which: &Which, limit: usize) -> (Vec<usize>, Vec<u64>) {
+    let (mut sizes, mut jobs, mut after) = (Vec::new(), Vec::new(), JobId(0));
+    loop {
+        let ticket = world.ask(Request::Jobs { which: which.clone(), after, limit });
+        world.commit();
+        let Answer::Jobs(page) = world.answers[&ticket].clone() else { panic!("no page") };
+        sizes.push(page.jobs.len());
+        jobs.extend(page.jobs.iter().map(|view| view.job));
+        let Some(next) = page.next else { return (sizes, jobs) };
+        assert!(next > after, "it goes on");
+        after = next;
+    }
+}
+
+#[test]
+fn a_listing_is_bounded_in_what_it_takes_and_in_what_it_looks_at() {
+    let mut world = World::new();
+    let pause = world.ask(Request::Pause { queue: "q".into() });
+    for _ in 0..25_000 {
+        world.add(r#"{"payload":0}"#);
+    }
+    world.commit();
+    assert_eq!(world.reply(pause), Some(Reply::Done));
+    let cancel = world.ask(Request::Cancel(JobId(24_000)));
+    world.commit();
+    assert_eq!(world.reply(cancel), Some(Reply::Done));
+    let all = pages(&mut world, &Which::default(), usize::MAX);
+    assert_eq!((all.0.len(), all.1), (50, (1..=25_000).collect::<Vec<u64>>()));
+    let cancelled = Which { queue: Some("q".into()), state: Some(StateName::Cancelled) };
+    assert_eq!(pages(&mut world, &cancelled, usize::MAX), (vec![0, 0, 1], vec![24_000]));
+    let few = Request::Jobs { which: Which::default(), after: JobId(64), limit: 3 };
+    let ticket = world.ask(few);
+    let Answer::Jobs(page) = &world.answers[&ticket] else { panic!("no page") };
+    assert_eq!(page.jobs.iter().map(|view| view.job).collect::<Vec<_>>(), [65, 66, 67]);
+    assert_eq!(page.next, Some(JobId(67)));
+    let nobody = Which { queue: Some("nobody".into()), state: None };
+    let ticket = world.ask(Request::Jobs { which: nobody, after: JobId(0), limit: 1 });
+    assert_eq!(world.reply(ticket), Some(Reply::Refused(Refusal::NoSuchQueue)));
+}
+
+#[test]
+fn a_listing_says_nothing_that_is_not_durable() {
+    let mut world = World::new();
+    world.add(r#"{"payload":1}"#);
+    let ticket = world.ask(Request::Jobs { which: Which::default(), after: JobId(0), limit: 9 });
+    assert_eq!(world.answers.get(&ticket), None);
+    world.commit();
+    let Answer::Jobs(page) = &world.answers[&ticket] else { panic!("no page") };
+    assert_eq!(page.jobs.len(), 1);
 }
 
 #[test]
@@ -301,8 +362,30 @@ fn a_start_is_said_when_the_command_was_executed_and_not_when_it_was_given_back(
 #[test]
 fn a_queue_that_nobody_configured_takes_no_job() {
     let mut world = World::new();
-    let add = Add::parse("nobody", br#"{"payload":1}"#).unwrap();
+    let add = Add::parse(Some("nobody"), br#"{"payload":1}"#).unwrap();
     let ticket = world.ask(Request::Add(Box::new(add)));
     assert_eq!(world.reply(ticket), Some(Reply::Refused(Refusal::NoSuchQueue)));
     assert!(world.driver.machine().queues().all(|queue| queue.name != "nobody"));
+}
+
+#[test]
+fn what_happens_is_told_once_in_order_and_when_it_is_durable() {
+    let mut world = World::new();
+    world.add(r#"{"payload":1,"key":"k"}"#);
+    world.add(r#"{"payload":2}"#);
+    assert!(world.happened.is_empty(), "before the disk has answered");
+    world.commit();
+    world.end_all(Outcome::Exit(0));
+    let pause = world.ask(Request::Pause { queue: "q".into() });
+    world.commit();
+    assert_eq!(world.reply(pause), Some(Reply::Done));
+    let told: Vec<serde_json::Value> =
+        world.happened.iter().map(|event| serde_json::from_slice(&event.line()).unwrap()).collect();
+    let types: Vec<&str> = told.iter().map(|line| line["type"].as_str().unwrap()).collect();
+    assert_eq!(types, ["added", "started", "added", "started", "finished", "finished", "paused"]);
+    assert!(told.windows(2).all(|two| two[0]["seq"].as_u64() < two[1]["seq"].as_u64()), "{told:?}");
+    assert!(told.iter().all(|line| line["queue"] == "q" && line["at"] == NOW.wall.0), "{told:?}");
+    let first = serde_json::json!({"seq": 1, "at": 1_000_000, "type": "added", "job": 1, "queue": "q", "key": "k"});
+    assert_eq!(told[0], first, "the payload is not told");
+    assert_eq!((&told[5]["next"], &told[5]["outcome"]["exit"]), (&"succeeded".into(), &0.into()));
 }

@@ -4,7 +4,8 @@
 //! in the help, and nothing is read from the environment but what a terminal can show, and `RUST_LOG`.
 
 use crate::exit::Exit;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
 use sprag_core::StateName;
 use std::path::PathBuf;
 
@@ -127,7 +128,7 @@ pub(crate) struct Add {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["payload", "text", "key"])]
     pub(crate) lines: Option<PathBuf>,
     /// Where each line has its key: a JSON pointer such as /id. Without it the jobs have no keys.
-    #[arg(long, value_name = "POINTER", requires = "lines")]
+    #[arg(long, value_name = "POINTER", requires = "lines", conflicts_with = "key")]
     pub(crate) key_at: Option<String>,
 }
 
@@ -136,53 +137,65 @@ pub(crate) struct Add {
 #[command(after_help = "Examples:
   sprag list
   sprag list --state dead --queue implement
+  sprag list --sort due --reverse --limit 5   which five are due next, the first of them last
   sprag list --json | jq 'select(.state == \"dead\") | .key'
 
 With --json each line has: id, queue, key, state, attempt, priority, added_at_ms, changed_at_ms, due_at_ms (when
 scheduled), reason (when dead), unpublished (when a result is not yet at its destination).")]
 pub(crate) struct List {
     /// Only jobs in this state.
-    #[arg(long, value_name = "S")]
-    pub(crate) state: Option<StateArg>,
+    #[arg(long, value_name = "S", value_parser = states())]
+    pub(crate) state: Option<StateName>,
     /// Only jobs of this queue.
     #[arg(long, value_name = "Q")]
     pub(crate) queue: Option<String>,
-    /// Only the last so many.
+    /// In this order; equals in order of arrival.
+    #[arg(long, value_name = "BY", value_enum, default_value_t = Sort::Id)]
+    pub(crate) sort: Sort,
+    /// In the opposite order.
+    #[arg(long)]
+    pub(crate) reverse: bool,
+    /// Only the last so many of what would be listed.
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,
 }
 
-/// A state as the command line names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum StateArg {
-    /// Waits for its time.
-    Scheduled,
-    /// Waits for a place.
-    Ready,
-    /// An attempt is alive.
-    Running,
-    /// An attempt was alive when sprag died, and is not yet proved dead.
-    Unknown,
-    /// Done.
-    Succeeded,
-    /// Given up.
-    Dead,
-    /// Ended by request.
-    Cancelled,
+/// An order of jobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Sort {
+    /// Order of arrival
+    Id,
+    /// By the moment they were added
+    Created,
+    /// By the moment of what last happened to them
+    Changed,
+    /// Those that wait for no moment first, either way
+    Due,
+    /// From scheduled to cancelled
+    State,
+    /// By queue
+    Queue,
+    /// By key; those without one first
+    Key,
+    /// By attempts so far
+    Attempts,
+    /// Higher priorities last
+    Priority,
 }
 
-impl StateArg {
-    pub(crate) fn name(self) -> StateName {
-        match self {
-            StateArg::Scheduled => StateName::Scheduled,
-            StateArg::Ready => StateName::Ready,
-            StateArg::Running => StateName::Running,
-            StateArg::Unknown => StateName::Unknown,
-            StateArg::Succeeded => StateName::Succeeded,
-            StateArg::Dead => StateName::Dead,
-            StateArg::Cancelled => StateName::Cancelled,
-        }
-    }
+/// The states as the command line names them.
+fn states() -> impl TypedValueParser<Value = StateName> {
+    let meaning = |state| match state {
+        StateName::Scheduled => "Waits for its time",
+        StateName::Ready => "Waits for a place",
+        StateName::Running => "An attempt is alive",
+        StateName::Unknown => "An attempt was alive when sprag died, and is not yet proved dead",
+        StateName::Succeeded => "Done",
+        StateName::Dead => "Given up",
+        StateName::Cancelled => "Ended by request",
+    };
+    let values = StateName::ALL.map(|state| PossibleValue::new(state.as_str()).help(meaning(state)));
+    PossibleValuesParser::new(values).try_map(|word| StateName::named(&word).ok_or("no such state"))
 }
 
 /// Show the pipeline: whether it runs, its health, its queues.
@@ -275,10 +288,18 @@ pub(crate) struct Queue {
 ///
 /// Nothing new is taken or started, what runs may finish.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  sprag drain")]
-pub(crate) struct Drain {}
+#[command(after_help = "Examples:
+  sprag drain
+  sprag drain --now              what runs is ended, which costs it no retry")]
+pub(crate) struct Drain {
+    /// Wait for nobody: what runs gets TERM and, after the grace of its queue, KILL, and is tried again by the next sprag.
+    #[arg(long)]
+    pub(crate) now: bool,
+}
 
 /// Say whether all is well: exit code 0 well, 1 degraded, 2 stalled or not running.
+///
+/// Any other code says that it could not be asked: 3 when DIR holds no pipeline.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   sprag health || mail -s 'sprag is unwell' me < /dev/null

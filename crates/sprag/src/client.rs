@@ -4,7 +4,7 @@
 //! asked and not answered may have been done; the failure says so.
 
 use crate::exit::{Exit, Failure};
-use crate::past;
+use crate::{past, words};
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
@@ -13,7 +13,7 @@ use hyper::header::{CONTENT_LENGTH, HOST};
 use hyper::{Method, Request, Response, body::Incoming};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use sprag_runtime::live::api;
+use sprag_runtime::live::{self, api};
 use sprag_runtime::pipeline::StateDir;
 use std::io;
 use std::time::Duration;
@@ -24,6 +24,8 @@ use tokio::time::timeout;
 const ANSWER_MS_MAX: u64 = 30_000;
 /// A sprag that runs listens within so much time, or is told to be out of reach.
 const LISTENS_MS_MAX: u64 = 3_000;
+/// And it says how it is within so much, which waits for nothing: one that is silent for longer is frozen.
+const ALIVE_MS_MAX: u64 = 2_000;
 const AGAIN_MS: u64 = 50;
 
 /// What goes out with a request.
@@ -36,6 +38,14 @@ pub(crate) struct Client {
     pid: u32,
 }
 
+/// Why there is no client.
+pub(crate) enum Silence {
+    /// It takes no connection: it has just been started, or its file system has no sockets.
+    Deaf(io::Error),
+    /// It takes a connection and says nothing.
+    Frozen,
+}
+
 /// An answer.
 #[derive(Debug)]
 pub(crate) struct Told {
@@ -46,26 +56,30 @@ pub(crate) struct Told {
 impl Client {
     /// Connects; `None` when no sprag runs here. A sprag that runs and cannot be reached is a failure.
     pub(crate) fn connect(state: &StateDir) -> Result<Option<Client>, Failure> {
-        let mut client = Client::connect_now(state);
         let mut waited_ms = 0;
-        // One that has just been started reads its journal before it listens.
-        while client.is_err() && waited_ms < LISTENS_MS_MAX {
+        loop {
+            let Some(pid) = past::running(state)? else { return Ok(None) };
+            match Client::open(state, pid) {
+                Ok(client) => return Ok(Some(client)),
+                // It may have ended this very moment.
+                Err(_) if past::running(state)?.is_none() => return Ok(None),
+                // One that has just been started reads its journal before it listens.
+                Err(Silence::Deaf(_)) if waited_ms < LISTENS_MS_MAX => waited_ms += AGAIN_MS,
+                Err(silence) => return Err(unreachable(state, pid, &silence)),
+            }
             let runtime = Builder::new_current_thread().enable_time().build();
             runtime.map(|runtime| sleep(&runtime, AGAIN_MS)).map_err(|error| cut_off(&error))?;
-            waited_ms += AGAIN_MS;
-            client = Client::connect_now(state);
         }
-        client
     }
 
     /// Connects to one that listens already.
-    pub(crate) fn connect_now(state: &StateDir) -> Result<Option<Client>, Failure> {
-        let Some(pid) = past::running(state)? else { return Ok(None) };
+    pub(crate) fn connect_now(state: &StateDir) -> Result<Option<Client>, Silence> {
+        let running = || past::running(state).map_err(|failure| Silence::Deaf(io::Error::other(failure.what)));
+        let Some(pid) = running()? else { return Ok(None) };
         match Client::open(state, pid) {
             Ok(client) => Ok(Some(client)),
-            // It may have ended this very moment.
-            Err(_) if past::running(state)?.is_none() => Ok(None),
-            Err(error) => Err(unreachable(state, pid, &error)),
+            Err(_) if running()?.is_none() => Ok(None),
+            Err(silence) => Err(silence),
         }
     }
 
@@ -74,14 +88,22 @@ impl Client {
         Client::connect(state)?.ok_or_else(|| not_running("no sprag runs here"))
     }
 
-    fn open(state: &StateDir, pid: u32) -> io::Result<Client> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+    fn open(state: &StateDir, pid: u32) -> Result<Client, Silence> {
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(Silence::Deaf)?;
+        let alive = Duration::from_millis(ALIVE_MS_MAX);
         let sender = runtime.block_on(async {
-            let io = TokioIo::new(api::connect(&state.socket())?);
-            let (sender, connection) = handshake(io).await.map_err(io::Error::other)?;
+            let stream = api::connect(&state.socket()).await;
+            // Nobody takes those who wait.
+            let full = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+            let stream = stream.map_err(|error| if full(&error) { Silence::Frozen } else { Silence::Deaf(error) })?;
+            let handshake = handshake(TokioIo::new(stream)).await;
+            let (mut sender, connection) = handshake.map_err(|error| Silence::Deaf(io::Error::other(error)))?;
             // Its end is the end of every answer that is still awaited.
             tokio::spawn(connection);
-            Ok::<_, io::Error>(sender)
+            match timeout(alive, ask(&mut sender, Method::GET, "/v1/status", Vec::new())).await {
+                Ok(told) => told.map(|_| sender).map_err(Silence::Deaf),
+                Err(_) => Err(Silence::Frozen),
+            }
         })?;
         Ok(Client { runtime, sender, pid })
     }
@@ -159,9 +181,28 @@ pub(crate) fn not_running(what: &str) -> Failure {
     Failure::new(Exit::NotRunning, what).mend("start it with `sprag run`")
 }
 
-fn unreachable(state: &StateDir, pid: u32, error: &io::Error) -> Failure {
-    let what = format!("sprag runs here (process {pid}), but {} does not answer: {error}", state.socket().display());
-    Failure::new(Exit::StateIo, what).mend("a sprag that has just been started reads its journal first: try again")
+fn unreachable(state: &StateDir, pid: u32, silence: &Silence) -> Failure {
+    match silence {
+        Silence::Deaf(error) => {
+            let socket = state.socket();
+            let what = format!("sprag runs here (process {pid}), but {} does not answer: {error}", socket.display());
+            let mend = "a sprag that has just been started reads its journal first: try again";
+            Failure::new(Exit::StateIo, what).mend(mend)
+        }
+        Silence::Frozen => frozen(state, pid),
+    }
+}
+
+/// It runs, and has stopped saying anything.
+pub(crate) fn frozen(state: &StateDir, pid: u32) -> Failure {
+    let last = past::last_heartbeat(state).map_or_else(String::new, |at| {
+        let age_ms = live::now().wall.0.saturating_sub(at.0);
+        format!("; its last heartbeat came {} ago, at {}", words::length(age_ms), words::moment(at))
+    });
+    let what = format!("sprag runs here (process {pid}), and has not answered for {} s{last}", ALIVE_MS_MAX / 1000);
+    let mend =
+        format!("`kill -CONT {pid}` if it was stopped; else `kill -9 {pid}` and start it again: nothing is lost");
+    Failure::new(Exit::StateIo, what).mend(mend)
 }
 
 fn cut_off(error: &io::Error) -> Failure {
@@ -171,6 +212,12 @@ fn cut_off(error: &io::Error) -> Failure {
 
 /// An answer that is no.
 pub(crate) fn refused(told: &Told) -> Failure {
-    let exit = if told.code == 404 { Exit::No } else { Exit::Refused };
-    Failure::new(exit, told.json["error"].as_str().unwrap_or("it was refused without a reason"))
+    let failure = |exit| Failure::new(exit, told.json["error"].as_str().unwrap_or("it was refused without a reason"));
+    match (told.code, told.json["reason"].as_str()) {
+        (_, Some("no_such_queue")) => failure(Exit::Usage).mend("`sprag status` shows the queues there are"),
+        (_, Some("no_such_job")) => failure(Exit::No).mend("`sprag list` shows the jobs there are"),
+        (_, Some("stopping")) => failure(Exit::Refused).mend("ask the next one, once `sprag run` has started it"),
+        (404, _) => failure(Exit::No),
+        (_, _) => failure(Exit::Refused),
+    }
 }

@@ -59,17 +59,27 @@ impl Exit {
     /// What it means, for the table in the help.
     pub(crate) fn meaning(self) -> &'static str {
         match self {
-            Exit::Ok => "all went well",
-            Exit::No => "the answer is no: no such job, dead jobs with --fail-on-dead or `wait`; `health`: degraded",
-            Exit::Usage => "the command line is wrong; `health`: stalled, or no sprag runs here",
-            Exit::Configuration => "sprag.toml is missing or wrong",
+            Exit::Ok => "all went well; `run --until-idle`: nothing is left to do, whether or not jobs are dead",
+            Exit::No => {
+                "the answer is no: no such job; dead jobs with --fail-on-dead; `wait`: one is dead or cancelled; `health`: degraded"
+            }
+            Exit::Usage => {
+                "the command line is wrong: no such option, queue or service; `health`: stalled, or no sprag runs here"
+            }
+            Exit::Configuration => {
+                "there is no pipeline in the folder, or its sprag.toml is wrong; nothing was started"
+            }
             Exit::Running => "another sprag runs this pipeline",
             Exit::Corrupt => "the journal is damaged; file, offset and sequence are named",
-            Exit::StateIo => "a file of .sprag cannot be read or written or was taken away, or the system refused",
+            Exit::StateIo => {
+                "a file cannot be read or written, .sprag was taken away, the system refused, or the sprag that runs does not answer"
+            }
             Exit::UnsafeFolder => "the folder .sprag is not safe: others may write to it or own it",
             Exit::Interrupted => "stopped by a signal before everything was done",
             Exit::NotRunning => "no sprag runs here, and this needs one",
-            Exit::Refused => "refused: the key is known with another payload, the job's state, no room, bad lines",
+            Exit::Refused => {
+                "refused: the key is known with another payload, the state of the job, no room, sprag ends, bad lines"
+            }
             Exit::TimedOut => "not at an end in time",
             Exit::HeldUp => {
                 "`run --until-idle`: what is left cannot be done: a faulty source, a result without a place"
@@ -168,6 +178,11 @@ mod tests {
         let codes: Vec<u8> = Exit::ALL.iter().map(|exit| exit.code()).collect();
         assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 70]);
         assert!(Exit::table().lines().skip(1).all(|line| line.len() > 8), "{}", Exit::table());
+        let readme = include_str!("../../../README.md");
+        for exit in Exit::ALL {
+            let row = format!("\n| {} | {} |\n", exit.code(), exit.meaning());
+            assert!(readme.contains(&row), "README.md lacks {row:?}");
+        }
     }
 
     #[test]

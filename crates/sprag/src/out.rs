@@ -10,7 +10,7 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 use sprag_core::StateName;
 use std::fmt::Write as _;
-use std::io::{self, BufWriter, StdoutLock, Write as _};
+use std::io::{self, BufWriter, IsTerminal as _, StdoutLock, Write as _};
 
 /// Standard output.
 pub(crate) struct Out {
@@ -20,6 +20,11 @@ pub(crate) struct Out {
 impl Out {
     pub(crate) fn new() -> Out {
         Out { stream: BufWriter::new(AutoStream::auto(io::stdout().lock())) }
+    }
+
+    /// Whether a person reads along.
+    pub(crate) fn is_terminal(&self) -> bool {
+        io::stdout().is_terminal()
     }
 
     /// Writes a line.
@@ -57,6 +62,17 @@ pub(crate) fn plain(text: &str) -> String {
         }
     }
     plain
+}
+
+/// Text of no more than so many characters: a longer one loses its middle.
+pub(crate) fn cut(text: &str, chars_max: usize) -> String {
+    let len = text.chars().count();
+    if len <= chars_max {
+        return text.into();
+    }
+    let end = chars_max / 2;
+    let begin = chars_max.saturating_sub(end + 1);
+    text.chars().take(begin).chain(['\u{2026}']).chain(text.chars().skip(len - end)).collect()
 }
 
 /// How a state looks.
@@ -133,6 +149,13 @@ mod tests {
         assert_eq!(plain("näive\u{1F600} \"key\" \\"), "näive\u{1F600} \"key\" \\");
         assert_eq!(plain("\u{1b}[2J\n\t\u{7}\u{7f}\u{9b}31m"), "\\u{1b}[2J\\n\\t\\u{7}\\u{7f}\\u{9b}31m");
         assert_eq!(plain("a\u{202e}b\u{2066}c\u{200f}d\u{2028}"), "a\\u{202e}b\\u{2066}c\\u{200f}d\\u{2028}");
+    }
+
+    #[test]
+    fn a_long_text_loses_its_middle() {
+        assert_eq!(cut("äbcdefgh", 8), "äbcdefgh");
+        assert_eq!(cut("äbcdefghi", 8), "äbc\u{2026}fghi");
+        assert_eq!(cut("abc", usize::MAX), "abc");
     }
 
     #[test]

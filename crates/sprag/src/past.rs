@@ -177,6 +177,12 @@ pub(crate) fn running(state: &StateDir) -> Result<Option<u32>, Failure> {
     live::holder(state).map_err(|error| Failure::new(Exit::StateIo, error.to_string()))
 }
 
+/// When the loop that does the work last wrote down that it does.
+pub(crate) fn last_heartbeat(state: &StateDir) -> Option<Wall> {
+    let status: serde_json::Value = serde_json::from_slice(&std::fs::read(state.status()).ok()?).ok()?;
+    status["at_ms"].as_u64().map(Wall)
+}
+
 /// Whether a pruning may have taken it away.
 fn is_gone(error: &JournalError) -> bool {
     match error {

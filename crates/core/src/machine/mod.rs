@@ -215,6 +215,11 @@ impl Machine {
         self.ended.since(id)
     }
 
+    /// The jobs that came after this one, in order of arrival.
+    pub fn jobs_after(&self, id: JobId) -> impl Iterator<Item = (JobId, &Job)> {
+        self.jobs.from(JobId(id.0.saturating_add(1)))
+    }
+
     /// The name of a job's state as users see it.
     pub fn state_name(&self, id: JobId, job: &Job) -> StateName {
         match job.state {

@@ -3,9 +3,9 @@
 //! **Invariant.** A request number is given out once and answered once; the answer finds its way by it alone.
 
 use super::Driver;
-use crate::request::Ticket;
+use crate::request::{Answer, Ticket};
 use serde_json::value::RawValue;
-use sprag_core::{Input, NewJob, Now, Reply, RequestId};
+use sprag_core::{Input, NewJob, Now, Refusal, Reply, RequestId, StateName};
 use sprag_journal::codec::Texts;
 use std::collections::BTreeMap;
 
@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 pub(super) enum Origin {
     /// An item of a source; from the drop-box it came in a file.
     Source { source: u16, file: Option<String> },
-    /// A client.
-    Client { ticket: Ticket },
+    /// A client; when it asked about a job, with the state that the job was in.
+    Client { ticket: Ticket, state: Option<StateName> },
     /// A client that retries all dead jobs: its last one, after `jobs` in all. Those before it ask for no answer.
     RetryDead { ticket: Ticket, jobs: u64 },
 }
@@ -70,8 +70,14 @@ impl Driver {
     pub(super) fn replied(&mut self, now: Now, request: RequestId, reply: Reply) {
         match self.asked.answered(request) {
             Some(Origin::Source { source, file }) => self.source_answered(now, source, file, reply),
-            Some(Origin::Client { ticket }) => self.answer(ticket, crate::request::Answer::Reply(reply)),
-            Some(Origin::RetryDead { ticket, jobs }) => self.answer(ticket, crate::request::Answer::Retried { jobs }),
+            Some(Origin::Client { ticket, state }) => {
+                let answer = match (reply, state) {
+                    (Reply::Refused(Refusal::WrongState), Some(state)) => Answer::WrongState(state),
+                    (reply, _) => Answer::Reply(reply),
+                };
+                self.answer(ticket, answer);
+            }
+            Some(Origin::RetryDead { ticket, jobs }) => self.answer(ticket, Answer::Retried { jobs }),
             None => {}
         }
     }

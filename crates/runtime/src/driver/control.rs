@@ -6,8 +6,9 @@
 
 use super::asked::{Origin, Words};
 use super::{Driver, Effect};
-use crate::request::{Add, Answer, JobView, Request, Ticket};
-use sprag_core::{Input, JobId, NewJob, Now, Refusal, Reply, Seq, State};
+use crate::listing::Chosen;
+use crate::request::{Add, Answer, JobView, Page, QueueView, Request, Ticket};
+use sprag_core::{Input, Job, JobId, NewJob, Now, Refusal, Reply, RequestId, Seq, State};
 use std::collections::VecDeque;
 
 /// So many requests are unanswered; one more is told that we are busy.
@@ -15,6 +16,11 @@ pub(crate) const REQUESTS_MAX: usize = 65_536;
 /// No more is taken from clients while so many bytes wait for the journal: half of what sources may fill, so that a flood
 /// of requests leaves them their share.
 const PENDING_BYTES_MAX: u64 = 1 << 19;
+
+/// No page of a listing has more jobs.
+const PAGE_JOBS_MAX: usize = 500;
+/// So many jobs are looked at for a page, listed or not: some hundred microseconds of the loop's time.
+const PAGE_LOOKED_MAX: usize = 10_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Control {
@@ -51,14 +57,15 @@ impl Driver {
     /// A client asks.
     pub(super) fn request(&mut self, now: Now, ticket: Ticket, request: Request) {
         let waits = match request {
-            Request::Status | Request::Stop(_) => false,
+            Request::Status | Request::Queues { .. } | Request::Stop(_) => false,
             Request::Add(_)
             | Request::Cancel(_)
             | Request::Retry(_)
             | Request::RetryDead { .. }
             | Request::Pause { .. }
             | Request::Resume { .. }
-            | Request::Job(_) => true,
+            | Request::Job(_)
+            | Request::Jobs { .. } => true,
         };
         self.control.open += 1;
         if !waits {
@@ -85,23 +92,35 @@ impl Driver {
     fn do_request(&mut self, now: Now, ticket: Ticket, request: Request) {
         match request {
             Request::Add(add) => self.add(now, ticket, *add),
-            Request::Cancel(job) => self.ask(now, ticket, |request| Input::Cancel { request, job }),
-            Request::Retry(job) => self.ask(now, ticket, |request| Input::Redrive { request, job }),
+            Request::Cancel(job) => self.ask(now, ticket, Some(job), |request| Input::Cancel { request, job }),
+            Request::Retry(job) => self.ask(now, ticket, Some(job), |request| Input::Redrive { request, job }),
             Request::RetryDead { queue } => self.retry_dead(ticket, &queue),
             Request::Pause { queue } | Request::Resume { queue } if self.machine.find_queue(&queue).is_none() => {
                 self.answer(ticket, Answer::Reply(Reply::Refused(Refusal::NoSuchQueue)));
             }
             Request::Pause { queue } => {
                 let queue = self.machine.queue_named(&queue);
-                self.ask(now, ticket, |request| Input::Pause { request, queue });
+                self.ask(now, ticket, None, |request| Input::Pause { request, queue });
             }
             Request::Resume { queue } => {
                 let queue = self.machine.queue_named(&queue);
-                self.ask(now, ticket, |request| Input::Resume { request, queue });
+                self.ask(now, ticket, None, |request| Input::Resume { request, queue });
             }
             Request::Job(job) => {
-                let answer = self.job_view(job);
+                let view = self.machine.job(job).map(|found| self.job_view(job, found));
+                let none = Answer::Reply(Reply::Refused(Refusal::NoSuchJob));
+                self.tell_durable(ticket, view.map_or(none, Answer::Job));
+            }
+            Request::Jobs { which, after, limit } => {
+                let answer = match which.look_up(&self.machine) {
+                    Ok(chosen) => Answer::Jobs(self.page(chosen, after, limit)),
+                    Err(refusal) => Answer::Reply(Reply::Refused(refusal)),
+                };
                 self.tell_durable(ticket, answer);
+            }
+            Request::Queues { queue } => {
+                let answer = self.queues_answer(queue.as_deref());
+                self.answer(ticket, answer);
             }
             Request::Status => {
                 let json = self.status_json(now);
@@ -114,8 +133,9 @@ impl Driver {
         }
     }
 
-    fn ask(&mut self, now: Now, ticket: Ticket, input: impl FnOnce(sprag_core::RequestId) -> Input) {
-        let request = self.asked.ask(Some(Origin::Client { ticket }));
+    fn ask(&mut self, now: Now, ticket: Ticket, about: Option<JobId>, input: impl FnOnce(RequestId) -> Input) {
+        let state = about.and_then(|id| Some(self.machine.state_name(id, self.machine.job(id)?)));
+        let request = self.asked.ask(Some(Origin::Client { ticket, state }));
         self.input(now, input(request));
     }
 
@@ -131,7 +151,7 @@ impl Driver {
             priority: add.priority,
             when: add.when,
         };
-        self.submit(now, Origin::Client { ticket }, job, Words { key: add.key, payload: add.payload });
+        self.submit(now, Origin::Client { ticket, state: None }, job, Words { key: add.key, payload: add.payload });
     }
 
     fn retry_dead(&mut self, ticket: Ticket, queue: &str) {
@@ -162,25 +182,55 @@ impl Driver {
         true
     }
 
-    fn job_view(&self, id: JobId) -> Answer {
-        let Some(job) = self.machine.job(id) else {
-            return Answer::Reply(Reply::Refused(Refusal::NoSuchJob));
-        };
-        let slot = match job.state {
-            State::Running { slot } => Some(slot.0),
-            State::Scheduled { .. }
-            | State::Ready
-            | State::Reserved { .. }
-            | State::Succeeded
-            | State::Dead(_)
-            | State::Cancelled => None,
-        };
-        Answer::Job(JobView {
+    /// A bounded piece of a listing: what is looked at counts, not only what is listed.
+    fn page(&self, chosen: Chosen, after: JobId, limit: usize) -> Page {
+        let (mut jobs, mut looked, mut next) = (Vec::new(), 0, None);
+        for (id, job) in self.machine.jobs_after(after) {
+            if looked == PAGE_LOOKED_MAX || jobs.len() == limit.min(PAGE_JOBS_MAX) {
+                return Page { jobs, next };
+            }
+            (looked, next) = (looked + 1, Some(id));
+            if chosen.takes(job, self.machine.state_name(id, job)) {
+                jobs.push(self.job_view(id, job));
+            }
+        }
+        Page { jobs, next: None }
+    }
+
+    fn job_view(&self, id: JobId, job: &Job) -> JobView {
+        JobView {
             job: id.0,
             queue: self.machine.queue_name(job.queue).into(),
             state: self.machine.state_name(id, job).as_str(),
             attempt: job.attempt,
-            slot,
+            failures: job.failures,
+            priority: job.priority,
+            due_at_ms: job.state.due().map(|due| due.0),
+            reason: job.state.dead_reason(),
+            cancelling: job.cancelling,
+            unpublished: job.unpublished,
+            slot: job.state.slot().map(|slot| slot.0),
+        }
+    }
+
+    fn queues_answer(&self, name: Option<&str>) -> Answer {
+        let mut views = self.queue_views();
+        match name {
+            None => Answer::Queues(views.collect()),
+            Some(name) => views
+                .find(|view| view.name == name)
+                .map_or(Answer::Reply(Reply::Refused(Refusal::NoSuchQueue)), Answer::Queue),
+        }
+    }
+
+    /// All queues, as status and listings have them.
+    pub(super) fn queue_views(&self) -> impl Iterator<Item = QueueView> {
+        self.machine.queues().map(|queue| QueueView {
+            name: queue.name.into(),
+            configured: queue.configured,
+            paused: queue.paused,
+            progress: queue.progress.count,
+            jobs: queue.counts,
         })
     }
 

@@ -4,8 +4,9 @@
 //! when that consumer did. Fields may be added, never taken away: `docs/format.md` says what they mean.
 
 use super::Driver;
+use crate::request::QueueView;
 use serde::Serialize;
-use sprag_core::{Counts, Now, SourceId, Verdict};
+use sprag_core::{Now, SourceId, Verdict};
 
 /// `status.json`.
 #[derive(Serialize)]
@@ -20,7 +21,7 @@ struct Status<'a> {
     config_digest: String,
     seq: u64,
     durable_seq: u64,
-    queues: Vec<QueueStatus<'a>>,
+    queues: Vec<QueueView>,
     sources: Vec<SourceStatus>,
     services: Vec<ServiceStatus<'a>>,
     journal: JournalStatus,
@@ -51,15 +52,6 @@ struct LogsStatus {
 struct DiskStatus {
     free_bytes: u64,
     total_bytes: u64,
-}
-
-#[derive(Serialize)]
-struct QueueStatus<'a> {
-    name: &'a str,
-    configured: bool,
-    paused: bool,
-    progress: u64,
-    jobs: Counts,
 }
 
 #[derive(Serialize)]
@@ -106,13 +98,6 @@ impl Driver {
             Verdict::Degraded(reasons) => ("degraded", self.reason_texts(reasons)),
             Verdict::Stalled(reasons) => ("stalled", self.reason_texts(reasons)),
         };
-        let queues = self.machine.queues().map(|queue| QueueStatus {
-            name: queue.name,
-            configured: queue.configured,
-            paused: queue.paused,
-            progress: queue.progress.count,
-            jobs: queue.counts,
-        });
         let sources = (0..=u16::try_from(self.pipeline.sources.len()).unwrap_or(u16::MAX)).map(|index| SourceStatus {
             path: self.source_name(index),
             progress: self.machine.health().source_progress(SourceId(index)).0.count,
@@ -144,7 +129,7 @@ impl Driver {
             config_digest: self.pipeline.config_digest.to_string(),
             seq: self.machine.last_seq().0,
             durable_seq: self.machine.durable_seq().0,
-            queues: queues.collect(),
+            queues: self.queue_views().collect(),
             sources: sources.collect(),
             services: services.collect(),
             journal: JournalStatus { progress: self.machine.health().journal().count, bytes: stored.journal_bytes },

@@ -9,6 +9,7 @@ mod asked;
 mod children;
 mod control;
 mod destinations;
+mod events;
 mod heartbeat;
 mod idle;
 mod intake;
@@ -20,6 +21,7 @@ mod report;
 mod snapshots;
 mod space;
 
+pub use events::Happened;
 pub use idle::HELD_UP_MS;
 pub use persist::{Committed, JournalWork, journal_step};
 pub use recovery::{OpenError, Recovered, machine_config, open};
@@ -35,6 +37,7 @@ use asked::Asked;
 use children::Services;
 use control::Control;
 use destinations::Destinations;
+use events::Events;
 use idle::Idle;
 use intake::Intake;
 use kept::Kept;
@@ -103,6 +106,8 @@ pub enum Effect {
     },
     /// For people.
     Say(Notice),
+    /// For whoever listens: records that are durable, in order.
+    Happened(Vec<Happened>),
     /// Nothing waits, nothing runs, and every source was read once more since: with `--until-idle`, the end.
     Idle,
     /// Nothing is left to do but what cannot be done as things are. Told once for each change of that.
@@ -132,6 +137,7 @@ pub struct Driver {
     persistence: Persistence,
     intake: Intake,
     control: Control,
+    events: Events,
     asked: Asked,
     services: Services,
     reporter: Reporter,
@@ -229,6 +235,7 @@ impl Driver {
                 let place = self.persistence.push(now, seq, &record, &self.machine, self.asked.current());
                 let key = self.asked.current().and_then(|texts| texts.key);
                 self.reporter.decided(seq, &record, &self.machine, key);
+                self.events.decided(now, seq, &record, &self.machine, key);
                 if let (Record::Added { job, .. }, Some(place)) = (record, place) {
                     self.machine.placed(job, place);
                 }

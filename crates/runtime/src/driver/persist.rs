@@ -214,6 +214,7 @@ impl Driver {
             Committed::Frame { end, room } => {
                 self.persistence.committed(now, end, room);
                 self.snapshots.written(end);
+                self.tell_happened(Seq(end.seq));
                 let said = self.reporter.durable(Seq(end.seq));
                 self.say_all(said);
                 self.input(now, Input::Persisted { through: Seq(end.seq) });

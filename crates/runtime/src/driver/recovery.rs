@@ -7,6 +7,7 @@ use super::asked::Asked;
 use super::children::Services;
 use super::control::Control;
 use super::destinations::Destinations;
+use super::events::Events;
 use super::idle::Idle;
 use super::intake::Intake;
 use super::kept::Kept;
@@ -120,6 +121,7 @@ pub fn open<F: Fs>(
     let mut driver = Driver {
         intake: Intake::new(u16::try_from(pipeline.sources.len()).unwrap_or(u16::MAX)),
         control: Control::default(),
+        events: Events::default(),
         asked: Asked::default(),
         services: Services::new(&pipeline),
         reporter: Reporter::new(&machine),

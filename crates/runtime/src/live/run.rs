@@ -5,7 +5,7 @@
 //! [keeper](super::keeper), all else to the pool. Nothing here decides an order: effects are done as the driver hands them
 //! out.
 
-use super::api::{Api, Asked, Client, LocalListener};
+use super::api::{Api, Asked, Client, LocalListener, Patience};
 use super::clock::{Sleeps, Timer, now};
 use super::keeper::{Order, Watchdog};
 use super::processes::LiveProcesses;
@@ -16,7 +16,7 @@ use crate::pipeline::Pipeline;
 use crate::request::Ticket;
 use crate::seams::Processes as _;
 use crate::task::{Context, Done, Task};
-use sprag_core::{Mono, StopLevel};
+use sprag_core::{Mono, Seq, StopLevel};
 use sprag_handoff::{Dirty, Level, Mailbox, Stop};
 use sprag_journal::fs::Fs as _;
 use sprag_journal::{Limits, RealFs, Writer};
@@ -194,7 +194,8 @@ impl Live {
         let watchdog = Watchdog::start(Arc::clone(&context), Arc::clone(&orders), Box::new(report))
             .map_err(system("wait for children"))?;
         let timer = Timer::new().map_err(system("set a timer"))?;
-        let api = listen(&context.pipeline, Arc::clone(&answers));
+        let durable = recovered.driver.machine().durable_seq();
+        let api = listen(&context.pipeline, durable, Arc::clone(&answers));
         let (driver, clients) = (recovered.driver, BTreeMap::new());
         let live = Live {
             driver,
@@ -230,6 +231,11 @@ impl Live {
                         }
                     }
                     Effect::Say(notice) => say(&self.driver, &notice),
+                    Effect::Happened(happened) => {
+                        if let Some(api) = &self.api {
+                            api.tell(happened);
+                        }
+                    }
                     Effect::Idle if self.options.until_idle => {
                         idle = true;
                         self.tell(Event::Stop(StopLevel::Drain));
@@ -340,10 +346,13 @@ impl Live {
 }
 
 /// Without a socket (a file system that has none) there is still the drop-box.
-fn listen(pipeline: &Pipeline, answers: Arc<Mailbox<Answer>>) -> Option<Api> {
+fn listen(pipeline: &Pipeline, durable: Seq, answers: Arc<Mailbox<Answer>>) -> Option<Api> {
     let path = pipeline.state().socket();
     match LocalListener::bind(&path) {
-        Ok(listener) => Some(Api::serve(listener, move |asked| post(&answers, Answer::Client(asked)))),
+        Ok(listener) => {
+            let to_loop = move |asked| post(&answers, Answer::Client(asked));
+            Some(Api::serve(listener, Patience::default(), durable, to_loop))
+        }
         Err(error) => {
             let what = "no command can reach this sprag, and `sprag add` uses the drop-box: its socket cannot be made";
             tracing::warn!(%error, path = %path.display(), "{what}");

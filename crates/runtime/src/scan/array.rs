@@ -6,6 +6,7 @@
 use super::item::item_of;
 use super::read::{Content, without_mark};
 use super::{Complaint, Look, Passed, SOURCE_ITEMS_MAX, Seen};
+use crate::json;
 use crate::pipeline::SourceSpec;
 use serde_json::value::RawValue;
 use sprag_core::{Bug, SourceFault, planted};
@@ -30,8 +31,8 @@ fn parse(bytes: &[u8], spec: &SourceSpec, seen: &Seen) -> Result<Look, Complaint
         std::str::from_utf8(bytes).map_err(|error| malformed(format!("not UTF-8 at byte {}", error.valid_up_to())))?;
     let closed = if planted(Bug::TornRead) { close(text) } else { None };
     let text = closed.as_deref().unwrap_or(text);
-    let raw: Vec<&RawValue> =
-        serde_json::from_str(text).map_err(|error| malformed(format!("not a whole JSON array: {error}")))?;
+    let raw: Vec<&RawValue> = serde_json::from_str(text)
+        .map_err(|error| malformed(format!("not a whole JSON array: {}", json::words(&error))))?;
     if raw.len() > SOURCE_ITEMS_MAX {
         return Err(Complaint::new(SourceFault::TooLarge, format!("more than {SOURCE_ITEMS_MAX} items")));
     }

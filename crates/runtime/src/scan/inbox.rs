@@ -3,29 +3,13 @@
 //! **Invariant.** A file is taken whole or put aside where a person finds it; it is removed only after its job is durable,
 //! and not by this module.
 
-use super::item::{check_key, one_line};
 use super::read::read_file;
 use super::{Complaint, INBOX_FILES_MAX, Item, Look, Seen};
-use crate::pipeline::{Pipeline, StateDir, key_hash, payload_digest};
-use serde::Deserialize;
-use serde_json::value::RawValue;
-use sprag_core::{SourceFault, Wall, When};
+use crate::pipeline::{Pipeline, StateDir, key_hash};
+use crate::request::Add;
+use sprag_core::SourceFault;
 use sprag_journal::fs::Fs;
 use std::io;
-
-/// A drop-box file.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Dropped<'a> {
-    queue: String,
-    #[serde(borrow)]
-    payload: &'a RawValue,
-    key: Option<String>,
-    #[serde(default)]
-    priority: i16,
-    delay_ms: Option<u64>,
-    at_ms: Option<u64>,
-}
 
 /// Looks into the drop-box. A file that cannot be taken is put aside in `inbox/rejected`, where a person finds it.
 pub fn look_into_inbox<F: Fs>(
@@ -72,31 +56,11 @@ pub fn look_into_inbox<F: Fs>(
 }
 
 fn dropped(bytes: &[u8], name: &str, pipeline: &Pipeline) -> Result<Item, Complaint> {
-    let malformed = |text: String| Complaint::new(SourceFault::Malformed, text);
-    let dropped: Dropped<'_> = serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
-    if pipeline.queue(&dropped.queue).is_none() {
-        return Err(malformed(format!("there is no queue `{}`", dropped.queue)));
+    let Add { queue, key, hash, digest, payload, priority, when } = Add::parse(None, bytes)?;
+    if pipeline.queue(&queue).is_none() {
+        return Err(Complaint::new(SourceFault::Malformed, format!("there is no queue `{queue}`")));
     }
-    let payload = one_line(dropped.payload)?;
-    dropped.key.as_deref().map_or(Ok(()), check_key)?;
-    let hash = match &dropped.key {
-        Some(key) => key_hash(&dropped.queue, key),
-        // Without a key the file's own name makes it unique, so that a crash before its removal adds it once.
-        None => key_hash("", name),
-    };
-    let when = match (dropped.delay_ms, dropped.at_ms) {
-        (_, Some(at_ms)) => When::At(Wall(at_ms)),
-        (Some(delay_ms), None) => When::Delay(delay_ms),
-        (None, None) => When::Now,
-    };
-    Ok(Item {
-        queue: dropped.queue,
-        key: dropped.key,
-        hash,
-        digest: payload_digest(payload.get().as_bytes()),
-        payload,
-        priority: dropped.priority,
-        when,
-        file: Some(name.into()),
-    })
+    // Without a key the file's own name makes it unique, so that a crash before its removal adds it once.
+    let hash = hash.unwrap_or_else(|| key_hash("", name));
+    Ok(Item { queue, key, hash, digest, payload, priority, when, file: Some(name.into()) })
 }

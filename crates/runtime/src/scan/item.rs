@@ -4,6 +4,7 @@
 //! before anything depends on it.
 
 use super::{Complaint, Item, KEY_BYTES_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX};
+use crate::json;
 use crate::pipeline::{SourceSpec, item_key, key_hash, payload_digest};
 use serde_json::value::RawValue;
 use sprag_core::{SourceFault, When};
@@ -51,7 +52,9 @@ pub fn key_at(payload: &RawValue, pointer: &str) -> Result<String, Complaint> {
     let without = |what: &str| Complaint::new(SourceFault::ItemWithoutKey, format!("{what} at {pointer}"));
     let key = find(payload.get(), pointer).ok_or_else(|| without("no key"))?;
     match key.as_bytes().first() {
-        Some(b'"') => serde_json::from_str(key).map_err(|error| without(&format!("no key ({error})"))),
+        Some(b'"') => {
+            serde_json::from_str(key).map_err(|error| without(&format!("no key ({})", json::words_on_a_line(&error))))
+        }
         Some(b'{' | b'[' | b'n') | None => Err(without("a key that is neither text nor number")),
         Some(_) => Ok(key.to_owned()),
     }
@@ -99,7 +102,7 @@ pub fn one_line(raw: &RawValue) -> Result<Box<RawValue>, Complaint> {
     if out.len() > PAYLOAD_BYTES_MAX {
         return Err(too_large(format!("longer than {PAYLOAD_BYTES_MAX} bytes")));
     }
-    RawValue::from_string(out).map_err(|error| Complaint::new(SourceFault::Malformed, error.to_string()))
+    RawValue::from_string(out).map_err(|error| Complaint::new(SourceFault::Malformed, json::words(&error)))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 use super::item::item_of;
 use super::read::{Content, without_mark};
 use super::{Complaint, Look, Passed, SOURCE_ITEMS_MAX, Seen, UNFINISHED_MS};
+use crate::json;
 use crate::pipeline::SourceSpec;
 use serde_json::value::RawValue;
 use sprag_core::{Mono, SourceFault};
@@ -76,9 +77,7 @@ fn parse(line: &[u8], spec: &SourceSpec) -> Result<Option<super::Item>, Complain
     if text.trim_ascii().is_empty() {
         return Ok(None);
     }
-    let raw: &RawValue = serde_json::from_str(text).map_err(|error| {
-        // The parser calls every line its first.
-        malformed(format!("not JSON: {}", error.to_string().replace("line 1 column", "column")))
-    })?;
+    let raw: &RawValue = serde_json::from_str(text)
+        .map_err(|error| malformed(format!("not JSON: {}", json::words_on_a_line(&error))))?;
     item_of(raw, spec).map(Some)
 }

@@ -110,8 +110,13 @@ pub struct Complaint {
 }
 
 impl Complaint {
-    fn new(fault: SourceFault, text: impl Into<String>) -> Complaint {
+    pub(crate) fn new(fault: SourceFault, text: impl Into<String>) -> Complaint {
         Complaint { fault, text: text.into() }
+    }
+
+    /// The same, with what it is about before it.
+    pub(crate) fn of(self, what: &str) -> Complaint {
+        Complaint { text: format!("{what}{}", self.text), ..self }
     }
 }
 
@@ -125,7 +130,7 @@ struct Passed {
 impl Passed {
     fn add(&mut self, place: &str, complaint: Complaint) {
         match self.first {
-            None => self.first = Some(Complaint { text: format!("{place}: {}", complaint.text), ..complaint }),
+            None => self.first = Some(complaint.of(&format!("{place}: "))),
             Some(_) => self.more += 1,
         }
     }

@@ -6,7 +6,7 @@
 
 use super::{bulk, no_such_queue, wait};
 use crate::cli::{Add, Cli};
-use crate::client::{self, Client, encoded};
+use crate::client::{self, Client, Told, encoded};
 use crate::exit::{Exit, Failure};
 use crate::out::{Out, plain};
 use crate::{config, folder, past, words};
@@ -19,7 +19,7 @@ use sprag_core::Wall;
 use sprag_journal::RealFs;
 use sprag_journal::fs::{File as _, Fs as _, Open, write_all_at};
 use sprag_runtime::pipeline::StateDir;
-use sprag_runtime::{live, scan};
+use sprag_runtime::{json, live, scan};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -76,18 +76,24 @@ pub(super) fn run(cli: &Cli, args: &Add, out: &mut Out) -> Result<Exit, Failure>
             return Err(no_such_queue(&args.queue, pipeline.queues.iter().map(|queue| &*queue.policy.name)));
         }
     }
-    if args.key.as_deref() == Some("") {
-        return Err(Failure::new(Exit::Usage, "the key is empty").mend("leave --key out for a job without one"));
-    }
+    args.key.as_deref().map_or(Ok(()), scan::check_key).map_err(|complaint| {
+        Failure::new(Exit::Usage, format!("the key is unfit: {}", complaint.text))
+            .mend("leave --key out for a job without one")
+    })?;
     let at_ms = args.at.as_deref().map(moment).transpose()?.map(|at| at.0);
     if let Some(file) = &args.lines {
-        return bulk::run(cli, args, file, at_ms, &mut need(&state)?, out);
+        let mut client = need(&state)?;
+        let queues = configured(&mut client)?;
+        if !queues.contains(&args.queue) {
+            return Err(no_such_queue(&args.queue, queues.iter().map(String::as_str)));
+        }
+        return bulk::run(cli, args, file, at_ms, &mut client, out);
     }
     let payload = payload(args)?;
     let (key, priority, delay_ms) = (args.key.as_deref(), args.priority, args.delay);
     let job = Job { payload: &payload, key, priority, delay_ms, at_ms };
     // One that runs and cannot be reached reads its journal, or has no socket: it looks into its drop-box.
-    let client = if args.wait { Some(need(&state)?) } else { Client::connect_now(&state).unwrap_or_default() };
+    let client = if args.wait { Some(need(&state)?) } else { Client::connect_now(&state).unwrap_or(None) };
     match client {
         Some(mut client) => {
             let id = send(cli, &mut client, args, &job, out)?;
@@ -111,7 +117,7 @@ fn send(cli: &Cli, client: &mut Client, args: &Add, job: &Job<'_>, out: &mut Out
         let queues = configured(client)?;
         return Err(no_such_queue(&args.queue, queues.iter().map(String::as_str)));
     }
-    let (Some(id), true) = (told.json["job"].as_u64(), told.code < 300) else { return Err(client::refused(&told)) };
+    let (Some(id), true) = (told.json["job"].as_u64(), told.code < 300) else { return Err(refused(args, &told)) };
     let result = told.json["result"].as_str().unwrap_or_default();
     if cli.json {
         let (queue, running_pid) = (&args.queue, Some(client.pid()));
@@ -122,6 +128,18 @@ fn send(cli: &Cli, client: &mut Client, args: &Add, job: &Job<'_>, out: &mut Out
     }
     out.flush()?;
     Ok(id)
+}
+
+fn refused(args: &Add, told: &Told) -> Failure {
+    match (told.json["reason"].as_str(), told.json["job"].as_u64()) {
+        (Some("conflict"), Some(job)) => {
+            let (queue, key) = (plain(&args.queue), plain(args.key.as_deref().unwrap_or_default()));
+            let what = format!("the key {key} is known in queue {queue} with another payload: it is job {job}");
+            let mend = format!("`sprag show {job}` shows it; another job needs another --key, or none");
+            Failure::new(Exit::Refused, what).mend(mend)
+        }
+        (_, _) => client::refused(told),
+    }
 }
 
 /// The queues of the sprag that runs.
@@ -172,8 +190,9 @@ fn payload(args: &Add) -> Result<Box<RawValue>, Failure> {
     let raw = if args.text {
         serde_json::value::to_raw_value(&text).map_err(|error| bad(format!("cannot be written as JSON: {error}")))?
     } else {
-        RawValue::from_string(text.trim().to_owned())
-            .map_err(|error| bad(format!("is not JSON: {error}")).mend("quote it for the shell, or use --text"))?
+        RawValue::from_string(text.trim().to_owned()).map_err(|error| {
+            bad(format!("is not JSON: {}", json::words(&error))).mend("quote it for the shell, or use --text")
+        })?
     };
     scan::one_line(&raw).map_err(|complaint| bad(format!("is {}", complaint.text)))
 }
@@ -193,8 +212,8 @@ fn moment(text: &str) -> Result<Wall, Failure> {
         let local: DateTime = text.parse()?;
         Ok(local.to_zoned_datetime(TimeZone::system())?.timestamp())
     });
-    let ms = parsed.map_err(|error: jiff::Error| {
-        Failure::new(Exit::Usage, format!("--at {text:?} is no moment: {error}"))
+    let ms = parsed.map_err(|_: jiff::Error| {
+        Failure::new(Exit::Usage, format!("--at {text:?} is no moment"))
             .mend("write '2030-01-31 09:00', or 2030-01-31T09:00:00Z")
     })?;
     Ok(Wall(u64::try_from(ms.as_millisecond()).unwrap_or(0)))

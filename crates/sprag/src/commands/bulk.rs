@@ -15,6 +15,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
+use sprag_runtime::json;
 use sprag_runtime::request::ADD_BYTES_MAX;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
@@ -148,7 +149,7 @@ fn broken(sum: &Sum, error: &io::Error) -> Failure {
 impl Shape {
     /// A line as the job that it becomes; valid JSON goes in as it is.
     fn job(&self, line: &[u8]) -> Result<Vec<u8>, String> {
-        let payload: &RawValue = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+        let payload: &RawValue = serde_json::from_slice(line).map_err(|error| json::words_on_a_line(&error))?;
         let key = match &self.key_at {
             None => None,
             Some(pointer) => Some(key_at(payload, pointer)?),
@@ -161,7 +162,7 @@ impl Shape {
 
 /// The key of a line: a text as it is, a number or a truth value as JSON writes it.
 fn key_at(payload: &RawValue, pointer: &str) -> Result<String, String> {
-    let value: Value = serde_json::from_str(payload.get()).map_err(|error| error.to_string())?;
+    let value: Value = serde_json::from_str(payload.get()).map_err(|error| json::words_on_a_line(&error))?;
     match value.pointer(pointer) {
         Some(Value::String(text)) => Ok(text.clone()),
         Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(value.to_string()),

@@ -3,7 +3,7 @@
 //! **Invariant.** What is said to be done is durable.
 
 use super::state_of;
-use crate::cli::{Cli, Jobs, Queue, Retry};
+use crate::cli::{Cli, Drain, Jobs, Queue, Retry};
 use crate::client::{Client, encoded};
 use crate::exit::{Exit, Failure};
 use crate::out::{Out, plain};
@@ -62,14 +62,18 @@ fn queue(cli: &Cli, args: &Queue, verb: &str, done: &str, out: &mut Out) -> Resu
     Ok(Exit::Ok)
 }
 
-pub(super) fn drain(cli: &Cli, out: &mut Out) -> Result<Exit, Failure> {
+pub(super) fn drain(cli: &Cli, args: &Drain, out: &mut Out) -> Result<Exit, Failure> {
     let mut client = Client::need(&state_of(&cli.dir)?)?;
-    client.order("/v1/drain")?;
+    let (path, told) = match args.now {
+        false => ("/v1/drain", "draining: nothing new is taken or started; sprag ends when what runs has finished"),
+        true => ("/v1/stop", "stopping: what runs is ended, and tried again by the next `sprag run`"),
+    };
+    client.order(path)?;
     let pid = client.pid();
     if cli.json {
         out.json(&json!({ "result": "done", "running_pid": pid }))?;
     } else {
-        out.line("draining: nothing new is taken or started; sprag ends when what runs has finished")?;
+        out.line(told)?;
     }
     Ok(Exit::Ok)
 }

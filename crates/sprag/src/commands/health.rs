@@ -62,7 +62,8 @@ fn judge(cli: &Cli, state: &StateDir) -> Result<Health, Failure> {
             Health { health, reasons: texts("reasons"), notes, running_pid }
         }
         Err(failure) => {
-            Health { health: "stalled".into(), reasons: vec![failure.what], notes: Vec::new(), running_pid }
+            let notes = failure.mend.into_iter().collect();
+            Health { health: "stalled".into(), reasons: vec![failure.what], notes, running_pid }
         }
     })
 }

@@ -36,6 +36,10 @@ pub(super) fn run(cli: &Cli, out: &mut Out) -> Result<Exit, Failure> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::AlreadyExists => Failure::new(Exit::Usage, format!("{} is there already", path.display()))
             .mend("name another folder with -C, or edit what is there"),
+        io::ErrorKind::NotFound => {
+            Failure::new(Exit::Configuration, format!("{}: there is no such folder", cli.dir.display()))
+                .mend("make it first, or name another with -C")
+        }
         _ => Failure::new(Exit::StateIo, format!("cannot write {}: {error}", path.display())),
     };
     let mut file = File::create_new(&path).map_err(failed)?;

@@ -1,13 +1,18 @@
 //! `sprag list`: jobs and their states.
 
 use super::{no_such_queue, state_of};
-use crate::cli::{Cli, List};
+use crate::cli::{Cli, List, Sort};
 use crate::exit::{Exit, Failure};
-use crate::out::{Cell, Out, plain, table};
+use crate::out::{Cell, Out, cut, plain, table};
 use crate::past::Past;
 use crate::words;
 use serde::Serialize;
-use sprag_core::{DeadReason, Job, JobId, State, StateName, Wall};
+use sprag_core::{DeadReason, Job, JobId, State, StateName};
+use sprag_runtime::listing::Which;
+use std::cmp::Ordering;
+
+/// A longer key loses its middle in a table on a terminal, in characters; whoever pipes it on, or asks for JSON, has it whole.
+const KEY_CHARS_MAX: usize = 40;
 
 /// A job as a line of JSON. Fields may be added, never taken away.
 #[derive(Serialize)]
@@ -45,25 +50,47 @@ pub(super) fn run(cli: &Cli, args: &List, out: &mut Out) -> Result<Exit, Failure
     } else if jobs.is_empty() {
         out.line("no jobs")?;
     } else {
-        let rows = jobs.into_iter().map(|(id, job, state)| row(&past, id, job, state)).collect();
+        let key_chars_max = if out.is_terminal() { KEY_CHARS_MAX } else { usize::MAX };
+        let rows = jobs.into_iter().map(|(id, job, state)| row(&past, id, job, state, key_chars_max)).collect();
         out.line(table(&["id", "queue", "key", "state", "attempt", "since", "remark"], rows))?;
     }
     Ok(Exit::Ok)
 }
 
 fn chosen<'a>(past: &'a Past, args: &List) -> Vec<(JobId, &'a Job, StateName)> {
-    let queue = args.queue.as_deref().map(|queue| past.machine.find_queue(queue));
-    let mut jobs: Vec<_> = past
-        .machine
-        .jobs()
-        .filter(|(_, job)| queue.is_none_or(|queue| queue == Some(job.queue)))
-        .filter_map(|(id, job)| Some((id, job, past.state_name(id)?)))
-        .filter(|(_, _, state)| args.state.is_none_or(|wanted| wanted.name() == *state))
-        .collect();
+    let which = Which { queue: args.queue.clone(), state: args.state };
+    // A queue that only the configuration knows has had no job yet.
+    let Ok(chosen) = which.look_up(&past.machine) else { return Vec::new() };
+    let named = |(id, job)| Some((id, job, past.state_name(id)?));
+    let mut jobs: Vec<_> = past.machine.jobs().filter_map(named).collect();
+    jobs.retain(|(_, job, state)| chosen.takes(job, *state));
+    jobs.sort_by(|one, other| order(past, args, one, other));
     if let Some(limit) = args.limit {
         jobs.drain(..jobs.len().saturating_sub(limit));
     }
     jobs
+}
+
+/// Sorting keeps what is equal here in order of arrival.
+fn order(past: &Past, args: &List, one: &(JobId, &Job, StateName), other: &(JobId, &Job, StateName)) -> Ordering {
+    let story = |job: &(JobId, &Job, StateName)| past.story(job.0);
+    let queue = |job: &(JobId, &Job, StateName)| past.machine.queue_name(job.1.queue);
+    let order = match args.sort {
+        Sort::Id => one.0.cmp(&other.0),
+        Sort::Created => story(one).added_at.cmp(&story(other).added_at),
+        Sort::Changed => story(one).changed_at.cmp(&story(other).changed_at),
+        Sort::Due => match (one.1.state.due(), other.1.state.due()) {
+            (Some(one), Some(other)) => one.cmp(&other),
+            // Whichever way, what is due stands together at the end.
+            (one, other) => return one.is_some().cmp(&other.is_some()),
+        },
+        Sort::State => one.2.cmp(&other.2),
+        Sort::Queue => queue(one).cmp(queue(other)),
+        Sort::Key => story(one).key.cmp(&story(other).key),
+        Sort::Attempts => one.1.attempt.cmp(&other.1.attempt),
+        Sort::Priority => one.1.priority.cmp(&other.1.priority),
+    };
+    if args.reverse { order.reverse() } else { order }
 }
 
 fn line<'a>(past: &'a Past, id: JobId, job: &Job, state: StateName) -> Line<'a> {
@@ -77,33 +104,13 @@ fn line<'a>(past: &'a Past, id: JobId, job: &Job, state: StateName) -> Line<'a> 
         priority: job.priority,
         added_at_ms: story.added_at.0,
         changed_at_ms: story.changed_at.0,
-        due_at_ms: due(job).map(|due| due.0),
-        reason: match job.state {
-            State::Dead(reason) => Some(reason),
-            State::Scheduled { .. }
-            | State::Ready
-            | State::Reserved { .. }
-            | State::Running { .. }
-            | State::Succeeded
-            | State::Cancelled => None,
-        },
+        due_at_ms: job.state.due().map(|due| due.0),
+        reason: job.state.dead_reason(),
         unpublished: job.unpublished,
     }
 }
 
-fn due(job: &Job) -> Option<Wall> {
-    match job.state {
-        State::Scheduled { due, .. } => Some(due),
-        State::Ready
-        | State::Reserved { .. }
-        | State::Running { .. }
-        | State::Succeeded
-        | State::Dead(_)
-        | State::Cancelled => None,
-    }
-}
-
-fn row(past: &Past, id: JobId, job: &Job, state: StateName) -> Vec<Cell> {
+fn row(past: &Past, id: JobId, job: &Job, state: StateName, key_chars_max: usize) -> Vec<Cell> {
     let story = past.story(id);
     let remark = match job.state {
         State::Scheduled { due, .. } => format!("due {}", words::moment(due)),
@@ -117,7 +124,7 @@ fn row(past: &Past, id: JobId, job: &Job, state: StateName) -> Vec<Cell> {
     vec![
         Cell::number(id.0),
         Cell::text(plain(past.machine.queue_name(job.queue))),
-        Cell::text(story.key.as_deref().map_or_else(|| "-".into(), plain)),
+        Cell::text(story.key.as_deref().map_or_else(|| "-".into(), |key| cut(&plain(key), key_chars_max))),
         Cell::state(state),
         Cell::number(job.attempt.into()),
         Cell::text(words::moment(story.changed_at)),

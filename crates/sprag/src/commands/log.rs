@@ -14,7 +14,7 @@ use hyper::Method;
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 use serde_json::json;
-use sprag_core::{JobId, Slot, State};
+use sprag_core::{JobId, Slot, StateName};
 use sprag_runtime::output::left_out;
 use sprag_runtime::pipeline::StateDir;
 use std::fs::File;
@@ -104,30 +104,23 @@ fn look(state: &StateDir, client: &mut Option<Client>, job: u64) -> Result<View,
     if let Some(client) = client {
         let told = client.ask(Method::GET, &format!("/v1/jobs/{job}"), Vec::new())?;
         if told.code != 200 {
-            return Err(refused(&told));
+            let failure = refused(&told);
+            return Err(Failure { what: format!("job {job}: {}", failure.what), ..failure });
         }
         let number = |name: &str| told.json[name].as_u64();
         let word = told.json["state"].as_str().unwrap_or_default();
         return Ok(View {
             attempt: number("attempt").and_then(|attempt| u32::try_from(attempt).ok()).unwrap_or(0),
             slot: number("slot").and_then(|slot| u16::try_from(slot).ok()).map(Slot),
-            ended: ["succeeded", "dead", "cancelled"].contains(&word),
+            ended: StateName::named(word).is_some_and(StateName::is_end),
         });
     }
     let past = Past::read(state)?;
     let Some(job) = past.machine.job(JobId(job)) else {
-        return Err(Failure::new(Exit::No, "there is no such job").mend("`sprag list` shows the jobs there are"));
+        let failure = Failure::new(Exit::No, format!("there is no job {job}"));
+        return Err(failure.mend("`sprag list` shows the jobs there are"));
     };
-    let slot = match job.state {
-        State::Running { slot } => Some(slot),
-        State::Scheduled { .. }
-        | State::Ready
-        | State::Reserved { .. }
-        | State::Succeeded
-        | State::Dead(_)
-        | State::Cancelled => None,
-    };
-    Ok(View { attempt: job.attempt, slot, ended: job.state.is_terminal() })
+    Ok(View { attempt: job.attempt, slot: job.state.slot(), ended: job.state.is_terminal() })
 }
 
 /// A piece of a log.

@@ -41,7 +41,7 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit, Failure> {
         Command::Retry(args) => answer(|out| control::retry(cli, args, out)),
         Command::Pause(args) => answer(|out| control::pause(cli, args, out)),
         Command::Resume(args) => answer(|out| control::resume(cli, args, out)),
-        Command::Drain(_) => answer(|out| control::drain(cli, out)),
+        Command::Drain(args) => answer(|out| control::drain(cli, args, out)),
         Command::Health(_) => answer(|out| health::run(cli, out)),
         Command::Export(_) => answer(|out| export::run(cli, out)),
         Command::Init(_) => answer(|out| init::run(cli, out)),

@@ -76,7 +76,7 @@ fn known(cli: &Cli, name: &str) -> Result<(), Failure> {
     } else {
         format!("services here: {}", names.join(", "))
     };
-    Err(Failure::new(Exit::No, what).mend(mend))
+    Err(Failure::new(Exit::Usage, what).mend(mend))
 }
 
 fn show(cli: &Cli, name: &str, line: &[u8], out: &mut Out) -> Result<(), Failure> {

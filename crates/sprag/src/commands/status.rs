@@ -6,7 +6,7 @@
 
 use super::{notes, state_of};
 use crate::cli::Cli;
-use crate::client::Client;
+use crate::client::{Client, Silence, frozen};
 use crate::exit::{Exit, Failure};
 use crate::out::{Cell, Out, plain, style_of, table};
 use crate::past::Past;
@@ -86,8 +86,13 @@ pub(super) fn run(cli: &Cli, out: &mut Out) -> Result<Exit, Failure> {
     let state = state_of(&cli.dir)?;
     // One that runs is asked alone: it keeps the configuration that it was started with.
     let status = match ask(&state) {
-        Some((pid, heartbeat)) => of_running(cli, &state, pid, heartbeat),
-        None => of_journal(&state, &config::load(&cli.dir)?)?,
+        Ok(Some((pid, heartbeat))) => of_running(cli, &state, pid, heartbeat),
+        Ok(None) => of_journal(&state, &config::load(&cli.dir)?)?,
+        Err(Frozen) => {
+            let status = of_journal(&state, &config::load(&cli.dir)?)?;
+            let reasons = status.running_pid.map(|pid| frozen(&state, pid).what).into_iter().collect();
+            Status { health: "stalled".into(), reasons, ..status }
+        }
     };
     match cli.json {
         true => out.json(&status)?,
@@ -96,11 +101,19 @@ pub(super) fn run(cli: &Cli, out: &mut Out) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
+/// It runs and says nothing.
+struct Frozen;
+
 /// The sprag that runs, if it answers.
-fn ask(state: &StateDir) -> Option<(u32, Heartbeat)> {
-    let mut client = Client::connect_now(state).ok()??;
-    let told = client.ask(Method::GET, "/v1/status", Vec::new()).ok()?;
-    Some((client.pid(), serde_json::from_value(told.json).ok()?))
+fn ask(state: &StateDir) -> Result<Option<(u32, Heartbeat)>, Frozen> {
+    let mut client = match Client::connect_now(state) {
+        Ok(Some(client)) => client,
+        Ok(None) | Err(Silence::Deaf(_)) => return Ok(None),
+        Err(Silence::Frozen) => return Err(Frozen),
+    };
+    let told = client.ask(Method::GET, "/v1/status", Vec::new());
+    let heartbeat = told.ok().and_then(|told| serde_json::from_value(told.json).ok());
+    Ok(heartbeat.map(|heartbeat| (client.pid(), heartbeat)))
 }
 
 fn of_running(cli: &Cli, state: &StateDir, pid: u32, heartbeat: Heartbeat) -> Status {

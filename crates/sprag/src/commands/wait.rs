@@ -74,7 +74,7 @@ fn ask(client: &mut Client, job: u64) -> Result<Option<Ended>, Failure> {
     }
     let word = |name: &str| told.json[name].as_str().unwrap_or_default().to_owned();
     let state = word("state");
-    let is_end = [StateName::Succeeded, StateName::Dead, StateName::Cancelled].iter().any(|end| end.as_str() == state);
+    let is_end = StateName::named(&state).is_some_and(StateName::is_end);
     let attempt = told.json["attempt"].as_u64().unwrap_or(0);
     Ok(is_end.then(|| Ended { job, queue: word("queue"), state, attempt }))
 }
@@ -85,7 +85,8 @@ fn from_record(cli: &Cli, state: &StateDir, jobs: &[u64], out: &mut Out) -> Resu
     let mut known = BTreeMap::new();
     for id in jobs {
         let Some(job) = past.machine.job(JobId(*id)) else {
-            return Err(Failure::new(Exit::No, format!("there is no job {id}")));
+            let failure = Failure::new(Exit::No, format!("there is no job {id}"));
+            return Err(failure.mend("`sprag list` shows the jobs there are"));
         };
         if !job.state.is_terminal() {
             return Err(not_running(&format!("job {id} is not at an end, and no sprag runs here")));

@@ -32,10 +32,12 @@ const TABLES_MAX: usize = 1_000;
 const CONCURRENCY_MAX: u64 = 1_000;
 /// Attempts may go on for so long after a stop, unless `[run] stop_timeout` says otherwise.
 const STOP_TIMEOUT_MS: u64 = 10_000;
+/// More deaths of sprag in a row than this cannot be allowed a job.
+const CRASHES_MAX: u64 = 10_000;
 /// A smaller `log_max` is refused, in bytes.
 const LOG_BYTES_MIN: u64 = 64 << 10;
 /// What can stand in `[run]`.
-const RUN_KEYS: [&str; 9] = [
+const RUN_KEYS: [&str; 10] = [
     "concurrency",
     "stop_timeout",
     "min_free",
@@ -44,6 +46,7 @@ const RUN_KEYS: [&str; 9] = [
     "keep_logs",
     "keep_log_files",
     "keep_log_age",
+    "crashes",
     "env",
 ];
 /// What commands inherit unless `[run] env` says otherwise.
@@ -171,6 +174,9 @@ fn read_run(section: &Section<'_>, pipeline: &mut Pipeline) -> Result<(), Config
     }
     if let Some(entry) = section.get("keep_log_age") {
         pipeline.disk.keep_log_age_ms = entry.duration_ms()?;
+    }
+    if let Some(entry) = section.get("crashes") {
+        pipeline.limits.crashes_max = entry.small(1, CRASHES_MAX)?;
     }
     if let Some(entry) = section.get("env") {
         pipeline.env_allow = Vec::new();

@@ -3,6 +3,7 @@
 //! **Invariant.** Every answer of the driver has one code and one text, here and nowhere else; `docs/api.md` lists them.
 
 use crate::request::Answer;
+use crate::scan::Complaint;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use sprag_core::{JobId, Refusal, Reply};
@@ -24,6 +25,16 @@ pub(super) enum Body {
 impl Said {
     pub(super) fn error(code: u16, text: impl Into<String>) -> Said {
         Said::object(code, json!({ "error": text.into() }))
+    }
+
+    /// A position that is lost.
+    pub(super) fn gone(text: String) -> Said {
+        Said::refused(410, "gone", &text)
+    }
+
+    /// With a word for programs beside the sentence for people.
+    fn refused(code: u16, reason: &str, text: &str) -> Said {
+        Said::object(code, json!({ "error": text, "reason": reason }))
     }
 
     fn object(code: u16, value: Value) -> Said {
@@ -68,28 +79,40 @@ impl From<Answer> for Said {
             Answer::Reply(Reply::Known(JobId(job))) => Said::object(200, json!({ "result": "known", "job": job })),
             Answer::Reply(Reply::Conflict(JobId(job))) => {
                 let error = format!("the key is known with another payload: job {job}");
-                Said::object(409, json!({ "error": error, "job": job }))
+                Said::object(409, json!({ "error": error, "reason": "conflict", "job": job }))
             }
             Answer::Reply(Reply::Done) => Said::object(200, json!({ "result": "done" })),
-            Answer::Reply(Reply::Refused(refusal)) => {
-                let (code, text) = refused(refusal);
-                Said::error(code, text)
+            Answer::Reply(Reply::Refused(refusal)) => refused(refusal),
+            Answer::WrongState(state) => {
+                let (reason, state) = ("wrong_state", state.as_str());
+                let error = format!("the state of the job does not allow it: it is {state}");
+                Said::object(409, json!({ "error": error, "reason": reason, "state": state }))
             }
             Answer::Retried { jobs } => Said::object(200, json!({ "result": "done", "jobs": jobs })),
             Answer::Status(json) => Said { code: 200, body: Body::Raw(json.into()) },
             Answer::Job(view) => Said::object(200, serde_json::to_value(view).unwrap_or_default()),
-            Answer::Busy => Said::error(429, "too many requests wait; ask again later"),
+            Answer::Jobs(page) => Said::object(200, json!({ "jobs": page.jobs })),
+            Answer::Queues(views) => Said::object(200, json!({ "queues": views })),
+            Answer::Queue(view) => Said::object(200, serde_json::to_value(view).unwrap_or_default()),
+            Answer::Busy => Said::refused(429, "busy", "too many requests wait; ask again later"),
         }
     }
 }
 
-fn refused(refusal: Refusal) -> (u16, &'static str) {
+/// What was sent is not a job.
+impl From<Complaint> for Said {
+    fn from(complaint: Complaint) -> Said {
+        Said::error(400, complaint.text)
+    }
+}
+
+fn refused(refusal: Refusal) -> Said {
     match refusal {
-        Refusal::NoSuchJob => (404, "there is no such job"),
-        Refusal::NoSuchQueue => (404, "there is no such queue"),
-        Refusal::WrongState => (409, "the state of the job does not allow it"),
-        Refusal::Full => (507, "as many jobs as there may be are known"),
-        Refusal::NoSpace => (507, "the disk has no room for more than completions"),
-        Refusal::Stopping => (503, "sprag is about to end"),
+        Refusal::NoSuchJob => Said::refused(404, "no_such_job", "there is no such job"),
+        Refusal::NoSuchQueue => Said::refused(404, "no_such_queue", "there is no such queue"),
+        Refusal::WrongState => Said::refused(409, "wrong_state", "the state of the job does not allow it"),
+        Refusal::Full => Said::refused(507, "full", "as many jobs as there may be are known"),
+        Refusal::NoSpace => Said::refused(507, "no_space", "the disk has no room for more than completions"),
+        Refusal::Stopping => Said::refused(503, "stopping", "sprag is about to end and takes nothing new"),
     }
 }

@@ -5,20 +5,19 @@
 //! the journal or the reader of the answers is behind, no more lines are read.
 
 use super::answer::Said;
-use super::{INLINE_BYTES_MAX, Reply, Shared, ending, respond, weight};
+use super::{INLINE_BYTES_MAX, JSON_LINES, Reply, Shared, ending, lines_reply, weight};
 use crate::request::{ADD_BYTES_MAX, Add, Answer, Request};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use http_body_util::channel::{Channel, Sender};
+use http_body_util::channel::Sender;
 use hyper::body::Incoming;
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// So many lines of one client are under way.
 const LINES_MAX: usize = 4_096;
-/// So many pieces of an answer wait for their reader.
-const PIECES_MAX: usize = 4;
 
 /// A line whose answer is still to be said.
 enum Line {
@@ -28,12 +27,12 @@ enum Line {
 
 /// Starts the conversation; its end is the end of the reply.
 pub(super) fn answer(shared: &Arc<Shared>, queue: String, body: Incoming) -> Reply {
-    let (sender, channel) = Channel::new(PIECES_MAX);
+    let (sender, reply) = lines_reply(JSON_LINES);
     tokio::spawn(
         Stream { shared: Arc::clone(shared), queue, lines: Lines::default(), open: VecDeque::new(), said: 0 }
             .turn(body, sender),
     );
-    respond(200, "application/x-ndjson", channel.boxed_unsync())
+    reply
 }
 
 struct Stream {
@@ -46,7 +45,7 @@ struct Stream {
 }
 
 impl Stream {
-    async fn turn(mut self, mut body: Incoming, mut sender: Sender<Bytes>) {
+    async fn turn(mut self, mut body: Incoming, mut sender: Sender<Bytes, io::Error>) {
         let mut more = true;
         while more || !self.open.is_empty() {
             let room = more && self.open.len() < LINES_MAX;
@@ -159,7 +158,7 @@ impl Whole {
 
     fn parse(self, queue: &str) -> Result<Add, Said> {
         match self {
-            Whole::Text(text) => Add::parse(queue, &text).map_err(|what| Said::error(400, what)),
+            Whole::Text(text) => Add::parse(Some(queue), &text).map_err(Said::from),
             Whole::TooLong => Err(Said::error(413, format!("the line is longer than {ADD_BYTES_MAX} bytes"))),
         }
     }

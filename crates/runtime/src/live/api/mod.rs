@@ -5,25 +5,31 @@
 //! all can take together: connections, and bytes on their way to the journal.
 
 mod answer;
+mod events;
 mod idle;
 mod lines;
+mod listing;
+mod route;
 mod unix;
 
 pub use unix::{LocalListener, connect};
 
+use crate::driver::Happened;
 use crate::request::{ADD_BYTES_MAX, Add, Answer, Request};
 use answer::Said;
 use bytes::Bytes;
+use events::{Kept, LISTENERS_MAX};
+use http_body_util::channel::{Channel, Sender};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Response, StatusCode};
+use hyper::{Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use idle::Idle;
-use sprag_core::{JobId, StopLevel};
+use sprag_core::Seq;
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
@@ -37,10 +43,6 @@ use tokio::time::{sleep, timeout};
 const HEADER_BYTES_MAX: usize = 64 << 10;
 /// No header has more fields.
 const HEADERS_MAX: usize = 64;
-/// A header is here in so much time.
-const HEADER_MS_MAX: u64 = 10_000;
-/// A connection on which nothing moves for so long is closed.
-const IDLE_MS_MAX: u64 = 60_000;
 /// So many connections at once; one more is answered 503 and closed.
 const CONNECTIONS_MAX: usize = 128;
 /// So many bytes of requests are on their way to the journal, all clients together.
@@ -49,6 +51,10 @@ const UNDER_WAY_BYTES_MAX: usize = 64 << 20;
 const REQUEST_BYTES_MIN: usize = 512;
 /// A longer body is read as JSON and hashed on the pool, not on the loop's thread, in bytes.
 const INLINE_BYTES_MAX: usize = 8 << 10;
+/// So many pieces of an answer wait for their reader.
+const PIECES_MAX: usize = 4;
+/// Lines, one JSON object each.
+const JSON_LINES: &str = "application/x-ndjson";
 /// After a failure to accept (no descriptor, say), a pause.
 const ACCEPT_AGAIN_MS: u64 = 100;
 /// At the end, answers get so long to reach their clients.
@@ -87,12 +93,30 @@ impl Client {
     }
 }
 
+/// How long clients are waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// A header is here in so much time, in milliseconds.
+    pub header_ms: u64,
+    /// A connection on which nothing moves for so long is closed, in milliseconds.
+    pub idle_ms: u64,
+    /// A listener to whom nothing was to be told for so long is told that, in milliseconds.
+    pub heartbeat_ms: u64,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience { header_ms: 10_000, idle_ms: 60_000, heartbeat_ms: 15_000 }
+    }
+}
+
 /// The API while it serves.
 #[derive(Debug)]
 pub struct Api {
     /// True: finish what is under way, take nothing new.
     closing: watch::Sender<bool>,
     connections: Arc<Semaphore>,
+    kept: watch::Sender<Kept>,
 }
 
 /// What every connection needs.
@@ -100,19 +124,42 @@ struct Shared {
     to_loop: Box<dyn Fn(Asked) + Send + Sync>,
     /// Bytes that may still get under way.
     room: Arc<Semaphore>,
+    /// What happened last, for listeners, and the places for them.
+    kept: watch::Receiver<Kept>,
+    listeners: Arc<Semaphore>,
+    closing: watch::Receiver<bool>,
+    patience: Patience,
 }
 
-type Reply = Response<UnsyncBoxBody<Bytes, Infallible>>;
+/// A body that ends with an error is cut off: its reader sees that something is missing.
+type Reply = Response<UnsyncBoxBody<Bytes, io::Error>>;
 
 impl Api {
-    /// Serves `listener` from now on; `to_loop` hands requests over and never blocks. Must be called inside a tokio runtime.
-    pub fn serve(listener: impl Listener, to_loop: impl Fn(Asked) + Send + Sync + 'static) -> Api {
-        let room = Arc::new(Semaphore::new(UNDER_WAY_BYTES_MAX));
-        let shared = Arc::new(Shared { to_loop: Box::new(to_loop), room });
+    /// Serves `listener` from now on; `to_loop` hands requests over and never blocks. Records up to `durable` happened
+    /// before. Must be called inside a tokio runtime.
+    pub fn serve(
+        listener: impl Listener,
+        patience: Patience,
+        durable: Seq,
+        to_loop: impl Fn(Asked) + Send + Sync + 'static,
+    ) -> Api {
+        let (closing, kept) = (watch::Sender::new(false), watch::Sender::new(Kept::new(durable)));
+        let shared = Shared {
+            to_loop: Box::new(to_loop),
+            room: Arc::new(Semaphore::new(UNDER_WAY_BYTES_MAX)),
+            kept: kept.subscribe(),
+            listeners: Arc::new(Semaphore::new(LISTENERS_MAX)),
+            closing: closing.subscribe(),
+            patience,
+        };
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let closing = watch::Sender::new(false);
-        tokio::spawn(accept_all(listener, shared, Arc::clone(&connections), closing.subscribe()));
-        Api { closing, connections }
+        tokio::spawn(accept_all(listener, Arc::new(shared), Arc::clone(&connections), closing.subscribe()));
+        Api { closing, connections, kept }
+    }
+
+    /// Tells whoever listens, and keeps it for a while for those who are behind.
+    pub fn tell(&self, happened: Vec<Happened>) {
+        self.kept.send_modify(|kept| kept.add(happened));
     }
 
     /// Takes nothing new, and waits a moment for what is under way to reach its clients.
@@ -164,14 +211,15 @@ async fn converse<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     mut closing: watch::Receiver<bool>,
     _place: OwnedSemaphorePermit,
 ) {
-    let io = TokioIo::new(Idle::new(stream, Duration::from_millis(IDLE_MS_MAX)));
+    let Patience { header_ms, idle_ms, .. } = shared.patience;
+    let io = TokioIo::new(Idle::new(stream, Duration::from_millis(idle_ms)));
     let service = service_fn(move |request| {
         let shared = Arc::clone(&shared);
-        async move { Ok::<_, Infallible>(route(&shared, request).await) }
+        async move { Ok::<_, Infallible>(route::answer(&shared, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(HEADER_MS_MAX))
+        .header_read_timeout(Duration::from_millis(header_ms))
         .max_buf_size(HEADER_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .serve_connection(io, service);
@@ -188,63 +236,6 @@ async fn converse<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     }
 }
 
-async fn route(shared: &Arc<Shared>, request: hyper::Request<Incoming>) -> Reply {
-    let path = request.uri().path().to_owned();
-    let parts: Vec<&str> = path.split('/').skip(1).collect();
-    let method = request.method().clone();
-    let asked = match (parts.as_slice(), &method) {
-        (["v1", "queues", queue, "jobs"], &Method::POST) => match name(queue) {
-            Ok(queue) => return reply(add(shared, queue, request.into_body()).await),
-            Err(said) => Err(said),
-        },
-        (["v1", "queues", queue, "jobs", "stream"], &Method::POST) => match name(queue) {
-            Ok(queue) => return lines::answer(shared, queue, request.into_body()),
-            Err(said) => Err(said),
-        },
-        (["v1", "queues", queue, "pause"], &Method::POST) => name(queue).map(|queue| Request::Pause { queue }),
-        (["v1", "queues", queue, "resume"], &Method::POST) => name(queue).map(|queue| Request::Resume { queue }),
-        (["v1", "queues", queue, "retry-dead"], &Method::POST) => name(queue).map(|queue| Request::RetryDead { queue }),
-        (["v1", "jobs", job, "cancel"], &Method::POST) => number(job).map(Request::Cancel),
-        (["v1", "jobs", job, "retry"], &Method::POST) => number(job).map(Request::Retry),
-        (["v1", "jobs", job], &Method::GET) => number(job).map(Request::Job),
-        (["v1", "drain"], &Method::POST) => Ok(Request::Stop(StopLevel::Drain)),
-        (["v1", "status"], &Method::GET) => Ok(Request::Status),
-        (
-            ["v1", "queues", _, "jobs" | "pause" | "resume" | "retry-dead"] | ["v1", "queues", _, "jobs", "stream"],
-            _,
-        )
-        | (["v1", "jobs", _] | ["v1", "jobs", _, "cancel" | "retry"] | ["v1", "drain" | "status"], _) => {
-            Err(Said::error(405, format!("{method} is not for {path}")))
-        }
-        _ => Err(Said::error(404, format!("there is nothing at {path}; docs/api.md lists what there is"))),
-    };
-    reply(match asked {
-        Ok(asked) => ask(shared, asked, 0).await,
-        Err(said) => said,
-    })
-}
-
-fn number(text: &str) -> Result<JobId, Said> {
-    text.parse().map(JobId).map_err(|_| Said::error(400, format!("{text:?} is no job number")))
-}
-
-/// A queue's name, which may be percent-encoded.
-fn name(text: &str) -> Result<String, Said> {
-    let bad = || Said::error(400, format!("{text:?} is no name of a queue"));
-    let (mut name, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte == b'%' {
-            let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok()).ok_or_else(bad)?;
-            name.push(u8::from_str_radix(digits, 16).map_err(|_| bad())?);
-            rest = &after[2..];
-        } else {
-            name.push(byte);
-        }
-    }
-    String::from_utf8(name).map_err(|_| bad())
-}
-
 /// One job.
 async fn add(shared: &Arc<Shared>, queue: String, body: Incoming) -> Said {
     let too_large = || Said::error(413, format!("the body is longer than {ADD_BYTES_MAX} bytes"));
@@ -259,17 +250,19 @@ async fn add(shared: &Arc<Shared>, queue: String, body: Incoming) -> Said {
     let len = bytes.len();
     match parse(queue, bytes).await {
         Ok(add) => ask(shared, Request::Add(Box::new(add)), len).await,
-        Err(what) => Said::error(400, what),
+        Err(said) => said,
     }
 }
 
 /// Reads and hashes a job; a large one off the loop's thread.
-async fn parse(queue: String, bytes: Bytes) -> Result<Add, String> {
-    if bytes.len() <= INLINE_BYTES_MAX {
-        return Add::parse(&queue, &bytes);
+async fn parse(queue: String, bytes: Bytes) -> Result<Add, Said> {
+    let len = bytes.len();
+    let parse = move || Add::parse(Some(&queue), &bytes).map_err(Said::from);
+    if len <= INLINE_BYTES_MAX {
+        return parse();
     }
-    let parsed = tokio::task::spawn_blocking(move || Add::parse(&queue, &bytes)).await;
-    parsed.unwrap_or_else(|_| Err("sprag is about to end".into()))
+    // Only when the runtime ends.
+    tokio::task::spawn_blocking(parse).await.unwrap_or_else(|_| Err(ending()))
 }
 
 /// Puts one request to the loop and awaits its answer.
@@ -291,6 +284,12 @@ fn weight(len: usize) -> u32 {
 }
 
 impl Shared {
+    /// Asks as soon as there is room, and awaits the answer.
+    async fn ask(&self, request: Request) -> Result<Answer, Said> {
+        let room = Arc::clone(&self.room).acquire_many_owned(weight(0)).await.map_err(|_| ending())?;
+        self.send(request, room).await.map_err(|_| ending())
+    }
+
     fn send(&self, request: Request, room: OwnedSemaphorePermit) -> oneshot::Receiver<Answer> {
         let (reply, answer) = oneshot::channel();
         (self.to_loop)(Asked { request, client: Client { reply, _room: room } });
@@ -300,10 +299,16 @@ impl Shared {
 
 fn reply(said: Said) -> Reply {
     let code = said.code;
-    respond(code, "application/json", Full::new(said.bytes()).boxed_unsync())
+    respond(code, "application/json", Full::new(said.bytes()).map_err(|never| match never {}).boxed_unsync())
 }
 
-fn respond(code: u16, kind: &'static str, body: UnsyncBoxBody<Bytes, Infallible>) -> Reply {
+/// Where a body of lines is written to, and the reply that it is.
+fn lines_reply(kind: &'static str) -> (Sender<Bytes, io::Error>, Reply) {
+    let (sender, channel) = Channel::new(PIECES_MAX);
+    (sender, respond(200, kind, channel.boxed_unsync()))
+}
+
+fn respond(code: u16, kind: &'static str, body: UnsyncBoxBody<Bytes, io::Error>) -> Reply {
     let mut reply = Response::new(body);
     *reply.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));

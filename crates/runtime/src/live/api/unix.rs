@@ -32,7 +32,8 @@ impl LocalListener {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        let listener = short(path, |path| UnixListener::bind(path))?;
+        let (address, _folder) = short(path)?;
+        let listener = UnixListener::bind(address)?;
         // The umask may have left more; until now the folder alone kept others out.
         fs::set_permissions(path, Permissions::from_mode(0o600))?;
         Ok(LocalListener { listener, path: path.into() })
@@ -64,20 +65,20 @@ impl Drop for LocalListener {
 /// Connects to the socket at `path`. Must be called inside a tokio runtime.
 ///
 /// # Errors
-/// Nobody listens there, or it is not ours to use.
-pub fn connect(path: &Path) -> io::Result<UnixStream> {
-    // A connection to a Unix socket is made at once or not at all, so the folder need not stay open.
-    let stream = short(path, |path| std::os::unix::net::UnixStream::connect(path))?;
-    stream.set_nonblocking(true)?;
-    UnixStream::from_std(stream)
+/// Nobody listens there, it is not ours to use, or so many wait already that one more cannot.
+pub async fn connect(path: &Path) -> io::Result<UnixStream> {
+    let (address, _folder) = short(path)?;
+    UnixStream::connect(address).await
 }
 
-/// Hands on a name of the same file that is short enough for an address.
-fn short<T>(path: &Path, with: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return with(path) };
-    if path.as_os_str().len() <= PATH_BYTES_MAX {
-        return with(path);
+/// A name of the same file that is short enough for an address, for as long as the folder is open.
+fn short(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
+    match (path.parent(), path.file_name()) {
+        (Some(folder), Some(name)) if path.as_os_str().len() > PATH_BYTES_MAX => {
+            let folder = File::open(folder)?;
+            let short = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
+            Ok((short, Some(folder)))
+        }
+        (_, _) => Ok((path.into(), None)),
     }
-    let folder = File::open(folder)?;
-    with(&Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name))
 }
