@@ -2,7 +2,7 @@
 
 use crate::support::{Answer, Pipeline, Running, lines, names, until, wait};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -378,7 +378,10 @@ fn a_pause_lasts_across_a_restart() {
     pipeline.sprag(&["add", "fast", "--key", "k"]);
     drop(first);
     let second = pipeline.start(&[]);
+    let began = Instant::now();
     assert_eq!(code(&pipeline.sprag(&["wait", "1", "--timeout", "300ms"])), 11);
+    let waited = began.elapsed();
+    assert!(waited >= Duration::from_millis(300) && waited < Duration::from_secs(30), "{waited:?}");
     assert_eq!(pipeline.state("k").0, "ready");
     assert!(pipeline.sprag(&["status"]).out.contains("paused"));
     assert_eq!(pipeline.sprag(&["resume", "fast"]).code, Some(0));
@@ -482,22 +485,23 @@ fn an_export_has_it_all_and_init_writes_what_runs() {
 fn many_clients_at_once_get_each_their_own_answer() {
     let (pipeline, _running) = running(SLEEPERS);
     assert_eq!(pipeline.sprag(&["pause", "fast"]).code, Some(0));
-    let jobs: Vec<u64> = thread::scope(|scope| {
+    let told: BTreeMap<String, u64> = thread::scope(|scope| {
         let clients: Vec<_> = (0..16)
             .map(|client| {
                 let pipeline = &pipeline;
                 let add = move |n| {
-                    let body = format!("{{\"payload\":{n},\"key\":\"{client}-{n}\"}}");
+                    let key = format!("{client}-{n}");
+                    let body = format!("{{\"payload\":{n},\"key\":\"{key}\"}}");
                     let (code, told) = ask(pipeline, "POST", "/v1/queues/fast/jobs", &body);
                     assert_eq!(code, 201, "{told}");
-                    told["job"].as_u64().unwrap()
+                    (key, told["job"].as_u64().unwrap())
                 };
-                scope.spawn(move || (0..20).map(add).collect::<Vec<u64>>())
+                scope.spawn(move || (0..20).map(add).collect::<Vec<_>>())
             })
             .collect();
         clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
     });
-    assert_eq!(jobs.iter().collect::<BTreeSet<_>>().len(), 16 * 20);
-    let listed = pipeline.json(&["list"]);
-    assert_eq!(listed.len(), 16 * 20);
+    assert_eq!(told.len(), 16 * 20);
+    let job = |job: Value| (job["key"].as_str().unwrap().to_owned(), job["id"].as_u64().unwrap());
+    assert_eq!(pipeline.json(&["list"]).into_iter().map(job).collect::<BTreeMap<_, _>>(), told);
 }

@@ -99,7 +99,7 @@ fn services_are_seen_in_status_and_health_and_read_with_log() {
     until("its output is read", || pipeline.sprag(&["log", "good"]).out == "here\n");
     assert_eq!(pipeline.json(&["log", "once"]), [serde_json::json!({"service": "once", "text": "failing"})]);
     let unknown = pipeline.sprag(&["log", "goood"]);
-    assert!(unknown.code == Some(1) && unknown.err.contains("did you mean `good`?"), "{unknown:?}");
+    assert!(unknown.code == Some(2) && unknown.err.contains("did you mean `good`?"), "{unknown:?}");
     running.terminate();
     let (_, said) = running.end();
     assert!(said.contains("service good started"), "{said}");

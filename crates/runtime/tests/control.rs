@@ -80,7 +80,11 @@ impl World {
                 Effect::Journal(work) => self.frames.push(work),
                 Effect::Run(task @ Task::Start { .. }) => self.starts.push(task),
                 Effect::Say(notice) => self.said.push(notice),
-                Effect::Happened(told) => self.happened.extend(told),
+                Effect::Happened(told) => {
+                    let durable = self.driver.machine().durable_seq();
+                    assert!(told.iter().all(|event| event.seq <= durable), "told before it is durable: {told:?}");
+                    self.happened.extend(told);
+                }
                 Effect::Run(_) | Effect::Signal { .. } | Effect::Idle => {}
                 Effect::HeldUp { .. } | Effect::GivenUp { .. } => {}
                 Effect::Answer { ticket, answer } => {
@@ -374,6 +378,8 @@ fn what_happens_is_told_once_in_order_and_when_it_is_durable() {
     world.add(r#"{"payload":1,"key":"k"}"#);
     world.add(r#"{"payload":2}"#);
     assert!(world.happened.is_empty(), "before the disk has answered");
+    world.commit_one();
+    assert!(!world.happened.is_empty() && !world.frames.is_empty(), "one frame is durable, and the next one is not");
     world.commit();
     world.end_all(Outcome::Exit(0));
     let pause = world.ask(Request::Pause { queue: "q".into() });

@@ -10,6 +10,9 @@ use sprag_core::{Mono, Now};
 /// What holds everything up is given up after so long without a change. Longer than two looks at a source, so that a file
 /// which is being written gets its time.
 pub const HELD_UP_MS: u64 = 10_000;
+/// Every source is read once more when all is still at rest after so long: who adds one job after the other shall not have
+/// all of them read each time.
+const REST_MS: u64 = 50;
 
 #[derive(Debug)]
 pub(super) struct Idle {
@@ -20,8 +23,8 @@ pub(super) struct Idle {
 /// How far the proof has come that nothing is left to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Check {
-    /// Something waits or runs.
-    Busy,
+    /// Something waits or runs, or did a moment ago. What is at rest then is looked at.
+    Busy { until: Option<Mono> },
     /// All was at rest; every source is read once more.
     Looking,
     /// Said so.
@@ -38,11 +41,16 @@ struct Held {
 
 impl Idle {
     pub(super) fn new() -> Idle {
-        Idle { check: Check::Busy, held: None }
+        // The first rest is looked at at once: there may be nothing to do at all.
+        Idle { check: Check::Busy { until: Some(Mono(0)) }, held: None }
     }
 
     pub(super) fn deadline(&self) -> Option<Mono> {
-        self.held.as_ref()?.until
+        let look = match self.check {
+            Check::Busy { until } => until,
+            Check::Looking | Check::Idle => None,
+        };
+        look.into_iter().chain(self.held.as_ref().and_then(|held| held.until)).min()
     }
 }
 
@@ -52,8 +60,11 @@ impl Driver {
         let quiet = self.intake.is_quiet() && self.control.is_quiet();
         let at_rest = (self.machine.is_idle() || stuck) && quiet && self.services.oneshots_ended() && self.clear;
         self.idle.check = match self.idle.check {
-            _ if !at_rest => Check::Busy,
-            Check::Busy => {
+            // A moment that is near stays, busy or not: a timer is not set anew with every job.
+            Check::Busy { until: Some(until) } if until > now.mono => Check::Busy { until: Some(until) },
+            Check::Busy { .. } | Check::Looking | Check::Idle if !at_rest => Check::Busy { until: None },
+            Check::Busy { until: None } => Check::Busy { until: Some(now.mono.after(REST_MS)) },
+            Check::Busy { until: Some(_) } => {
                 self.intake.look_again();
                 self.look_at_sources(now);
                 Check::Looking

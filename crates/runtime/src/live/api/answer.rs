@@ -32,6 +32,11 @@ impl Said {
         Said::refused(410, "gone", &text)
     }
 
+    /// No place is left; later there may be.
+    pub(super) fn busy(text: &str) -> Said {
+        Said::refused(429, "busy", text)
+    }
+
     /// With a word for programs beside the sentence for people.
     fn refused(code: u16, reason: &str, text: &str) -> Said {
         Said::object(code, json!({ "error": text, "reason": reason }))
@@ -94,7 +99,7 @@ impl From<Answer> for Said {
             Answer::Jobs(page) => Said::object(200, json!({ "jobs": page.jobs })),
             Answer::Queues(views) => Said::object(200, json!({ "queues": views })),
             Answer::Queue(view) => Said::object(200, serde_json::to_value(view).unwrap_or_default()),
-            Answer::Busy => Said::refused(429, "busy", "too many requests wait; ask again later"),
+            Answer::Busy => Said::busy("too many requests wait; ask again later"),
         }
     }
 }

@@ -86,7 +86,7 @@ impl Kept {
 /// Begins to tell, or says why not.
 pub(super) fn answer(shared: &Arc<Shared>, asked: &Listen) -> Result<Reply, Said> {
     let place = Arc::clone(&shared.listeners).try_acquire_owned();
-    let place = place.map_err(|_| Said::error(429, format!("there are {LISTENERS_MAX} listeners already")))?;
+    let place = place.map_err(|_| Said::busy(&format!("there are {LISTENERS_MAX} listeners already")))?;
     let mut kept = shared.kept.clone();
     let at = {
         let kept = kept.borrow_and_update();
