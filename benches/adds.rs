@@ -81,7 +81,7 @@ pub(crate) fn bulk(bench: &mut Bench) -> Res<()> {
     let spent = Spent::begin(&mut server)?;
     let lines: String = (0..STREAM_JOBS).map(|n| format!("{{\"payload\":{}}}\n", payload(n))).collect();
     // A request is as long as it is; that is near a slice.
-    let mut add = |_| Ok(STREAM_JOBS as f64 / server.control().stream(lines.as_bytes())?.as_secs_f64());
+    let mut add = |_| Ok(STREAM_JOBS as f64 / server.control()?.stream(lines.as_bytes())?.as_secs_f64());
     let series = alternate(bench.slicing, &mut |slice| limit.slice(slice), &mut [&mut add])?;
     let target = Target::AtLeast(0.25);
     bench.row(

@@ -56,8 +56,10 @@ impl Server {
         Ok(begin_ns)
     }
 
-    pub(crate) fn control(&mut self) -> &mut Client {
-        &mut self.control
+    /// A connection of now: sprag closes one that is not used for a while.
+    pub(crate) fn control(&mut self) -> Res<&mut Client> {
+        self.control = Client::connect(&self.state())?;
+        Ok(&mut self.control)
     }
 
     pub(crate) fn state(&self) -> PathBuf {
@@ -73,11 +75,11 @@ impl Server {
     }
 
     pub(crate) fn pause(&mut self) -> Res<()> {
-        self.control.ask("POST /v1/queues/bench/pause", "").map(drop)
+        self.control()?.ask("POST /v1/queues/bench/pause", "").map(drop)
     }
 
     pub(crate) fn resume(&mut self) -> Res<()> {
-        self.control.ask("POST /v1/queues/bench/resume", "").map(drop)
+        self.control()?.ask("POST /v1/queues/bench/resume", "").map(drop)
     }
 
     /// Stands still, children too when they need nothing of it.
@@ -90,7 +92,7 @@ impl Server {
     }
 
     pub(crate) fn counts(&mut self) -> Res<Counts> {
-        let status: serde_json::Value = serde_json::from_slice(&self.control.ask("GET /v1/status", "")?)?;
+        let status: serde_json::Value = serde_json::from_slice(&self.control()?.ask("GET /v1/status", "")?)?;
         let queues = status["queues"].as_array().ok_or("no queues in the status")?;
         let queue = queues.iter().find(|queue| queue["name"] == "bench").ok_or("no queue in the status")?;
         let count = |name: &str| queue["jobs"][name].as_u64().unwrap_or(0);
@@ -104,7 +106,7 @@ impl Server {
         while first < end {
             let next = end.min(first + 50_000);
             let lines: String = (first..next).map(line).collect();
-            self.control.stream(lines.as_bytes())?;
+            self.control()?.stream(lines.as_bytes())?;
             first = next;
         }
         Ok(())

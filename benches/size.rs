@@ -51,7 +51,7 @@ fn status(bench: &mut Bench, server: &mut Server, many: &str) -> Res<()> {
     let (mut asked, mut run) = (Vec::new(), Vec::new());
     for _ in 0..20 {
         let begin = Instant::now();
-        server.control().ask("GET /v1/status", "")?;
+        server.control()?.ask("GET /v1/status", "")?;
         asked.push(begin.elapsed().as_secs_f64() * 1e3);
         let begin = Instant::now();
         let output = sprag(server.dir()).arg("status").output()?;
@@ -75,6 +75,10 @@ pub(crate) fn scaling(bench: &mut Bench) -> Res<()> {
         server.fill(jobs, 0)?;
         server.settle()?;
         sized.push(Sized { adder: Client::connect(&server.state())?, server, jobs, cpu: Duration::ZERO, done: 0.0 });
+    }
+    for sized in &mut sized {
+        // The fills took so long that the first connections are closed.
+        sized.adder = Client::connect(&sized.server.state())?;
     }
     let request = add_request();
     compare(bench, "durable add", &mut sized, &mut |sized, slice| {

@@ -1,151 +1,45 @@
-//! Chance as a function of (seed, actor, site, index).
+//! Chance: from a seed or from a tape.
 //!
-//! **Invariant.** Every choice in the simulator passes through `Chance::draw`. A choice depends on nothing but the seed,
-//! who makes it, where, and how often they made one there before, so a new choice elsewhere moves no other. A draw of 0
-//! always means that nothing goes wrong and nothing takes longer than it must; choices that say otherwise are kept.
+//! **Invariant.** Every choice in the simulator passes through `Chance::draw`. From a seed it is a function of (seed, actor,
+//! place, how often they were asked there before), so a new choice elsewhere moves no other. A draw of 0 always means that
+//! nothing goes wrong and nothing takes longer than it must; what differs from 0 is kept, and makes the same run again.
 
-use std::collections::BTreeMap;
+use crate::places::{Actor, Hazard, Site, What};
+use crate::tape::{Choice, Tape, place};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Who chooses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Actor {
-    /// Clocks, disk space, what the seed's world is like.
-    World,
-    /// The program under test: how long its calls take, what fails, when it dies.
-    Sprag,
-    /// The kernel's file system at a power cut.
-    Disk,
-    /// The kernel's change events.
-    Watch,
-    /// Whoever writes a source; by the source's place.
-    Producer(u8),
-    /// The script that works on an item: (source, item).
-    Item(u8, u16),
+/// What a run is drawn from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Script {
+    /// Chance.
+    Seed(u64),
+    /// Choices that were made before.
+    Tape(Tape),
 }
 
-/// Where a choice is made. The numbers are part of what a seed means: never change one, never use one again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "named after the questions they answer")]
-pub enum Site {
-    Rate = 1,
-    Hazard = 2,
-    Pipeline = 3,
-    Identity = 4,
-    CallTime = 10,
-    SyncTime = 11,
-    TaskDelay = 12,
-    AnswerDelay = 13,
-    JournalDelay = 14,
-    HandleTime = 15,
-    TickLate = 16,
-    CallError = 20,
-    ShortWrite = 21,
-    KillBytes = 22,
-    LifeEnd = 23,
-    LifeSteps = 24,
-    RestartDelay = 25,
-    HealAt = 26,
-    PowerCutImage = 27,
-    WallStep = 30,
-    Sleep = 32,
-    DiskFull = 31,
-    EventDelay = 40,
-    ProducerKind = 50,
-    Revisions = 51,
-    NewItems = 52,
-    Order = 53,
-    Layout = 54,
-    Pieces = 55,
-    ProducerStep = 56,
-    ProducerRest = 57,
-    Character = 60,
-    Failure = 61,
-    Manner = 62,
-    WorkSteps = 63,
-    WorkTime = 64,
-    Grandchild = 65,
-    DyingTime = 66,
-}
-
-/// What can go wrong, each at a rate that is drawn for the seed: off in half of all seeds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Hazard {
-    /// A file system call of sprag fails.
-    CallFails,
-    /// A write takes less than it was given.
-    WriteIsShort,
-    /// A sync fails and drops what was to be written.
-    SyncIsLost,
-    /// A change event never comes.
-    EventIsLost,
-    /// A change event comes seconds late.
-    EventIsLate,
-    /// The kernel's queue of events overflows: everything may have changed.
-    EventsOverflow,
-    /// A path cannot be watched.
-    WatchIsRefused,
-    /// The system has no process to spare.
-    SpawnIsRefused,
-    /// The processes cannot be looked through.
-    SweepFails,
-    /// A process that was killed does not die for a while.
-    DyingTakesLong,
-    /// A task, an answer or the journal thread waits a thousand times longer.
-    Stall,
-}
-
-impl Hazard {
-    /// All of them. The place in here is part of what a seed means: add at the end.
-    pub const ALL: [Hazard; 11] = [
-        Hazard::CallFails,
-        Hazard::WriteIsShort,
-        Hazard::SyncIsLost,
-        Hazard::EventIsLost,
-        Hazard::EventIsLate,
-        Hazard::EventsOverflow,
-        Hazard::WatchIsRefused,
-        Hazard::SpawnIsRefused,
-        Hazard::SweepFails,
-        Hazard::DyingTakesLong,
-        Hazard::Stall,
-    ];
-
-    /// Strikes per million opportunities, at most.
-    fn ppm_max(self) -> u64 {
-        match self {
-            Hazard::CallFails => 10_000,
-            Hazard::WriteIsShort => 200_000,
-            Hazard::SyncIsLost => 60_000,
-            Hazard::EventIsLost => 900_000,
-            Hazard::EventIsLate => 500_000,
-            Hazard::EventsOverflow => 100_000,
-            Hazard::WatchIsRefused => 500_000,
-            Hazard::SpawnIsRefused => 300_000,
-            Hazard::SweepFails => 300_000,
-            Hazard::DyingTakesLong => 500_000,
-            Hazard::Stall => 3_000,
-        }
+impl From<u64> for Script {
+    fn from(seed: u64) -> Script {
+        Script::Seed(seed)
     }
 }
 
-/// A choice that deviates from "nothing goes wrong".
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Choice {
-    /// Who chose.
-    pub actor: Actor,
-    /// What struck.
-    pub hazard: Hazard,
-    /// How often they were asked this before.
-    pub index: u64,
+impl From<Tape> for Script {
+    fn from(tape: Tape) -> Script {
+        Script::Tape(tape)
+    }
 }
 
 /// All chance of one run.
 #[derive(Debug)]
 pub struct Chance {
-    seed: u64,
-    asked: BTreeMap<u64, u64>,
+    script: Script,
+    /// How often each place was asked: of the lasting actors, and of the others.
+    asked: Vec<u32>,
+    asked_more: BTreeMap<u64, u32>,
     rates_ppm: [u64; Hazard::ALL.len()],
     choices: Vec<Choice>,
+    /// Choices on the tape that were drawn as they stand there.
+    met: BTreeSet<(u64, u32)>,
 }
 
 /// The finaliser of splitmix64 (Steele, Lea, Flood 2014): every bit of the result depends on every bit given.
@@ -156,75 +50,84 @@ pub fn mix(x: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-impl Actor {
-    fn code(self) -> u64 {
-        match self {
-            Actor::World => 1 << 32,
-            Actor::Sprag => 2 << 32,
-            Actor::Disk => 3 << 32,
-            Actor::Watch => 4 << 32,
-            Actor::Producer(source) => 5 << 32 | u64::from(source),
-            Actor::Item(source, item) => 6 << 32 | u64::from(source) << 16 | u64::from(item),
-        }
-    }
+/// The rate of a hazard in a seed. Squared, so that most rates are small: a world in which everything fails gets nowhere.
+fn rate_ppm(seed: u64, hazard: Hazard) -> u64 {
+    let draw = mix(mix(seed) ^ u64::MAX ^ hazard as u64);
+    let (on, part) = (draw % 2 == 1, (draw >> 8) % 1001);
+    if on { hazard.ppm_max() * part * part / 1_000_000 } else { 0 }
 }
 
 impl Chance {
-    /// The chance of a seed, with the rates of its hazards.
-    pub fn new(seed: u64) -> Chance {
-        let mut chance =
-            Chance { seed, asked: BTreeMap::new(), rates_ppm: [0; Hazard::ALL.len()], choices: Vec::new() };
-        for hazard in Hazard::ALL {
-            let (on, rate) = (chance.draw(Actor::World, Site::Rate), chance.draw(Actor::World, Site::Rate));
-            // Squared, so that most rates are small: a world in which everything fails gets nowhere.
-            let (part, max) = (rate % 1001, hazard.ppm_max());
-            chance.rates_ppm[hazard as usize] = if on % 2 == 0 { 0 } else { max * part * part / 1_000_000 };
+    /// The chance of a seed or of a tape.
+    pub fn new(script: Script) -> Chance {
+        let rates_ppm = Hazard::ALL.map(|hazard| match script {
+            Script::Seed(seed) => rate_ppm(seed, hazard),
+            // What strikes stands on the tape.
+            Script::Tape(_) => 1,
+        });
+        Chance {
+            script,
+            asked: vec![0; (Actor::LASTING * What::NUMBERS) as usize],
+            asked_more: BTreeMap::new(),
+            rates_ppm,
+            choices: Vec::new(),
+            met: BTreeSet::new(),
         }
-        chance
     }
 
-    fn draw(&mut self, actor: Actor, site: Site) -> u64 {
-        self.draw_part(actor, site, 0).0
-    }
-
-    fn draw_part(&mut self, actor: Actor, site: Site, part: u64) -> (u64, u64) {
-        let place = actor.code() << 16 | (site as u64) << 8 | part;
-        let asked = self.asked.entry(place).or_insert(0);
+    /// A number below `n`; `of_hash` makes one out of a hash.
+    fn draw(&mut self, actor: Actor, what: What, n: u64, of_hash: impl FnOnce(u64) -> u64) -> u64 {
+        let place = place(actor, what);
+        let code = actor.code();
+        let asked = if code < Actor::LASTING {
+            &mut self.asked[(code * What::NUMBERS + what.number()) as usize]
+        } else {
+            self.asked_more.entry(place).or_insert(0)
+        };
         let index = *asked;
         *asked += 1;
-        (mix(mix(mix(self.seed) ^ place) ^ index), index)
+        let value = match &self.script {
+            Script::Seed(seed) => of_hash(mix(mix(mix(*seed) ^ place) ^ u64::from(index))),
+            Script::Tape(tape) => match tape.at(place, index, n) {
+                None => 0,
+                Some((value, cut)) => {
+                    if !cut {
+                        self.met.insert((place, index));
+                    }
+                    value
+                }
+            },
+        };
+        if value != 0 {
+            self.choices.push(Choice { actor, what, index, value });
+        }
+        value
     }
 
     /// A number below `n`.
     pub fn below(&mut self, actor: Actor, site: Site, n: u64) -> u64 {
-        self.draw(actor, site) % n
+        self.draw(actor, What::Is(site), n, |hash| hash % n)
     }
 
     /// One in `n`, for what belongs to the workload.
     pub fn one_in(&mut self, actor: Actor, site: Site, n: u64) -> bool {
-        self.below(actor, site, n) == n - 1
+        self.draw(actor, What::Is(site), 2, |hash| u64::from(hash % n == n - 1)) == 1
     }
 
     /// A duration of at least `from`, at most `to`; each doubling of it is as likely as any other.
     pub fn span(&mut self, actor: Actor, site: Site, from: u64, to: u64) -> u64 {
-        let draw = self.draw(actor, site);
-        let doublings = u64::from((to / from).max(1).ilog2()) + 1;
-        let low = from << (draw % doublings);
-        (low + (draw >> 8) % low).min(to)
+        from + self.draw(actor, What::Is(site), to - from + 1, |hash| {
+            let doublings = u64::from((to / from).max(1).ilog2()) + 1;
+            let low = from << (hash % doublings);
+            (low + (hash >> 8) % low).min(to) - from
+        })
     }
 
     /// Whether something goes wrong.
     pub fn strikes(&mut self, actor: Actor, hazard: Hazard) -> bool {
         let rate_ppm = self.rates_ppm[hazard as usize];
-        if rate_ppm == 0 {
-            return false;
-        }
-        let (draw, index) = self.draw_part(actor, Site::Hazard, hazard as u64 + 1);
-        let struck = draw % 1_000_000 >= 1_000_000 - rate_ppm;
-        if struck {
-            self.choices.push(Choice { actor, hazard, index });
-        }
-        struck
+        let strikes = |hash: u64| u64::from(hash % 1_000_000 >= 1_000_000 - rate_ppm);
+        rate_ppm > 0 && self.draw(actor, What::Strikes(hazard), 2, strikes) == 1
     }
 
     /// From here on this does not happen.
@@ -237,20 +140,20 @@ impl Chance {
         self.rates_ppm = [0; Hazard::ALL.len()];
     }
 
-    /// The rates that are not zero, per million.
-    pub fn rates_ppm(&self) -> impl Iterator<Item = (Hazard, u64)> {
-        Hazard::ALL.into_iter().zip(self.rates_ppm).filter(|(_, rate_ppm)| *rate_ppm > 0)
+    /// The choices so far, in the order in which they were made.
+    pub fn take_choices(&mut self) -> Vec<Choice> {
+        std::mem::take(&mut self.choices)
     }
 
-    /// What went wrong so far, by choice.
-    pub fn choices(&self) -> &[Choice] {
-        &self.choices
-    }
-}
-
-impl std::fmt::Display for Choice {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {:?} #{}", self.actor, self.hazard, self.index)
+    /// The choices of the tape that were not drawn, or not as they stand there.
+    pub fn unmet(&self) -> Vec<Choice> {
+        match &self.script {
+            Script::Seed(_) => Vec::new(),
+            Script::Tape(tape) => {
+                let met = |choice: &&Choice| self.met.contains(&(place(choice.actor, choice.what), choice.index));
+                tape.choices().filter(|choice| !met(choice)).copied().collect()
+            }
+        }
     }
 }
 
@@ -260,13 +163,14 @@ mod tests {
 
     #[test]
     fn a_choice_elsewhere_moves_no_other() {
-        let (mut alone, mut beside) = (Chance::new(7), Chance::new(7));
+        let (mut alone, mut beside) = (Chance::new(7.into()), Chance::new(7.into()));
         let mut drawn = Vec::new();
         for n in 0..100 {
             let here = alone.below(Actor::Producer(1), Site::Pieces, 1000);
             if n % 3 == 0 {
                 beside.below(Actor::Producer(2), Site::Pieces, 1000);
                 beside.below(Actor::Producer(1), Site::Order, 1000);
+                beside.below(Actor::Item(0, 3), Site::Pieces, 1000);
                 beside.strikes(Actor::Sprag, Hazard::CallFails);
             }
             assert_eq!(here, beside.below(Actor::Producer(1), Site::Pieces, 1000));
@@ -279,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_span_reaches_all_doublings_and_keeps_its_bounds() {
-        let mut chance = Chance::new(1);
+        let mut chance = Chance::new(1.into());
         let drawn: Vec<u64> = (0..1000).map(|_| chance.span(Actor::World, Site::CallTime, 10, 10_000)).collect();
         assert!(drawn.iter().all(|span| (10..=10_000).contains(span)));
         assert!(drawn.iter().filter(|span| **span < 20).count() > 50);
@@ -289,12 +193,55 @@ mod tests {
 
     #[test]
     fn a_healed_world_has_no_hazards_and_a_hazard_that_is_on_strikes_at_its_rate() {
-        let seed = (0..).find(|seed| Chance::new(*seed).rates_ppm[Hazard::EventIsLost as usize] > 500_000).unwrap();
-        let mut chance = Chance::new(seed);
+        let seed = (0..).find(|seed| rate_ppm(*seed, Hazard::EventIsLost) > 500_000).unwrap();
+        let mut chance = Chance::new(seed.into());
         let struck = (0..1000).filter(|_| chance.strikes(Actor::Watch, Hazard::EventIsLost)).count();
         assert!(struck > 400, "{struck}");
-        assert_eq!(chance.choices().len(), struck);
         chance.heal();
         assert!((0..1000).all(|_| !chance.strikes(Actor::Watch, Hazard::EventIsLost)));
+        assert_eq!(chance.take_choices().len(), struck);
+    }
+
+    /// Draws of every kind, as a run makes them.
+    fn some(chance: &mut Chance) -> Vec<u64> {
+        let drawn = (0..200).flat_map(|n| {
+            let actor = [Actor::World, Actor::Sprag, Actor::Item(1, 3)][n % 3];
+            let one = u64::from(chance.one_in(actor, Site::Manner, 3));
+            let strikes = u64::from(chance.strikes(actor, Hazard::EventIsLost));
+            [chance.below(actor, Site::Order, 9), chance.span(actor, Site::CallTime, 3, 500), one, strikes]
+        });
+        drawn.collect()
+    }
+
+    #[test]
+    fn a_tape_draws_what_the_seed_drew() {
+        for seed in 0..50 {
+            let mut first = Chance::new(seed.into());
+            let drawn = some(&mut first);
+            let tape: Tape = first.take_choices().into_iter().collect();
+            let mut second = Chance::new(tape.clone().into());
+            assert_eq!(some(&mut second), drawn, "seed {seed}");
+            assert_eq!(second.take_choices().into_iter().collect::<Tape>(), tape);
+            assert_eq!(second.unmet(), []);
+        }
+    }
+
+    #[test]
+    fn what_a_run_does_not_draw_is_told() {
+        let choice = |index, value| Choice { actor: Actor::World, what: What::Is(Site::Order), index, value };
+        let tape: Tape = [choice(0, 3), choice(1, 9), choice(2, 1)].into_iter().collect();
+        let mut chance = Chance::new(tape.into());
+        assert_eq!(chance.below(Actor::World, Site::Order, 5), 3);
+        assert_eq!(chance.below(Actor::World, Site::Order, 5), 4, "cut to its bound");
+        assert_eq!(chance.unmet(), [choice(1, 9), choice(2, 1)]);
+    }
+
+    #[test]
+    fn bytes_make_a_tape() {
+        let bytes = [24, 6, 2, 0, 7, 0, 46, 3, 0, 0, 1, 0, 99];
+        let mut chance = Chance::new(Tape::from_bytes(&bytes).into());
+        assert_eq!([0; 3].map(|_| chance.below(Actor::Producer(1), Site::Order, 5)), [0, 0, 7 % 5]);
+        assert!(chance.strikes(Actor::Watch, Hazard::EventIsLost));
+        assert_eq!(chance.unmet(), []);
     }
 }

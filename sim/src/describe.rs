@@ -4,6 +4,7 @@
 
 use sprag_journal::Frame;
 use sprag_runtime::driver::{Committed, Effect, Event, JournalWork, Notice};
+use sprag_runtime::request::Answer;
 use sprag_runtime::seams::ChildId;
 use sprag_runtime::task::{self, Done};
 use std::fmt;
@@ -35,8 +36,48 @@ impl fmt::Display for FrameText<'_> {
         let Frame { segment, start, seq, n, sum, .. } = self.0;
         match n {
             0 => write!(f, "a seal at {segment}:{start}"),
-            _ => write!(f, "records {}..={seq} at {segment}:{start} ({sum})", seq + 1 - u64::from(*n)),
+            _ => {
+                write!(f, "records {}..={seq} at {segment}:{start} ({sum})", seq + 1 - u64::from(*n))?;
+                frame_records(self.0).try_for_each(|(kind, job)| write!(f, ", {kind} {job}"))
+            }
         }
+    }
+}
+
+/// The type and the job of each record in a frame, as they stand in its lines.
+fn frame_records(frame: &Frame) -> impl Iterator<Item = (&str, &str)> {
+    let text = str::from_utf8(&frame.bytes).unwrap_or_default();
+    text.lines().filter(|line| line.starts_with("{\"seq\":")).map(|line| {
+        let after = |name: &str| line.split_once(name).map_or("", |(_, rest)| rest);
+        let word = |text: &'_ str| text.find(['"', ',', '}']).unwrap_or(text.len());
+        let (kind, job) = (after("\"type\":\""), after("\"job\":"));
+        (&kind[..word(kind)], &job[..word(job)])
+    })
+}
+
+/// Whether people would want to know of it.
+pub fn is_decision(effect: &Effect) -> bool {
+    match effect {
+        Effect::Journal(JournalWork::Append(frame)) => frame.n > 0,
+        Effect::Run(task::Task::Publish { .. }) => true,
+        Effect::Signal { .. } | Effect::Answer { .. } | Effect::Stopped | Effect::Fatal { .. } => true,
+        Effect::Journal(JournalWork::CheckRoom) | Effect::Say(_) | Effect::Idle => false,
+        Effect::HeldUp { .. } | Effect::GivenUp { .. } | Effect::Happened(_) => false,
+        Effect::Run(
+            task::Task::Arm { .. }
+            | task::Task::Look { .. }
+            | task::Task::Drop { .. }
+            | task::Task::Start { .. }
+            | task::Task::Settle { .. }
+            | task::Task::Prove { .. }
+            | task::Task::Serve { .. }
+            | task::Task::Snapshot { .. }
+            | task::Task::Discard { .. }
+            | task::Task::Survey
+            | task::Task::CopyStatus { .. }
+            | task::Task::Measure { .. }
+            | task::Task::Status { .. },
+        ) => false,
     }
 }
 
@@ -148,6 +189,9 @@ impl fmt::Display for Wanted<'_> {
             Effect::Journal(work) => write!(f, "journal: {}", Work(work)),
             Effect::Run(task) => write!(f, "{}", Task(task)),
             Effect::Signal { child, kill } => write!(f, "{kill:?} to {}", Child(*child)),
+            Effect::Answer { ticket, answer: Answer::Status(json) } => {
+                write!(f, "answers request {}: the status, {} bytes", ticket.0, json.len())
+            }
             Effect::Answer { ticket, answer } => write!(f, "answers request {}: {answer:?}", ticket.0),
             Effect::Say(notice) => write!(f, "says: {}", NoticeText(notice)),
             Effect::Happened(events) => write!(f, "tells of {} records", events.len()),

@@ -5,18 +5,32 @@
 //! but [`chance::Chance`]: a seed is a run, byte by byte. `docs/simulation.md` leads through it.
 
 pub mod chance;
+pub mod client;
 pub mod describe;
+pub mod failure;
 pub mod fs;
+pub mod marks;
+#[cfg(feature = "planted")]
+pub mod mutants;
 pub mod oracle;
+pub mod page;
+pub mod places;
 pub mod plan;
 pub mod processes;
 pub mod producer;
 pub mod run;
+pub mod saved;
+pub mod settled;
 pub mod shared;
+pub mod shrink;
+pub mod tape;
 pub mod threads;
 pub mod trace;
 pub mod watch;
 pub mod world;
 
-pub use run::{Report, run};
+pub use chance::Script;
+pub use failure::{Check, Failure};
+pub use run::{Report, quiet_panics, run};
+pub use tape::Tape;
 pub use trace::Keep;

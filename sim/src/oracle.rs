@@ -3,15 +3,19 @@
 //! **Invariant.** No code of the core or the journal is used here. Records are read as the lines of JSON that anybody can
 //! read, executions come from a log that sprag never sees.
 
-use crate::chance::{Actor, Chance, Site};
+use crate::chance::Chance;
+use crate::client::{self, Client};
+use crate::failure::{Check, Failure};
 use crate::fs::{Image, SimFs};
+use crate::places::{Actor, Site};
 use crate::plan::DIR;
 use crate::processes::result_text;
 use crate::producer::{self, Producer};
 use serde::Deserialize;
 use serde_json::Value;
-use sprag_core::Outcome;
+use sprag_core::{Outcome, RetryPolicy};
 use sprag_runtime::driver::Notice;
+use sprag_runtime::pipeline::Pipeline;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -25,6 +29,14 @@ pub struct Execution {
     pub attempt: u32,
     /// The attempt's fence, likewise.
     pub fence: u64,
+    /// When.
+    pub at_us: u64,
+    /// When, on a clock that stands while the machine sleeps.
+    pub awake_us: u64,
+    /// In which life of sprag.
+    pub life: u32,
+    /// The queue, by what it was told.
+    pub queue: String,
     /// The item that it read, once it has.
     pub item: Option<(u8, u16)>,
     /// How the command ended, once it has.
@@ -42,6 +54,11 @@ pub enum Character {
     Hopeless,
 }
 
+/// How a wait before another attempt stands in a record.
+const RETRY: &[u8] = b"\"next\":\"retry\"";
+/// Times are told in whole milliseconds: what is measured by them may be so much shorter, in microseconds.
+const CLOCK_US: u64 = 2_000;
+
 /// Something that sprag told people, as a record of this type, job and attempt.
 type Said = (&'static str, u64, Option<u32>);
 
@@ -52,6 +69,8 @@ pub struct Oracle {
     pub executions: Vec<Execution>,
     characters: BTreeMap<(u8, u16), Character>,
     said: BTreeSet<Said>,
+    /// Jobs that must not start yet: in which life, and until when.
+    waiting: BTreeMap<u64, (u32, u64)>,
     /// Segments that sprag has removed, as they were: what they said still counts.
     removed: BTreeMap<PathBuf, Rc<[u8]>>,
 }
@@ -62,9 +81,12 @@ struct Record {
     seq: u64,
     #[serde(rename = "type")]
     kind: String,
+    at: u64,
     job: Option<u64>,
+    queue: Option<String>,
     key: Option<String>,
     attempt: Option<u32>,
+    due: Option<u64>,
     outcome: Option<Value>,
     next: Option<String>,
     reason: Option<String>,
@@ -85,6 +107,19 @@ struct Job {
     ends: Vec<(String, Option<String>, u32, Option<String>)>,
     published: usize,
     forgotten: bool,
+    queue: String,
+    /// An attempt is under way.
+    running: bool,
+    /// A cancel was accepted, and its end is to come.
+    cancelling: bool,
+    /// Failures that were followed by a wait, since the last time it was tried again from the start.
+    failures: i32,
+}
+
+/// Whether an item stood in a whole file, or was asked for.
+pub fn stood(producers: &[Producer], client: &Client, (source, item): (u8, u16)) -> bool {
+    let written = |producer: &Producer| producer.source() == source && item < producer.complete();
+    producers.iter().any(written) || (source == client::SOURCE && client.asked_for(item))
 }
 
 /// The item whose payload this is, if its id is one of ours.
@@ -104,13 +139,14 @@ fn is_segment(path: &Path) -> bool {
 }
 
 /// The records of the journal that begin so, in order: of the segments there are, and of those that were removed.
-fn records(image: &Image, removed: &BTreeMap<PathBuf, Rc<[u8]>>, begin: &str) -> Result<Vec<Record>, String> {
+fn records(image: &Image, removed: &BTreeMap<PathBuf, Rc<[u8]>>, begin: &str) -> Result<Vec<Record>, Failure> {
     let mut segments: BTreeMap<&PathBuf, &Rc<[u8]>> = removed.iter().collect();
     segments.extend(image.files.iter().filter(|(path, _)| is_segment(path)));
     let mut records = Vec::new();
     for (path, bytes) in segments {
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| line.starts_with(begin.as_bytes())) {
-            let record = serde_json::from_slice(line).map_err(|error| format!("{}: {error}", path.display()))?;
+            let wrong = |error| Check::RecordsMakeSense.failed(format!("{}: {error}", path.display()));
+            let record = serde_json::from_slice(line).map_err(wrong)?;
             records.push(record);
         }
     }
@@ -132,17 +168,23 @@ impl Oracle {
     }
 
     /// A command is executed now: what allows it must be on the medium already, whatever the cache holds.
-    pub fn executed(&mut self, execution: Execution, fs: &SimFs) -> Result<(), String> {
-        let Execution { job, attempt, fence, .. } = execution;
+    pub fn executed(&mut self, execution: Execution, fs: &SimFs) -> Result<(), Failure> {
+        let Execution { job, attempt, fence, at_us, life, .. } = execution;
         self.executions.push(execution);
+        if let Some((_, until_us)) = self.waiting.remove(&job).filter(|(of, until_us)| *of == life && at_us < *until_us)
+        {
+            let early_ms = (until_us - at_us).div_ceil(1000);
+            return Err(Check::WaitsHold.failed(format!("job {job} starts {early_ms} ms before its time")));
+        }
         if self.executions.iter().filter(|other| other.fence == fence && other.job == job).count() > 1 {
-            return Err(format!("job {job} is executed twice under fence {fence}"));
+            return Err(Check::FenceOnce.failed(format!("job {job} is executed twice under fence {fence}")));
         }
         let nothing_kept = &mut |_| 1;
         let begin = format!("{{\"seq\":{fence},");
         let durable = records(&fs.draw(nothing_kept), &self.removed, &begin)?;
         let allowed = durable.iter().any(|record| record.allows(job, attempt, fence));
-        if allowed { Ok(()) } else { Err(format!("job {job} is executed before its record {fence} is durable")) }
+        let what = || format!("job {job} is executed before its record {fence} is durable");
+        if allowed { Ok(()) } else { Err(Check::DurableFirst.failed(what())) }
     }
 
     /// Sprag is about to remove a file.
@@ -186,79 +228,121 @@ impl Oracle {
         self.said.insert(said);
     }
 
+    /// Sprag told a client that there is a record of this type.
+    pub fn told(&mut self, kind: &'static str, job: u64) {
+        self.said.insert((kind, job, None));
+    }
+
+    /// A job must not start before this time, as long as this life of sprag lasts.
+    pub fn waits(&mut self, job: u64, life: u32, until_us: u64) {
+        self.waiting.insert(job, (life, until_us));
+    }
+
+    /// From here on these may start at any time: somebody wants it.
+    pub fn waits_no_more(&mut self, job: Option<u64>) {
+        self.waiting.retain(|other, _| job.is_some_and(|job| job != *other));
+    }
+
+    /// Sprag hands these lines to its journal: what has to wait from when they were decided on. Calendar and clock have
+    /// gone alike meanwhile.
+    pub fn decides(&mut self, lines: &[u8], life: u32, now_us: u64, wall_ms: u64) {
+        for line in lines.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"{\"seq\":")) {
+            let retry = line.windows(RETRY.len()).any(|window| window == RETRY);
+            let record = if retry { serde_json::from_slice::<Record>(line).ok() } else { None };
+            if let Some(Record { job: Some(job), due: Some(due), at, .. }) = record {
+                let decided_us = now_us.saturating_sub(wall_ms.saturating_sub(at) * 1000);
+                self.waits(job, life, (decided_us + due.saturating_sub(at) * 1000).saturating_sub(CLOCK_US));
+            }
+        }
+    }
+
     /// Judges the end of a run: everything is at rest, and nothing went wrong for a while.
-    pub fn judge(&self, image: &Image, producers: &[Producer]) -> Result<(), String> {
+    pub fn judge(
+        &self,
+        image: &Image,
+        pipeline: &Pipeline,
+        producers: &[Producer],
+        client: &Client,
+    ) -> Result<(), Failure> {
         let records = records(image, &self.removed, "{\"seq\":")?;
-        let jobs = fold(&records)?;
+        let jobs = fold(&records, pipeline)?;
         self.judge_records(&records)?;
-        judge_snapshots(&records, image)?;
+        judge_snapshots(&records, pipeline, image).map_err(|what| Check::SnapshotIsTrue.failed(what))?;
         for producer in producers {
             for item in 0..producer.complete() {
                 self.judge_item(&jobs, image, producer.source(), item)?;
             }
         }
+        for item in client.items() {
+            self.judge_item(&jobs, image, client::SOURCE, item)?;
+        }
         for (number, job) in &jobs {
-            let stood = |(source, item): (u8, u16)| {
-                producers.iter().any(|producer| producer.source() == source && item < producer.complete())
-            };
-            if !job.item.is_some_and(stood) {
-                return Err(format!("job {number} was made of something that stood in no whole file"));
+            if !job.item.is_some_and(|item| stood(producers, client, item)) {
+                let what = format!("job {number} was made of something that stood in no whole file");
+                return Err(Check::NothingInvented.failed(what));
             }
             let executed = self.executions.iter().filter(|execution| execution.job == *number).count();
             if job.outcomes > executed {
-                return Err(format!("job {number}: {} outcomes on record, {executed} executions", job.outcomes));
+                let what = format!("job {number}: {} outcomes on record, {executed} executions", job.outcomes);
+                return Err(Check::OutcomesAreReal.failed(what));
             }
         }
         Ok(())
     }
 
-    fn judge_records(&self, records: &[Record]) -> Result<(), String> {
+    fn judge_records(&self, records: &[Record]) -> Result<(), Failure> {
         for (kind, job, attempt) in &self.said {
             let same = |record: &&Record| {
                 record.kind == *kind && record.job == Some(*job) && (attempt.is_none() || record.attempt == *attempt)
             };
             if !records.iter().any(|record| same(&record)) {
-                return Err(format!("it was said that job {job} was {kind} ({attempt:?}), and no record says so"));
+                let what = format!("it was said that job {job} was {kind} ({attempt:?}), and no record says so");
+                return Err(Check::SaidIsKept.failed(what));
             }
         }
         for Execution { job, attempt, fence, .. } in &self.executions {
             if !records.iter().any(|record| record.allows(*job, *attempt, *fence)) {
-                return Err(format!("job {job} was executed under fence {fence}, and no record says so"));
+                let what = format!("job {job} was executed under fence {fence}, and no record says so");
+                return Err(Check::ExecutedIsKept.failed(what));
             }
         }
         Ok(())
     }
 
-    fn judge_item(&self, jobs: &BTreeMap<u64, Job>, image: &Image, source: u8, item: u16) -> Result<(), String> {
+    fn judge_item(&self, jobs: &BTreeMap<u64, Job>, image: &Image, source: u8, item: u16) -> Result<(), Failure> {
         let name = format!("item {}-{item}", crate::trace::name_of(source));
         let mut made = jobs.iter().filter(|(_, job)| job.item == Some((source, item)));
         let (number, job) = match (made.next(), made.next()) {
             (Some(one), None) => one,
-            (None, _) => return Err(format!("{name} stood in the last file and made no job")),
-            (Some(_), Some(_)) => return Err(format!("{name} made more than one job")),
+            (None, _) => return Err(Check::OneJobEach.failed(format!("{name} stood in the last file and made no job"))),
+            (Some(_), Some(_)) => return Err(Check::OneJobEach.failed(format!("{name} made more than one job"))),
         };
+        let wrong_end = |what: String| Err(Check::RightEnd.failed(format!("{name}, job {number}, {what}")));
         let [(next, reason, attempt, digest)] = &job.ends[..] else {
-            return Err(format!("{name}, job {number}, has {} ends: {:?}", job.ends.len(), job.ends));
+            return wrong_end(format!("has {} ends: {:?}", job.ends.len(), job.ends));
         };
         let expected = match self.characters.get(&(source, item)) {
-            None => return Err(format!("{name}, job {number}, ended and was never executed")),
+            // The fold knows that this was asked for.
+            _ if next == "cancelled" => ("cancelled", None),
+            None => return wrong_end("ended and was never executed".into()),
             Some(Character::SucceedsAfter(_)) => ("succeeded", None),
             Some(Character::Permanent) => ("dead", Some("permanent")),
             Some(Character::Hopeless) => ("dead", Some("exhausted")),
         };
         if (next.as_str(), reason.as_deref()) != expected {
-            return Err(format!("{name}, job {number}, ended as {next} {reason:?}, not as {expected:?}"));
+            return wrong_end(format!("ended as {next} {reason:?}, not as {expected:?}"));
         }
         if let Some(digest) = digest {
             let path = Path::new(DIR).join(format!("out/{}.json", job.key));
             let wanted = result_text(source, item, job.grants.get(attempt).copied().unwrap_or(0));
             let found = image.files.get(&path).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
             let on_record = blake3::hash(wanted.as_bytes()).to_hex();
+            let wrong = |what: String| Err(Check::ResultStands.failed(format!("{name}, job {number}: {what}")));
             if digest.as_str() != &on_record[..32] {
-                return Err(format!("{name}, job {number}: the record names result {digest}, not {on_record}"));
+                return wrong(format!("the record names result {digest}, not {on_record}"));
             }
             if job.published != 1 || found.as_deref() != Some(&wanted) {
-                return Err(format!("{name}, job {number}: {} holds {found:?}, not {wanted:?}", path.display()));
+                return wrong(format!("{} holds {found:?}, not {wanted:?}", path.display()));
             }
         }
         Ok(())
@@ -274,14 +358,14 @@ impl Record {
 }
 
 /// Every snapshot is what the records up to its position add up to.
-fn judge_snapshots(records: &[Record], image: &Image) -> Result<(), String> {
+fn judge_snapshots(records: &[Record], pipeline: &Pipeline, image: &Image) -> Result<(), String> {
     for (path, bytes) in &image.files {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let seq = name.strip_prefix("snapshot-").and_then(|name| name.strip_suffix(".jsonl"));
         let Some(seq) = seq.and_then(|seq| seq.parse::<usize>().ok()) else { continue };
         let wrong = |what: String| Err(format!("{}: {what}", path.display()));
         let Some(covered) = records.get(..seq) else { return wrong("it is ahead of the journal".into()) };
-        let mut jobs = fold(covered)?;
+        let mut jobs = fold(covered, pipeline).map_err(|failure| failure.what)?;
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"{\"type\":")) {
             let line: Value = serde_json::from_slice(line).map_err(|error| format!("{}: {error}", path.display()))?;
             if line["type"] != "job" {
@@ -310,51 +394,107 @@ fn judge_snapshots(records: &[Record], image: &Image) -> Result<(), String> {
 }
 
 /// The jobs that the records tell of; the records must follow each other and make sense.
-fn fold(records: &[Record]) -> Result<BTreeMap<u64, Job>, String> {
+fn fold(records: &[Record], pipeline: &Pipeline) -> Result<BTreeMap<u64, Job>, Failure> {
     let mut jobs: BTreeMap<u64, Job> = BTreeMap::new();
+    let mut paused: BTreeSet<&str> = BTreeSet::new();
     for (expected, record) in (1..).zip(records) {
-        let wrong = |what: &str| format!("record {}: {what}: {record:?}", record.seq);
+        let wrong = |check: Check, what: &str| check.failed(format!("record {}: {what}: {record:?}", record.seq));
+        let nonsense = |what: &str| wrong(Check::RecordsMakeSense, what);
         if record.seq != expected {
-            return Err(wrong("out of order"));
+            return Err(nonsense("out of order"));
         }
-        let Some(number) = record.job else { continue };
+        let queue = record.queue.as_deref().unwrap_or_default();
+        let Some(number) = record.job else {
+            match record.kind.as_str() {
+                "paused" => _ = paused.insert(queue),
+                "resumed" => _ = paused.remove(queue),
+                _ => return Err(nonsense("of no job")),
+            }
+            continue;
+        };
         if record.kind == "added" {
             let item = record.payload.as_ref().and_then(item_of_value);
             let whole = item.map(|(source, item)| serde_json::from_str::<Value>(&producer::item(source, item)));
             let item = item.filter(|_| whole.is_some_and(|whole| whole.ok() == record.payload));
-            let job = Job { item, key: record.key.clone().unwrap_or_default(), ..Job::default() };
+            let key = record.key.clone().unwrap_or_default();
+            let job = Job { item, key, queue: queue.into(), ..Job::default() };
             if jobs.insert(number, job).is_some() {
-                return Err(wrong("a job is added twice"));
+                return Err(nonsense("a job is added twice"));
             }
             continue;
         }
-        let job = jobs.get_mut(&number).ok_or_else(|| wrong("of a job that was never added"))?;
-        if job.forgotten || (!job.ends.is_empty() && record.kind != "published" && record.kind != "forgotten") {
-            return Err(wrong("after the end of its job"));
+        let job = jobs.get_mut(&number).ok_or_else(|| nonsense("of a job that was never added"))?;
+        let starts = record.kind == "started" || record.kind == "reserved";
+        if starts && paused.contains(job.queue.as_str()) {
+            return Err(wrong(Check::PauseHolds, "starts in a paused queue"));
+        }
+        let policy = pipeline.queue(&job.queue).map(|queue| &queue.policy.retry);
+        job.follow(record, policy).map_err(|(check, what)| wrong(check, &what))?;
+    }
+    Ok(jobs)
+}
+
+impl Job {
+    /// What a record says of it, after the one that added it.
+    fn follow(&mut self, record: &Record, policy: Option<&RetryPolicy>) -> Result<(), (Check, String)> {
+        let nonsense = |what: &str| Err((Check::RecordsMakeSense, what.to_owned()));
+        let after_end = ["published", "forgotten", "redriven"].contains(&record.kind.as_str());
+        if self.forgotten || (!self.ends.is_empty() && !after_end) {
+            return nonsense("after the end of its job");
         }
         let attempt = record.attempt.unwrap_or(0);
         match record.kind.as_str() {
             "reserved" | "started" => {
-                if job.grants.last_key_value().is_some_and(|(last, _)| *last > attempt) {
-                    return Err(wrong("an attempt before the last one"));
+                if self.grants.last_key_value().is_some_and(|(last, _)| *last > attempt) {
+                    return nonsense("an attempt before the last one");
                 }
-                job.grants.entry(attempt).or_insert(record.seq);
+                self.grants.entry(attempt).or_insert(record.seq);
+                self.running = true;
             }
             "finished" => {
-                if job.grants.last_key_value().map(|(last, _)| *last) != Some(attempt) {
-                    return Err(wrong("an attempt ends that is not the last one"));
+                if self.grants.last_key_value().map(|(last, _)| *last) != Some(attempt) {
+                    return nonsense("an attempt ends that is not the last one");
                 }
-                job.outcomes += usize::from(record.outcome.is_some());
-                let next = record.next.clone().unwrap_or_default();
-                if next == "succeeded" || next == "dead" || next == "cancelled" {
-                    job.ends.push((next, record.reason.clone(), attempt, record.result.clone()));
-                }
+                self.outcomes += usize::from(record.outcome.is_some());
+                return self.finishes(record, policy, attempt);
             }
-            "published" => job.published += 1,
-            "forgotten" if job.ends.is_empty() => return Err(wrong("before the end of its job")),
-            "forgotten" => job.forgotten = true,
-            other => return Err(wrong(&format!("nobody asked for `{other}`"))),
+            "cancelled" if self.running => self.cancelling = true,
+            "cancelled" => self.ends.push(("cancelled".into(), None, attempt, None)),
+            "redriven" => match self.ends.pop() {
+                Some((end, ..)) if end == "dead" || end == "cancelled" => self.failures = 0,
+                Some(_) | None => return nonsense("of a job that is neither dead nor cancelled"),
+            },
+            "published" => self.published += 1,
+            "forgotten" if self.ends.is_empty() => return nonsense("before the end of its job"),
+            "forgotten" => self.forgotten = true,
+            other => return nonsense(&format!("nobody asked for `{other}`")),
         }
+        Ok(())
     }
-    Ok(jobs)
+
+    fn finishes(&mut self, record: &Record, policy: Option<&RetryPolicy>, attempt: u32) -> Result<(), (Check, String)> {
+        let next = record.next.clone().unwrap_or_default();
+        self.running = false;
+        if std::mem::take(&mut self.cancelling) != (next == "cancelled") {
+            return Err((
+                Check::CancelHolds,
+                "a cancel that was accepted decides the end, and nothing else does".into(),
+            ));
+        }
+        if let ("retry", Some(policy)) = (next.as_str(), policy) {
+            self.failures += 1;
+            let grown = policy.backoff_ms as f64 * (policy.factor_ppm as f64 / 1e6).powi(self.failures - 1);
+            let wanted_ms = grown.min(policy.max_ms as f64);
+            let slack_ms = wanted_ms * policy.jitter_ppm as f64 / 1e6 + f64::from(self.failures) + 1.0;
+            let waits_ms = record.due.unwrap_or(0).saturating_sub(record.at) as f64;
+            if (waits_ms - wanted_ms).abs() > slack_ms {
+                let what = format!("failure {} is followed by {waits_ms} ms, not {wanted_ms}", self.failures);
+                return Err((Check::WaitsHold, what));
+            }
+        }
+        if next == "succeeded" || next == "dead" || next == "cancelled" {
+            self.ends.push((next, record.reason.clone(), attempt, record.result.clone()));
+        }
+        Ok(())
+    }
 }

@@ -4,7 +4,8 @@
 //! path (rotation, snapshot, forgetting, timeout, retry, reservation) is walked within simulated seconds. A job that
 //! its script lets succeed has more attempts than the faults of one run can spoil.
 
-use crate::chance::{Actor, Chance, Site};
+use crate::chance::Chance;
+use crate::places::{Actor, Site};
 use crate::trace::name_of;
 use crate::world::{End, Fate, World};
 use sprag_core::{Limits, QueueConfig, RetryPolicy};
@@ -47,7 +48,7 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
                 attempts: 12,
                 backoff_ms: 20 << below(4),
                 factor_ppm: 1_500_000,
-                max_ms: 1_000,
+                max_ms: [1_000, 100][below(2) as usize],
                 jitter_ppm: 100_000,
                 permanent_exit_codes: vec![64],
             },
@@ -72,6 +73,7 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
         limits: Limits {
             running_max: 1 + below(4) as u16,
             again_ms: 300,
+            stall_ms: 1_200,
             keep_jobs: [0, 3, 100][below(3) as usize],
             keep_age_ms: [4_000, 1_000_000_000][below(2) as usize],
             ..Limits::default()
@@ -86,6 +88,17 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
         stop_timeout_ms: 2_000,
         config_digest: ConfigDigest::default(),
     }
+}
+
+/// Whether a life that was asked to end ends sooner.
+pub fn fate_of_a_stop(chance: &mut Chance) -> Option<Fate> {
+    let end = match chance.below(Actor::World, Site::StopEnd, 5) {
+        0..3 => return None,
+        3 => End::Kill,
+        _ => End::PowerCut,
+    };
+    let left = chance.span(Actor::World, Site::StopEnd, 1, 200) - 1;
+    Some(Fate { left, syncs: false, end })
 }
 
 /// How and when a life of sprag ends, if it does: early in its recovery, or late; at any call, or at a sync.

@@ -4,9 +4,11 @@
 //! goes with the machine. Only what sprag started in this life is reported when it ends. A command reads its payload, does
 //! some of its work, writes its result piece by piece, and ends as its item's character says.
 
-use crate::chance::{Actor, Hazard, Site};
+use crate::failure::{Check, Failure};
 use crate::fs::{SimFile, SimFs};
-use crate::oracle::{Character, Execution, item_of};
+use crate::marks::Mark;
+use crate::oracle::{Character, Execution, item_of, stood};
+use crate::places::{Actor, Hazard, Site};
 use crate::producer;
 use crate::shared::Shared;
 use crate::threads::Order;
@@ -59,6 +61,13 @@ struct Work {
     ending: Ending,
 }
 
+impl Process {
+    /// It is a command, and nothing has ended it.
+    pub fn works(&self) -> bool {
+        self.work.is_some() && self.dying_us.is_none()
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
     With(Outcome),
@@ -103,12 +112,18 @@ impl Processes for SimProcesses {
         let Ok(shared) = self.call("signals") else { return };
         let mut world = shared.world.borrow_mut();
         let whom = Some((world.life, child));
+        if kill == Kill::Term {
+            world.judge_timeout(child);
+        }
         let found = world.processes.iter().find(|(_, process)| process.child == whom);
         let Some((pid, ignores)) = found.map(|(pid, process)| (*pid, process.ignores_term)) else { return };
         match kill {
-            Kill::Term if ignores => {}
+            Kill::Term if ignores => world.mark(Mark::TermIgnored),
             Kill::Term => world.kill(pid, SIGTERM),
-            Kill::Kill => world.kill(pid, SIGKILL),
+            Kill::Kill => {
+                world.mark(Mark::Killed);
+                world.kill(pid, SIGKILL);
+            }
         }
     }
 
@@ -125,6 +140,7 @@ impl Processes for SimProcesses {
                 return Err(io::Error::from_raw_os_error(crate::fs::errno::EMFILE));
             }
             for (pid, _) in marked(&world) {
+                world.mark(Mark::LeftoverFound);
                 world.kill(pid, SIGKILL);
             }
         }
@@ -182,21 +198,21 @@ impl World {
             piece: 1,
             ending: Ending::Never,
         };
+        let number = attempt.number;
         if self.processes.values().any(|process| process.job == job.0) {
-            let number = attempt.number;
-            self.fail(format!("attempt {number} of job {} starts while another lives", job.0));
+            let what = format!("attempt {number} of job {} starts while another lives", job.0);
+            self.fail(Check::NoOverlap.failed(what));
         }
         let fence = spec.nonce.name.parse().unwrap_or(0);
         self.pids += 1;
         let pid = self.pids;
-        self.note(
-            Actor::Sprag,
-            Kind::Act,
-            format_args!("process {pid} is attempt {} of job {}", attempt.number, job.0),
-        );
-        let execution = Execution { job: job.0, attempt: attempt.number, fence, item: None, outcome: None };
-        if let Err(what) = self.oracle.executed(execution, &self.fs) {
-            self.fail(what);
+        self.note(Actor::Sprag, Kind::Act, format_args!("process {pid} is attempt {number} of job {}", job.0));
+        let queue = spec.env.get("SPRAG_QUEUE").cloned().unwrap_or_default();
+        let (at_us, awake_us, life) = (self.now_us, self.awake_us(), self.life);
+        let execution =
+            Execution { job: job.0, attempt: number, fence, at_us, awake_us, life, queue, item: None, outcome: None };
+        if let Err(failure) = self.oracle.executed(execution, &self.fs) {
+            self.fail(failure);
         }
         let process = Process {
             child: Some((self.life, spec.child)),
@@ -212,6 +228,24 @@ impl World {
         let begin_us = self.chance.span(Actor::World, Site::WorkTime, 20, 2_000);
         self.schedule(begin_us, Due::Process(pid));
         Ok(())
+    }
+
+    /// Sprag asks a command to end, of its own accord: not before the timeout is over.
+    fn judge_timeout(&mut self, child: ChildId) {
+        let ChildId::Attempt { job, attempt } = child else { return };
+        let number = attempt.number;
+        let mut executions = self.oracle.executions.iter().rev();
+        let Some(execution) = executions.find(|one| one.job == job.0 && one.attempt == number) else { return };
+        let timeout_ms = self.pipeline.queue(&execution.queue).and_then(|queue| queue.policy.timeout_ms);
+        let lasted_ms = (self.awake_us() - execution.awake_us) / 1000;
+        if timeout_ms.is_some_and(|timeout_ms| lasted_ms >= timeout_ms) {
+            self.mark(Mark::TimedOut);
+        }
+        let early = timeout_ms.is_some_and(|timeout_ms| lasted_ms + 1 < timeout_ms);
+        if early && !self.stopping && !self.client.cancelled.contains(&job.0) {
+            let what = format!("job {} attempt {number} is ended after {lasted_ms} ms", job.0);
+            self.fail(Check::TimeoutsHold.failed(what));
+        }
     }
 
     /// A signal that cannot be ignored.
@@ -288,6 +322,7 @@ impl World {
             work: None,
         };
         self.pids = pid;
+        self.mark(Mark::GrandchildLives);
         self.processes.insert(pid, child);
         let lives_us = self.chance.span(actor, Site::Grandchild, 1_000, 3_000_000);
         self.note(actor, Kind::Act, format_args!("process {parent} leaves process {pid} behind"));
@@ -298,8 +333,8 @@ impl World {
         let Some((source, item)) = work.item else {
             return match self.begin(execution, work) {
                 Ok(step) => step,
-                Err(what) => {
-                    self.fail(format!("execution {execution} {what}"));
+                Err(failure) => {
+                    self.fail(failure);
                     Step::Hangs
                 }
             };
@@ -323,17 +358,16 @@ impl World {
     }
 
     /// Reads the payload, and decides what will become of this execution.
-    fn begin(&mut self, execution: usize, work: &mut Work) -> Result<Step, String> {
+    fn begin(&mut self, execution: usize, work: &mut Work) -> Result<Step, Failure> {
         let mut payload = vec![0; 1 << 12];
-        let n = work.stdin.read_at(&mut payload, 0).map_err(|error| error.to_string())?;
-        let payload = String::from_utf8_lossy(&payload[..n]).into_owned();
-        let stood = |item: &(u8, u16)| {
-            self.producers.get(usize::from(item.0)).is_some_and(|producer| item.1 < producer.complete())
-                && producer::item(item.0, item.1) == payload
-        };
+        let read = work.stdin.read_at(&mut payload, 0).map(|n| String::from_utf8_lossy(&payload[..n]).into_owned());
+        let payload = read.unwrap_or_else(|error| error.to_string());
+        let stood =
+            |item: &(u8, u16)| stood(&self.producers, &self.client, *item) && producer::item(item.0, item.1) == payload;
         let found = item_of(&payload).filter(stood);
         let Some((source, item)) = found else {
-            return Err(format!("was given a payload that never stood in a whole file: {payload}"));
+            let what = format!("execution {execution} was given what never stood in a whole file: {payload}");
+            return Err(Check::PayloadWhole.failed(what));
         };
         let actor = Actor::Item(source, item);
         let before = self.oracle.executions.iter().filter(|other| other.item == found).count() as u64;
@@ -358,7 +392,7 @@ impl World {
             // What cannot be said on standard error is not said.
             let _ = work.stderr.len().and_then(|end| work.stderr.write_at(b"at work\n", end));
         }
-        self.note(actor, Kind::Act, format_args!("execution {} of this item begins", before + 1));
+        self.note(actor, Kind::Step, format_args!("execution {} of this item begins", before + 1));
         Ok(Step::Sleeps(self.chance.span(actor, Site::WorkTime, 50, 300_000)))
     }
 }

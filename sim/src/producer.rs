@@ -3,8 +3,9 @@
 //! **Invariant.** The array grows and is reordered, and ends in a state that is known beforehand. A state counts as
 //! complete from the moment at which every reader finds all of it. After a power cut the producer writes its state again.
 
-use crate::chance::{Actor, Chance, Site};
+use crate::chance::Chance;
 use crate::fs::{Image, SimFile, SimFs};
+use crate::places::{Actor, Site};
 use crate::plan::DIR;
 use crate::trace::name_of;
 use sprag_journal::fs::{File, Fs, Open, temporary_name, write_all_at};
@@ -60,6 +61,8 @@ pub struct Producer {
 pub struct Step {
     /// What was done, for people.
     pub what: String,
+    /// Readers find something else from now on.
+    pub stands: bool,
     /// When the next step comes, in microseconds from now; none at the end.
     pub next_us: Option<u64>,
 }
@@ -139,16 +142,21 @@ impl Producer {
     /// Does one thing.
     pub fn step(&mut self, chance: &mut Chance) -> Step {
         let actor = Actor::Producer(self.source);
-        match self.advance(chance) {
+        let stands = match self.habit {
+            Habit::Atomic => self.stage == Stage::Rename,
+            Habit::InPlace => true,
+        };
+        let (what, next_us) = match self.advance(chance) {
             Err(error) => {
                 self.file = None;
                 self.stage = Stage::Begin;
-                Step { what: format!("cannot write: {error}"), next_us: Some(AGAIN_US) }
+                return Step { what: format!("cannot write: {error}"), stands: false, next_us: Some(AGAIN_US) };
             }
-            Ok((what, true)) if self.stage == Stage::Done => Step { what, next_us: None },
-            Ok((what, true)) => Step { what, next_us: Some(chance.span(actor, Site::ProducerRest, 10, 3_000_000)) },
-            Ok((what, false)) => Step { what, next_us: Some(chance.span(actor, Site::ProducerStep, 10, 100_000)) },
-        }
+            Ok((what, true)) if self.stage == Stage::Done => (what, None),
+            Ok((what, true)) => (what, Some(chance.span(actor, Site::ProducerRest, 10, 3_000_000))),
+            Ok((what, false)) => (what, Some(chance.span(actor, Site::ProducerStep, 10, 100_000))),
+        };
+        Step { what, stands, next_us }
     }
 
     /// The next call; true when a state is complete.

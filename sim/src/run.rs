@@ -4,27 +4,32 @@
 //! them out. First anything may go wrong; then nothing does, and within a bounded time sprag must say that it is idle, stay
 //! so, stop when asked, and have kept every promise. A system that does nothing fails.
 
-use crate::chance::{Actor, Choice, Site};
+use crate::chance::Script;
 use crate::describe;
+use crate::failure::{Check, Failure};
+use crate::marks::Marks;
+use crate::places::{Actor, Site};
 use crate::plan;
 use crate::processes::SimProcesses;
+use crate::settled::waits_for;
 use crate::shared::{Shared, Threads};
+use crate::tape::Choice;
 use crate::trace::{Keep, Kind, Line};
 use crate::watch::SimWatch;
 use crate::world::{Due, End};
-use sprag_core::{StopLevel, Verdict};
+use sprag_core::StopLevel;
 use sprag_journal::JournalError;
 use sprag_runtime::driver::{self, Driver, Effect, Event, JournalWork, OpenError};
 use sprag_runtime::seams::Processes as _;
 use sprag_runtime::task::{Context, Done, Measured, Task};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// No run has more events; one that would does not come to rest.
-const EVENTS_MAX: u32 = 200_000;
+/// No run has more steps; one that would does not come to rest.
+const STEPS_MAX: u32 = 200_000;
 /// So long after the last change and the last fault sprag must be idle and have stayed so: two looks at every source.
 const SETTLE_US: u64 = 11_000_000;
 /// So long after the last change and the last fault it must be idle at last.
@@ -34,16 +39,16 @@ const STOP_WITHIN_US: u64 = 30_000_000;
 /// So long after sprag was told that there is too little room it may still start what it had decided to.
 const HELD_WITHIN_US: u64 = 5_000_000;
 /// So many ticks in a row that it asked for in the past, and that led to nothing, are a busy loop.
-const SPINS_MAX: u32 = 50;
+const SPINS_MAX: u32 = 0;
 
 /// What came of a seed.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The seed.
-    pub seed: u64,
     /// The rolling hash of everything that happened.
     pub hash: u64,
     /// How many things happened.
+    pub steps: u32,
+    /// How many of them were events (see [`Kind::is_event`]).
     pub events: u32,
     /// How long it took, in simulated microseconds.
     pub simulated_us: u64,
@@ -51,12 +56,18 @@ pub struct Report {
     pub lives: u32,
     /// How many commands were executed.
     pub executions: u64,
+    /// What was seen.
+    pub marks: Marks,
+    /// The different states that the driver was in, as numbers.
+    pub states: BTreeSet<u64>,
     /// What is wrong with sprag, if anything is.
-    pub failure: Option<String>,
+    pub failure: Option<Failure>,
     /// What happened, as far as it was kept.
     pub lines: Vec<Line>,
-    /// What went wrong in the world, by choice.
+    /// What was chosen, in the order in which it was.
     pub choices: Vec<Choice>,
+    /// Choices on the tape that were not drawn, or not as they stand there.
+    pub unmet: Vec<Choice>,
 }
 
 /// Where a run stands.
@@ -89,9 +100,22 @@ struct Run {
     executions: usize,
 }
 
-/// Runs a seed to its end. A panic of the code under test is a failure like any other.
-pub fn run(seed: u64, keep: Keep) -> Report {
-    let shared = Shared::new(seed, keep);
+thread_local! {
+    /// Where the last panic of this thread was.
+    static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// From here on panics of the code under test are not heard, but told in reports with their place.
+pub fn quiet_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let at = info.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
+        PANIC.with(|panic| *panic.borrow_mut() = at);
+    }));
+}
+
+/// Runs a seed or a tape to its end. A panic of the code under test is a failure like any other.
+pub fn run(script: impl Into<Script>, keep: Keep) -> Report {
+    let shared = Shared::new(script.into(), keep);
     let mut run = Run {
         shared: Rc::clone(&shared),
         driver: None,
@@ -105,44 +129,46 @@ pub fn run(seed: u64, keep: Keep) -> Report {
         executions: 0,
     };
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        run.prepare(seed);
+        run.prepare();
         run.go_to_the_end();
     }));
     if let Err(panic) = outcome {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
-        shared.world.borrow_mut().fail(format!("panic: {text}"));
+        let at = PANIC.take();
+        shared.world.borrow_mut().fail(Check::Panic.failed(format!("{text}{at}")));
     }
     shared.end_life();
     let mut world = shared.world.borrow_mut();
     world.fs.set_hook(None);
     Report {
-        seed,
         hash: world.trace.hash(),
-        events: world.trace.count(),
+        steps: world.trace.count(),
+        events: world.trace.events(),
         simulated_us: world.now_us,
         lives: run.lives,
         executions: world.oracle.executions.len() as u64,
+        marks: world.marks,
+        states: std::mem::take(&mut world.states),
         failure: world.failure.take(),
         lines: world.trace.take_lines(),
-        choices: world.chance.choices().to_vec(),
+        choices: world.chance.take_choices(),
+        unmet: world.chance.unmet(),
     }
 }
 
 impl Run {
     /// What is due from the beginning.
-    fn prepare(&mut self, seed: u64) {
+    fn prepare(&mut self) {
         let world = &mut *self.shared.world.borrow_mut();
-        let (pipeline, rates) = (Arc::clone(&world.pipeline), world.chance.rates_ppm().collect::<Vec<_>>());
-        world.note(Actor::World, Kind::World, format_args!("seed {seed}"));
+        let pipeline = Arc::clone(&world.pipeline);
         for queue in &pipeline.queues {
-            world.note(Actor::World, Kind::World, format_args!("{queue:?}"));
+            world.note(Actor::World, Kind::Setting, format_args!("{queue:?}"));
         }
         for (index, source) in pipeline.sources.iter().enumerate() {
             let producer = world.producers[index].summary();
-            world.note(Actor::World, Kind::World, format_args!("{source:?}, {producer}"));
+            world.note(Actor::World, Kind::Setting, format_args!("{source:?}, {producer}"));
         }
-        world.note(Actor::World, Kind::World, format_args!("rates per million: {rates:?}"));
         world.cause = 0;
         for index in 0..world.producers.len() {
             let begin_us = world.chance.span(Actor::Producer(index as u8), Site::ProducerRest, 10, 3_000_000);
@@ -161,6 +187,10 @@ impl Run {
         for _ in 0..world.chance.below(Actor::World, Site::DiskFull, 5).saturating_sub(3) {
             let at_us = world.chance.below(Actor::World, Site::DiskFull, heal_us);
             world.schedule(at_us, Due::Disk { full: true });
+        }
+        if !world.client.is_done() {
+            let begin_us = world.chance.span(Actor::Client, Site::ProducerRest, 10, 1_000_000);
+            world.schedule(begin_us, Due::Client);
         }
         world.schedule(1, Due::Open);
     }
@@ -196,6 +226,7 @@ impl Run {
             | Due::Keeper { .. }
             | Due::Journal { .. }
             | Due::Producer(_)
+            | Due::Client
             | Due::Process(_)
             | Due::WallStep
             | Due::Sleep
@@ -218,6 +249,7 @@ impl Run {
             let fate = plan::fate(&mut world);
             (fate, world.now(), Arc::clone(&world.pipeline), world.limits, chance)
         };
+        self.shared.world.borrow_mut().hurry();
         let fs = self.shared.begin_life(fate);
         let opened = driver::open(&fs, Arc::clone(&pipeline), limits, now, chance);
         let mut world = self.shared.world.borrow_mut();
@@ -246,7 +278,7 @@ impl Run {
                 let of_the_system =
                     matches!(&error, OpenError::Folder { .. } | OpenError::Journal(JournalError::Io { .. }));
                 if !of_the_system || !world.excused {
-                    world.fail(format!("refuses what a crash may leave: {error}"));
+                    world.fail(Check::OpensAgain.failed(format!("refuses what a crash may leave: {error}")));
                 }
                 world.ending = Some(End::Exit);
             }
@@ -262,9 +294,14 @@ impl Run {
         let now = {
             let mut world = self.shared.world.borrow_mut();
             world.note(Actor::Sprag, Kind::Heard, format_args!("{}", describe::Heard(&event)));
+            world.mark_heard(&event);
             if let Event::Journal(_) = event {
-                world.in_flight = false;
+                world.in_flight = None;
             }
+            if let Event::Request { ticket, .. } = event {
+                world.client.heard(ticket);
+            }
+            world.stopping |= matches!(event, Event::Stop(_));
             if let Event::Done(Done::Measured(Measured { room: Ok(room), .. })) = &event {
                 let least = world.pipeline.disk.min_free_bytes(room.total) / 2;
                 let since_us = world.starts_held_us.unwrap_or(world.now_us);
@@ -283,6 +320,7 @@ impl Run {
         driver.handle(now, event);
         let effects: Vec<Effect> = std::iter::from_fn(|| driver.poll()).collect();
         let deadline = driver.deadline(now);
+        let verdict = driver.machine().verdict(now);
         let spins = tick && self.late && effects.is_empty();
         self.spins = if spins { self.spins + 1 } else { 0 };
         let cause = self.shared.world.borrow().cause;
@@ -295,8 +333,13 @@ impl Run {
         }
         let mut world = self.shared.world.borrow_mut();
         world.cause = cause;
+        world.judge_health(&verdict);
+        if let Some(driver) = &self.driver {
+            world.mark_state(driver.machine(), now, &verdict);
+        }
         if self.spins > SPINS_MAX {
-            world.fail(format!("asks for ticks in the past, again and again: a busy loop; {deadline:?} at {now:?}"));
+            let what = format!("asks for ticks in the past, again and again: {deadline:?} at {now:?}");
+            world.fail(Check::NoBusyLoop.failed(what));
         }
         if let Some(key) = self.tick.take() {
             world.unschedule(key);
@@ -312,17 +355,26 @@ impl Run {
 
     fn effect(&mut self, effect: Effect) {
         let mut world = self.shared.world.borrow_mut();
-        world.note(Actor::Sprag, Kind::Wants, format_args!("{}", describe::Wanted(&effect)));
+        let kind = if describe::is_decision(&effect) { Kind::Decides } else { Kind::Wants };
+        world.note(Actor::Sprag, kind, format_args!("{}", describe::Wanted(&effect)));
+        world.mark_effect(&effect);
         match effect {
             Effect::Journal(work) => {
                 self.idle &= !matches!(&work, JournalWork::Append(frame) if frame.n > 0);
+                if let JournalWork::Append(frame) = &work
+                    && world.calendar_is_steady()
+                {
+                    let (life, now_us, wall_ms) = (world.life, world.now_us, world.now().wall.0);
+                    world.oracle.decides(&frame.bytes, life, now_us, wall_ms);
+                }
                 world.write(work);
             }
             Effect::Run(task) => {
                 self.idle &= !matches!(task, Task::Start { .. });
                 let held = world.starts_held_us.is_some_and(|since_us| world.now_us > since_us + HELD_WITHIN_US);
                 if held && matches!(task, Task::Start { .. }) {
-                    world.fail("starts a job though it has long known that the disk is nearly full".into());
+                    let what = "starts a job though it has long known that the disk is nearly full";
+                    world.fail(Check::StartsHeld.failed(what));
                 }
                 world.run(task);
             }
@@ -333,15 +385,24 @@ impl Run {
                     threads.context.processes.signal(child, kill);
                 }
             }
-            // Nobody asks here yet.
-            Effect::Answer { .. } | Effect::Happened(_) => {}
-            Effect::Say(notice) => world.oracle.said(&notice),
+            Effect::Answer { ticket, answer } => world.answered(ticket, &answer),
+            Effect::Happened(_) => {}
+            Effect::Say(notice) => {
+                world.oracle.said(&notice);
+                world.judge_publishing(&notice);
+            }
             Effect::Idle => self.idle = true,
             Effect::HeldUp { .. } | Effect::GivenUp { .. } => {}
-            Effect::Stopped => world.ending = Some(End::Exit),
+            Effect::Stopped => {
+                if let Some(what) = world.client.unanswered() {
+                    world.fail(Check::AnsweredOnce.failed(format!("sprag stops and does not answer: {what}")));
+                }
+                world.ending = Some(End::Exit);
+            }
             Effect::Fatal { what } => {
                 if !world.excused {
-                    world.fail(format!("gives up its journal though nothing went wrong: {what}"));
+                    let what = format!("gives up its journal though nothing went wrong: {what}");
+                    world.fail(Check::KeepsGoing.failed(what));
                 }
                 world.ending = Some(End::Exit);
             }
@@ -383,8 +444,8 @@ impl Run {
     fn judge(&mut self) -> bool {
         let mut world = self.shared.world.borrow_mut();
         let durable = world.fs.draw(&mut |_| 1);
-        if let Err(what) = world.oracle.judge(&durable, &world.producers) {
-            world.fail(what);
+        if let Err(failure) = world.oracle.judge(&durable, &world.pipeline, &world.producers, &world.client) {
+            world.fail(failure);
         }
         self.executions = world.oracle.executions.len();
         let again = world.chance.one_in(Actor::World, Site::LifeEnd, 8);
@@ -395,10 +456,11 @@ impl Run {
     /// Sees to it that the run ends, one way or the other.
     fn watch_the_end(&mut self) {
         let mut world = self.shared.world.borrow_mut();
-        if world.trace.count() > EVENTS_MAX {
-            world.fail(format!("does not come to rest in {EVENTS_MAX} events"));
+        if world.trace.count() > STEPS_MAX {
+            world.fail(Check::ComesToRest.failed(format!("does not come to rest in {STEPS_MAX} steps")));
         }
-        let settled = world.healed && world.producers.iter().all(|producer| producer.is_done());
+        let written = world.producers.iter().all(|producer| producer.is_done());
+        let settled = world.healed && written && world.client.is_done();
         if !settled {
             return;
         }
@@ -412,31 +474,24 @@ impl Run {
             Phase::Open if now_us > since_us + IDLE_WITHIN_US => {
                 let what = self.driver.as_ref().map(|driver| waits_for(driver, world.now())).unwrap_or_default();
                 let within_s = IDLE_WITHIN_US / 1_000_000;
-                world.fail(format!("is not idle {within_s} s after the last fault and change: {what}"));
+                let what = format!("is not idle {within_s} s after the last fault and change: {what}");
+                world.fail(Check::BecomesIdle.failed(what));
             }
             Phase::Stopping { since_us } if now_us > since_us + STOP_WITHIN_US => {
-                world.fail(format!("has not stopped after {} s", STOP_WITHIN_US / 1_000_000));
+                let what = format!("has not stopped after {} s", STOP_WITHIN_US / 1_000_000);
+                world.fail(Check::Stops.failed(what));
             }
             Phase::Again if self.idle => {
                 self.phase = Phase::Over;
                 if world.oracle.executions.len() != self.executions {
-                    world.fail("executes something when started again, though nothing was left to do".into());
+                    let what = "executes something when started again, though nothing was left to do";
+                    world.fail(Check::NothingLeft.failed(what));
                 }
             }
             Phase::Again if now_us > since_us + 2 * IDLE_WITHIN_US => {
-                world.fail("is not idle when started again".into());
+                world.fail(Check::BecomesIdle.failed("is not idle when started again"));
             }
             Phase::Open | Phase::Stopping { .. } | Phase::Again | Phase::Over => {}
         }
     }
-}
-
-/// What a driver says that it waits for.
-fn waits_for(driver: &Driver, now: sprag_core::Now) -> String {
-    let open: u64 = driver.machine().queues().map(|queue| queue.counts.open()).sum();
-    let verdict = match driver.machine().verdict(now) {
-        Verdict::Well => "all well".to_owned(),
-        Verdict::Degraded(reasons) | Verdict::Stalled(reasons) => driver.reason_texts(&reasons).join("; "),
-    };
-    format!("{open} jobs are open; health: {verdict}")
 }

@@ -4,8 +4,10 @@
 //! other threads included, the loop alone excepted: so a read can be torn and a scan can race. A life of sprag can end
 //! before any such call and before any event.
 
-use crate::chance::{Actor, Site};
+use crate::chance::Script;
+use crate::failure::Check;
 use crate::fs::{Call, Fault, SimFs};
+use crate::places::{Actor, Site};
 use crate::processes::SimProcesses;
 use crate::threads;
 use crate::trace::{Keep, Kind};
@@ -41,8 +43,8 @@ pub struct Threads {
 
 impl Shared {
     /// A new world, with nothing in it yet but its producers.
-    pub fn new(seed: u64, keep: Keep) -> Rc<Shared> {
-        let world = RefCell::new(World::new(seed, keep));
+    pub fn new(script: Script, keep: Keep) -> Rc<Shared> {
+        let world = RefCell::new(World::new(script, keep));
         let shared = Rc::new(Shared { world, watch: RefCell::default(), sprag: Cell::new(None) });
         let weak = Rc::downgrade(&shared);
         let hook = move |call: &Call| weak.upgrade().and_then(|shared| shared.before_call(call));
@@ -118,6 +120,7 @@ impl Shared {
             Due::Sleep => self.world.borrow_mut().sleep(),
             Due::Disk { full } => self.world.borrow_mut().disk(full),
             Due::Heal => self.world.borrow_mut().heal(),
+            Due::Client => self.world.borrow_mut().client_step(),
             Due::Heard { .. } | Due::Marked { .. } | Due::Tick { .. } | Due::Open => panic!("only the loop does this"),
         }
         watch::deliver(&mut self.world.borrow_mut(), &mut self.watch.borrow_mut());
@@ -127,7 +130,7 @@ impl Shared {
     pub fn next(self: &Rc<Shared>) -> Option<Due> {
         let mut world = self.world.borrow_mut();
         let Some(((at_us, _), entry)) = world.heap.pop_first() else {
-            world.fail("nothing is due any more, and the end was not reached".into());
+            world.fail(Check::ComesToRest.failed("nothing is due any more, and the end was not reached"));
             return None;
         };
         world.now_us = world.now_us.max(at_us);
@@ -138,6 +141,7 @@ impl Shared {
             | Due::Keeper { .. }
             | Due::Journal { .. }
             | Due::Producer(_)
+            | Due::Client
             | Due::Process(_)
             | Due::WallStep
             | Due::Sleep
@@ -159,7 +163,8 @@ impl Shared {
         world.life += 1;
         world.fate = fate;
         world.slept_ms = 0;
-        (world.ending, world.in_flight, world.excused) = (None, false, world.squeezed.is_some());
+        (world.ending, world.in_flight, world.excused) = (None, None, world.squeezed.is_some());
+        world.stopping = false;
         fs
     }
 
@@ -175,6 +180,7 @@ impl Shared {
             world.keeper.clear();
             world.journal.clear();
             world.marked.clear();
+            world.client.lose();
             world.sprag_fs.kill();
             world.threads.take()
         };

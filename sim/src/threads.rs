@@ -3,8 +3,9 @@
 //! **Invariant.** They are what the tokio adapter has: many pool threads, one keeper, one journal thread, the last two in
 //! order. What they find comes back to the loop as an event, unless sprag has ended meanwhile.
 
-use crate::chance::{Actor, Hazard, Site};
 use crate::describe;
+use crate::failure::Check;
+use crate::places::{Actor, Hazard, Site};
 use crate::shared::Shared;
 use crate::trace::Kind;
 use crate::world::{Due, World};
@@ -52,10 +53,10 @@ impl World {
 
     /// The loop hands work to the journal thread.
     pub fn write(&mut self, work: JournalWork) {
-        if let JournalWork::Append(_) = work
-            && std::mem::replace(&mut self.in_flight, true)
+        if let JournalWork::Append(frame) = &work
+            && self.in_flight.replace((self.now_us, frame.n)).is_some()
         {
-            self.fail("two frames are in flight".into());
+            self.fail(Check::OneFrame.failed("two frames are in flight"));
         }
         self.journal.push_back(work);
         if self.journal.len() == 1 {

@@ -3,7 +3,8 @@
 //! **Invariant.** Everything that happens in a run is noted once, in order; two runs are the same exactly when their
 //! hashes are. A line names the line that caused it. Nothing in a line depends on anything but the seed.
 
-use crate::chance::{Actor, mix};
+use crate::chance::mix;
+use crate::places::Actor;
 use serde::Serialize;
 use std::fmt;
 
@@ -15,16 +16,33 @@ pub enum Kind {
     Heard,
     /// The driver wants something done.
     Wants,
+    /// As well, and it is a decision that people would want to know of.
+    Decides,
     /// A thread of sprag did something.
     Did,
     /// A file system call of sprag.
     Call,
-    /// An actor outside did something.
+    /// An actor outside did something that changes what sprag should do.
     Act,
+    /// A step on an actor's way to that.
+    Step,
     /// Something went wrong.
     Fault,
-    /// The world itself: begin, crash, restart, end.
+    /// The world itself: crash, restart, end.
     World,
+    /// What the world is like from the beginning.
+    Setting,
+}
+
+impl Kind {
+    /// Whether it is an *event*: a person who is told the story needs it. The rest is how it came about: acknowledgements,
+    /// ticks, looks, system calls, steps on the way.
+    pub fn is_event(self) -> bool {
+        match self {
+            Kind::Decides | Kind::Act | Kind::Fault | Kind::World => true,
+            Kind::Heard | Kind::Wants | Kind::Did | Kind::Call | Kind::Step | Kind::Setting => false,
+        }
+    }
 }
 
 /// One thing that happened.
@@ -49,6 +67,8 @@ pub struct Line {
 pub enum Keep {
     /// The hash.
     Hash,
+    /// What the world is like, and the events in it.
+    Events,
     /// Every line but file system calls.
     Lines,
     /// Every line.
@@ -60,6 +80,7 @@ pub enum Keep {
 pub struct Trace {
     hash: u64,
     count: u32,
+    events: u32,
     keep: Keep,
     lines: Vec<Line>,
 }
@@ -81,19 +102,21 @@ impl fmt::Write for Hasher {
 impl Trace {
     /// A trace that keeps as much as asked for.
     pub fn new(keep: Keep) -> Trace {
-        Trace { hash: 0, count: 0, keep, lines: Vec::new() }
+        Trace { hash: 0, count: 0, events: 0, keep, lines: Vec::new() }
     }
 
     /// Notes that something happened; says which line it is.
     pub fn note(&mut self, at_us: u64, actor: Actor, kind: Kind, cause: u32, text: fmt::Arguments<'_>) -> u32 {
         self.count += 1;
+        self.events += u32::from(kind.is_event());
         let mut hasher = Hasher(self.hash ^ mix(at_us) ^ u64::from(cause) << 8 ^ kind as u64);
         // Writing into a hash cannot fail.
         let _ = fmt::write(&mut hasher, text);
         self.hash = hasher.0;
         let kept = match kind {
             Kind::Call => self.keep >= Keep::Calls,
-            Kind::Heard | Kind::Wants | Kind::Did | Kind::Act | Kind::Fault | Kind::World => self.keep >= Keep::Lines,
+            Kind::Heard | Kind::Wants | Kind::Did | Kind::Step => self.keep >= Keep::Lines,
+            Kind::Decides | Kind::Act | Kind::Fault | Kind::World | Kind::Setting => self.keep >= Keep::Events,
         };
         if kept {
             self.lines.push(Line { number: self.count, at_us, actor, kind, text: text.to_string(), cause });
@@ -111,22 +134,24 @@ impl Trace {
         self.count
     }
 
+    /// How many of them were events.
+    pub fn events(&self) -> u32 {
+        self.events
+    }
+
     /// Takes the lines that were kept.
     pub fn take_lines(&mut self) -> Vec<Line> {
         std::mem::take(&mut self.lines)
     }
 }
 
-impl fmt::Display for Actor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Actor::World => f.pad("world"),
-            Actor::Sprag => f.pad("sprag"),
-            Actor::Disk => f.pad("disk"),
-            Actor::Watch => f.pad("watch"),
-            Actor::Producer(source) => f.pad(&format!("producer {}", name_of(*source))),
-            Actor::Item(source, item) => f.pad(&format!("job {}-{item}", name_of(*source))),
-        }
+impl Line {
+    /// As JSON, for programs.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "number": self.number, "at_us": self.at_us, "actor": self.actor.to_string(), "kind": self.kind,
+            "text": self.text, "cause": self.cause, "line": self.to_string(),
+        })
     }
 }
 
@@ -142,10 +167,12 @@ impl fmt::Display for Line {
         let mark = match self.kind {
             Kind::Heard => '>',
             Kind::Wants => '<',
-            Kind::Did | Kind::Act => ' ',
+            Kind::Decides => '*',
+            Kind::Act => '+',
+            Kind::Did | Kind::Step => ' ',
             Kind::Call => '.',
             Kind::Fault => '!',
-            Kind::World => '=',
+            Kind::World | Kind::Setting => '=',
         };
         let Line { number, actor, text, .. } = self;
         write!(f, "{number:>6} {s:>4}.{us:06}  {actor:<10} {mark} {text}")?;

@@ -4,13 +4,15 @@
 //! mark that is not yet taken swallows the next one, as an unread event does. By draws a mark is late or lost, or the queue
 //! overflows and everything is marked. A process that dies takes its watches along.
 
-use crate::chance::{Actor, Hazard, Site};
+use crate::places::{Actor, Hazard, Site};
 use crate::shared::Shared;
 use crate::world::{Due, World};
+use sprag_core::{Bug, planted};
 use sprag_journal::fs::{Fs, Kind};
 use sprag_runtime::seams::Watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::hash::BuildHasher as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Weak;
@@ -67,6 +69,16 @@ fn gone() -> io::Error {
     io::Error::from_raw_os_error(crate::fs::errno::EIO)
 }
 
+/// In their order; in that of a hash if this leak was planted.
+fn in_some_order(marks: BTreeSet<u16>) -> Vec<u16> {
+    let mut marks: Vec<u16> = marks.into_iter().collect();
+    if planted(Bug::HashOrder) {
+        let order = std::hash::RandomState::new();
+        marks.sort_by_key(|mark| order.hash_one(mark));
+    }
+    marks
+}
+
 /// Turns what changed into marks on their way to the loop.
 pub fn deliver(world: &mut World, watched: &mut Watched) {
     if watched.touched.is_empty() {
@@ -76,7 +88,7 @@ pub fn deliver(world: &mut World, watched: &mut Watched) {
     if world.strikes(Actor::Watch, Hazard::EventsOverflow) {
         marks = watched.armed.keys().copied().collect();
     }
-    for source in marks {
+    for source in in_some_order(marks) {
         if world.marked.contains(&source) || world.strikes(Actor::Watch, Hazard::EventIsLost) {
             continue;
         }

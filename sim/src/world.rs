@@ -3,16 +3,20 @@
 //! **Invariant.** Whatever happens, happens from the heap, in the order of (time, number); [`crate::shared`] takes it from
 //! there. All time and all trouble come from here.
 
-use crate::chance::{Actor, Chance, Hazard, Site};
+use crate::chance::{Chance, Script};
+use crate::client::Client;
+use crate::failure::Failure;
 use crate::fs::{Call, CallKind, Fault, SimFs, errno};
+use crate::marks::{Mark, Marks};
 use crate::oracle::Oracle;
+use crate::places::{Actor, Hazard, Site};
 use crate::plan;
 use crate::processes::Process;
 use crate::producer::Producer;
 use crate::shared::Threads;
 use crate::threads::Order;
 use crate::trace::{Keep, Kind, Trace};
-use sprag_core::{Mono, Now, Wall};
+use sprag_core::{Bug, Mono, Now, Wall, planted};
 use sprag_journal::fs::Open;
 use sprag_runtime::driver::{Event, JournalWork};
 use sprag_runtime::pipeline::Pipeline;
@@ -50,6 +54,13 @@ pub struct Fate {
     pub end: End,
 }
 
+/// What no simulator may look at: the leak that `sim check` must notice.
+#[expect(clippy::disallowed_methods, reason = "planted, to be found")]
+fn real_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u64::from(since.subsec_micros()) % 3)
+}
+
 /// Something that is to happen.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "the life is the one that it belongs to: what belongs to an ended one never happens")]
@@ -70,6 +81,8 @@ pub enum Due {
     Journal { life: u32 },
     /// A producer goes on.
     Producer(usize),
+    /// The client goes on.
+    Client,
     /// A process goes on.
     Process(u32),
     /// The calendar jumps.
@@ -103,13 +116,18 @@ pub struct World {
     pub now_us: u64,
     /// The machine has slept for so long, and sprag has not been told yet.
     pub slept_ms: u64,
+    /// It has slept for so long since the beginning.
+    asleep_us: u64,
     boot_us: u64,
     wall_ms: u64,
+    /// When the calendar last jumped.
+    stepped_us: Option<u64>,
     pub heap: BTreeMap<(u64, u64), Entry>,
     numbers: u64,
     /// The line of what is being done.
     pub cause: u32,
     pub producers: Vec<Producer>,
+    pub client: Client,
     pub processes: BTreeMap<u32, Process>,
     pub pids: u32,
     /// Inputs that sprag has locked for a command that it is about to execute.
@@ -134,16 +152,29 @@ pub struct World {
     pub sync_lost: bool,
     /// Something failed in this life that sprag may rightly stumble over.
     pub excused: bool,
-    /// A frame was handed to the journal thread, and no answer came back yet.
-    pub in_flight: bool,
+    /// A frame was handed to the journal thread at this time, and no answer came back yet; with its number of records.
+    pub in_flight: Option<(u64, u32)>,
+    /// Jobs whose results could not be put at their destinations since nothing goes wrong any more, and how often.
+    pub unpublished: BTreeMap<u64, u32>,
+    /// Sprag was asked to stop in this life.
+    pub stopping: bool,
+    /// What was seen.
+    pub marks: Marks,
+    /// The different states that the driver was in, as numbers.
+    pub states: BTreeSet<u64>,
+    /// A job waits for its next attempt.
+    pub backs_off: bool,
+    /// In which life an attempt of a job last ended, and since which life a queue is paused.
+    pub failed_in: BTreeMap<u64, u32>,
+    pub paused_in: BTreeMap<String, u32>,
     /// What is wrong with sprag: the run is over.
-    pub failure: Option<String>,
+    pub failure: Option<Failure>,
 }
 
 impl World {
     /// A new world, with nothing in it yet but its producers.
-    pub fn new(seed: u64, keep: Keep) -> World {
-        let mut chance = Chance::new(seed);
+    pub fn new(script: Script, keep: Keep) -> World {
+        let mut chance = Chance::new(script);
         if sprag_core::rescan_is_off() {
             // Then an event that never comes, or a look that fails, is nobody's fault.
             let hints = [Hazard::EventIsLost, Hazard::WatchIsRefused, Hazard::CallFails];
@@ -156,6 +187,7 @@ impl World {
             (0..sources).map(|source| Producer::new(&mut chance, fs.new_process(), source)).collect();
         World {
             limits: plan::journal_limits(&mut chance),
+            client: Client::new(&mut chance),
             chance,
             trace: Trace::new(keep),
             oracle: Oracle::default(),
@@ -164,8 +196,10 @@ impl World {
             fs,
             now_us: 0,
             slept_ms: 0,
+            asleep_us: 0,
             boot_us: 0,
             wall_ms: WALL_MS,
+            stepped_us: None,
             heap: BTreeMap::new(),
             numbers: 0,
             cause: 0,
@@ -186,15 +220,28 @@ impl World {
             starts_held_us: None,
             sync_lost: false,
             excused: false,
-            in_flight: false,
+            in_flight: None,
+            unpublished: BTreeMap::new(),
+            stopping: false,
+            marks: Marks::default(),
+            states: BTreeSet::new(),
+            backs_off: false,
+            failed_in: BTreeMap::new(),
+            paused_in: BTreeMap::new(),
             failure: None,
         }
     }
 
     /// The time, as the driver is told it.
     pub fn now(&self) -> Now {
+        let leak_ms = if planted(Bug::RealClock) { real_ms() } else { 0 };
         let mono = Mono((self.now_us - self.boot_us) / 1000);
-        Now { mono, wall: Wall(self.wall_ms + self.now_us / 1000) }
+        Now { mono, wall: Wall(self.wall_ms + leak_ms + self.now_us / 1000) }
+    }
+
+    /// The time on a clock that stands while the machine sleeps.
+    pub fn awake_us(&self) -> u64 {
+        self.now_us - self.asleep_us
     }
 
     /// A moment of the driver's clock in simulated microseconds.
@@ -227,15 +274,16 @@ impl World {
     pub fn strikes(&mut self, actor: Actor, hazard: Hazard) -> bool {
         let struck = self.chance.strikes(actor, hazard);
         if struck {
+            self.mark_strike(hazard);
             self.note(actor, Kind::Fault, format_args!("{hazard:?}"));
         }
         struck
     }
 
     /// Sprag did what it must not.
-    pub fn fail(&mut self, what: String) {
-        self.note(Actor::World, Kind::World, format_args!("FAILED: {what}"));
-        self.failure.get_or_insert(what);
+    pub fn fail(&mut self, failure: Failure) {
+        self.note(Actor::World, Kind::World, format_args!("FAILED: {failure}"));
+        self.failure.get_or_insert(failure);
     }
 
     /// Sprag's own handle on the file system.
@@ -250,7 +298,9 @@ impl World {
         let (key, _) = due.find(|(_, entry)| match entry.due {
             Due::Heard { .. } | Due::Marked { .. } | Due::Tick { .. } | Due::Open => false,
             Due::Pool { .. } | Due::Keeper { .. } | Due::Journal { .. } => threads,
-            Due::Producer(_) | Due::Process(_) | Due::WallStep | Due::Sleep | Due::Disk { .. } | Due::Heal => true,
+            Due::Producer(_) | Due::Client | Due::Process(_) | Due::WallStep | Due::Disk { .. } | Due::Heal => true,
+            // Only between the steps of the loop: a call that takes days would be no news.
+            Due::Sleep => false,
         })?;
         let key = *key;
         self.heap.remove(&key)
@@ -266,11 +316,13 @@ impl World {
         }
         let end = fate.end;
         self.fate = None;
+        self.mark_end(end);
         self.note(Actor::World, Kind::Fault, format_args!("the end of this life: {end:?}"));
         match end {
             End::Stop => {
                 let (life, event) = (self.life, Event::Stop(sprag_core::StopLevel::Drain));
                 self.schedule(1, Due::Heard { life, event });
+                self.fate = plan::fate_of_a_stop(&mut self.chance);
             }
             End::Kill | End::PowerCut | End::Exit => self.ending = Some(end),
         }
@@ -305,7 +357,11 @@ impl World {
             Some(End::PowerCut) => return Some(Fault::Crash),
             Some(End::Stop) | None => {}
         }
-        self.fault(call)
+        let fault = self.fault(call);
+        if let Some(fault) = &fault {
+            self.mark_fault(call.kind, &call.path, fault);
+        }
+        fault
     }
 
     fn fault(&mut self, call: &Call) -> Option<Fault> {
@@ -331,12 +387,22 @@ impl World {
 
     /// A producer goes on.
     pub fn producer_step(&mut self, index: usize) {
+        if planted(Bug::SpareChoice) {
+            self.chance.below(Actor::World, Site::Spare, 7);
+            self.chance.below(Actor::Producer(0), Site::Spare, 7);
+        }
         let step = self.producers[index].step(&mut self.chance);
         let source = self.producers[index].source();
-        self.note(Actor::Producer(source), Kind::Act, format_args!("{}", step.what));
+        let kind = if step.stands { Kind::Act } else { Kind::Step };
+        self.note(Actor::Producer(source), kind, format_args!("{}", step.what));
         if let Some(next_us) = step.next_us {
             self.schedule(next_us, Due::Producer(index));
         }
+    }
+
+    /// Whether calendar and clock have gone alike for longer than any record waits for its frame.
+    pub fn calendar_is_steady(&self) -> bool {
+        self.stepped_us.is_none_or(|stepped_us| self.now_us > stepped_us + 5_000_000)
     }
 
     /// The calendar jumps.
@@ -347,19 +413,26 @@ impl World {
         let step_ms = self.chance.span(Actor::World, Site::WallStep, 1, 30_000);
         let back = self.chance.below(Actor::World, Site::WallStep, 2) == 1;
         self.wall_ms = if back { self.wall_ms - step_ms } else { self.wall_ms + step_ms };
+        self.stepped_us = Some(self.now_us);
+        self.mark(if back { Mark::CalendarBack } else { Mark::CalendarForward });
         let way = if back { "back" } else { "forward" };
         self.note(Actor::World, Kind::Fault, format_args!("the calendar steps {step_ms} ms {way}"));
     }
 
-    /// The machine sleeps, and nothing goes on meanwhile. What falls due is late.
+    /// The machine sleeps: time goes on, and nobody does anything. Timers that ran out meanwhile ring at once.
     pub fn sleep(&mut self) {
         if self.healed {
             return;
         }
-        let ms = self.chance.span(Actor::World, Site::Sleep, 1, 60_000);
-        self.now_us += ms * 1000;
-        self.slept_ms += ms;
-        self.note(Actor::World, Kind::Fault, format_args!("the machine sleeps for {ms} ms"));
+        let slept_ms = self.chance.span(Actor::World, Site::Sleep, 1, 60_000);
+        self.note(Actor::World, Kind::Fault, format_args!("the machine sleeps for {slept_ms} ms"));
+        for ((at_us, number), entry) in std::mem::take(&mut self.heap) {
+            let rings = matches!(entry.due, Due::Tick { .. } | Due::Heal);
+            self.heap.insert((if rings { at_us } else { at_us + slept_ms * 1000 }, number), entry);
+        }
+        self.now_us += slept_ms * 1000;
+        self.slept_ms += slept_ms;
+        self.asleep_us += slept_ms * 1000;
     }
 
     /// The disk is full, or has room again.

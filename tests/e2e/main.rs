@@ -7,6 +7,7 @@ mod api;
 mod children;
 mod cli;
 mod disk;
+mod listing;
 mod mistakes;
 mod run;
 mod sources;

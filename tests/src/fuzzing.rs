@@ -22,8 +22,14 @@ use std::sync::OnceLock;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is also that of its corpus.
-pub const TARGETS: [(&str, Target); 5] =
-    [("segment", segment), ("records", records), ("damage", damage), ("source", source), ("config", config)];
+pub const TARGETS: [(&str, Target); 6] = [
+    ("segment", segment),
+    ("records", records),
+    ("damage", damage),
+    ("source", source),
+    ("config", config),
+    ("simulation", simulation),
+];
 
 const ROOT: &str = "/q";
 /// More edits of one journal show nothing that fewer would not.
@@ -41,6 +47,12 @@ const LIMITS: Limits = Limits {
     segment_bytes_min: 2_000,
     room_bytes: 64 * 1024,
 };
+
+/// The bytes are the choices of a whole simulated world, six for each. In it sprag keeps its promises.
+pub fn simulation(bytes: &[u8]) {
+    let report = sim::run(sim::Tape::from_bytes(bytes), sim::Keep::Hash);
+    assert_eq!(report.failure, None, "in a world of {} choices", report.choices.len());
+}
 
 /// The bytes are the only segment of a journal. What opens, opens again and says the same, and readers agree.
 pub fn segment(bytes: &[u8]) {

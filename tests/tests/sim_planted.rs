@@ -1,95 +1,56 @@
-//! Each planted bug is found, by the check that is there for it.
+//! Planted bugs: that all are found is for `sim mutants` to say; here, that it would say so if one were not.
 //!
-//! Only with the feature `planted`: `cargo test --release -p sprag-tests --features planted --test sim_planted -- --show-output`
-//! prints how many seeds each took. The feature is off everywhere else, and so are the bugs.
+//! Only with the feature `planted`: `cargo test --release -p sprag-tests --features planted --test sim_planted`. The feature
+//! is off everywhere else, and so are the bugs.
 
-#![expect(clippy::print_stdout, reason = "how long each bug hid is what one wants to see")]
+use sim::failure::Check;
+use sim::mutants::{EVENTS_MAX, hunt};
+use sim::{Keep, run};
+use sprag_core::{Bug, Role, plant};
 
-use sim::Keep;
-use sprag_core::{Bug, plant};
+/// No fewer bugs are alive.
+const BUGS_MIN: usize = 25;
 
-/// No bug may hide from more seeds than these.
-const SEEDS_MAX: u64 = 3_000;
-/// The control must be clean for so many.
-const CONTROL_SEEDS: u64 = 600;
-
-/// Runs seeds until one fails; says how many it took, and what was wrong.
-fn hunt(bug: Bug, seeds_max: u64) -> Option<(u64, String)> {
-    plant(Some(bug));
-    let found = (0..seeds_max).find_map(|seed| Some((seed + 1, sim::run(seed, Keep::Hash).failure?)));
-    plant(None);
-    found
-}
-
-/// `words`: one of them stands in what the simulator says.
-fn found(bug: Bug, words: &[&str]) {
-    let Some((seeds, what)) = hunt(bug, SEEDS_MAX) else { panic!("{bug:?} was not found in {SEEDS_MAX} seeds") };
-    println!("{bug:?}: {seeds} seeds: {what}");
-    assert!(words.iter().any(|word| what.contains(word)), "{bug:?} was found for another reason: {what}");
-    let seed = seeds - 1;
-    assert_eq!(sim::run(seed, Keep::Hash).failure, None, "seed {seed} fails without the bug too");
+#[test]
+fn a_bug_is_found_and_shrinks_to_a_story_for_a_person() {
+    let hunt = hunt(Bug::AckBeforeSync, 2);
+    assert_eq!((hunt.missed.as_ref(), hunt.seeds.len()), (None, 2));
+    assert!(hunt.checks.contains_key(&Check::DurableFirst), "{:?}", hunt.checks);
+    let shrunk = hunt.shrink().unwrap();
+    assert!(shrunk.report.events <= EVENTS_MAX, "{} events", shrunk.report.events);
+    assert!(shrunk.report.failure.is_some());
 }
 
 #[test]
-fn without_the_periodic_look_and_without_lost_events_all_is_well() {
-    assert_eq!(hunt(Bug::NoRescan, CONTROL_SEEDS), None);
+fn a_bug_that_is_not_found_is_missed() {
+    let mut lost = hunt(Bug::NoRescan, 1);
+    assert_eq!(lost.missed, None, "the control fails");
+    lost.starts(1, 20);
+    assert!(lost.missed.unwrap().contains("not found in the 20 seeds"));
 }
 
 #[test]
-fn a_lost_wake_up_is_found() {
-    found(Bug::LostWakeUp, &["is not idle", "made no job"]);
-}
-
-#[test]
-fn a_look_before_the_watch_is_found() {
-    found(Bug::LookBeforeArm, &["is not idle", "made no job"]);
-}
-
-#[test]
-fn a_torn_read_that_is_taken_is_found() {
-    found(Bug::TornRead, &["never stood in a whole file", "stood in no whole file"]);
-}
-
-#[test]
-fn a_source_that_dies_of_a_torn_read_is_found() {
-    found(Bug::ParseErrorEndsSource, &["is not idle", "made no job"]);
-}
-
-#[test]
-fn an_acknowledgement_before_the_sync_is_found() {
-    found(Bug::AckBeforeSync, &["before its record"]);
-}
-
-#[test]
-fn a_segment_whose_name_is_not_synced_is_found() {
-    found(Bug::NameNotSynced, &["before its record", "no record says so"]);
-}
-
-#[test]
-fn two_attempts_that_overlap_are_found() {
-    found(Bug::ProofSkipped, &["while another lives"]);
-}
-
-#[test]
-fn a_result_that_is_not_synced_is_found() {
-    found(Bug::ResultNotSynced, &["could not be put at its destination", "holds"]);
-}
-
-#[test]
-fn filler_that_a_failed_sync_dropped_is_found() {
-    found(Bug::FillerTrusted, &["refuses what a crash may leave"]);
-}
-
-#[test]
-fn a_busy_loop_is_found() {
-    found(Bug::BusyLoop, &["busy loop"]);
-}
-
-/// A bug that is not in the list above has no test.
-#[test]
-fn every_bug_has_its_test() {
-    let text = include_str!("sim_planted.rs");
-    for bug in Bug::ALL {
-        assert!(text.contains(&format!("Bug::{bug:?},")), "{bug:?} has no test");
+fn a_leak_is_two_runs_that_differ() {
+    for leak in [Bug::HashOrder, Bug::RealClock] {
+        assert_eq!(hunt(leak, 1).missed, None, "{leak:?}");
     }
+}
+
+/// A saved trace means the same after somebody adds a choice somewhere.
+#[test]
+fn a_new_choice_without_effect_moves_no_other() {
+    for seed in 0..60 {
+        plant(None);
+        let before = run(seed, Keep::Hash);
+        plant(Some(Bug::SpareChoice));
+        let after = run(seed, Keep::Hash);
+        plant(None);
+        assert_eq!((before.hash, before.steps), (after.hash, after.steps), "seed {seed}");
+        assert_ne!(before.choices.len(), after.choices.len(), "seed {seed}: nothing was added");
+    }
+}
+
+#[test]
+fn there_are_enough() {
+    assert!(Bug::ALL.iter().filter(|bug| bug.role() == Role::Bug).count() >= BUGS_MIN);
 }

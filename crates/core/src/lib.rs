@@ -37,7 +37,7 @@ pub use job::{Counts, DeadReason, Job, Outcome, PayloadRef, State, StateName};
 pub use machine::{Inconsistent, JobImage, KeyImage, Machine, QueueView, Restorer};
 #[cfg(feature = "planted")]
 pub use planted::plant;
-pub use planted::{Bug, planted, rescan_is_off};
+pub use planted::{Bug, Role, planted, rescan_is_off};
 pub use time::{Mono, Now, Wall};
 pub use vocabulary::{
     Attempt, Input, Kill, NewJob, Next, Output, Record, Refusal, Reply, Space, SpawnFailure, StopLevel, When,

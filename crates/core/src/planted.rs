@@ -3,49 +3,126 @@
 //! **Invariant.** Without the feature `planted` [`planted`] is a constant false, and no bug is in the program. With it, at
 //! most one bug is alive in a thread at a time, and it was asked for by name.
 
-/// A known way to get it wrong.
+/// What a planted thing is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bug {
-    /// No bug where no event is lost: sources are not looked at again but after events. The control for the next two.
-    NoRescan,
+pub enum Role {
+    /// It must be found.
+    Bug,
+    /// No bug: all must be well with it too.
+    Control,
+    /// Two runs of one seed must differ by it, and that must be noticed.
+    Leak,
+}
+
+macro_rules! bugs {
+    ($($(#[doc = $doc:literal])+ $name:ident: $role:ident,)+) => {
+        /// A known way to get it wrong.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Bug {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Bug {
+            /// All of them.
+            pub const ALL: &[Bug] = &[$(Bug::$name),+];
+
+            /// What it is there for.
+            pub const fn role(self) -> Role {
+                match self {
+                    $(Bug::$name => Role::$role,)+
+                }
+            }
+
+            /// What is wrong with it, in a sentence.
+            pub const fn about(self) -> &'static str {
+                match self {
+                    $(Bug::$name => concat!($($doc),+),)+
+                }
+            }
+        }
+    };
+}
+
+bugs! {
+    /// Sources are not looked at again but after events, and no event is lost.
+    NoRescan: Control,
+    /// The simulator makes a choice that has no effect.
+    SpareChoice: Control,
+    /// The simulator does things in the order of a hash.
+    HashOrder: Leak,
+    /// The simulator looks at a real clock.
+    RealClock: Leak,
     /// As `NoRescan`; and the dirty mark is cleared after the look instead of before.
-    LostWakeUp,
+    LostWakeUp: Bug,
     /// As `NoRescan`; and a source is watched only after the first look at it, and not looked at then.
-    LookBeforeArm,
+    LookBeforeArm: Bug,
     /// What can be taken from a half-written array is taken.
-    TornRead,
+    TornRead: Bug,
     /// A source that could not be parsed is never looked at again.
-    ParseErrorEndsSource,
+    ParseErrorEndsSource: Bug,
+    /// What the Machine refused for want of room is not offered again.
+    RefusedForgotten: Bug,
     /// A frame is called durable after the write, before the sync.
-    AckBeforeSync,
+    AckBeforeSync: Bug,
+    /// A sync that failed is tried again, and believed.
+    SyncRetried: Bug,
+    /// A write that took less than it was given is taken for whole.
+    ShortWriteTrusted: Bug,
     /// A new segment's name is not made durable.
-    NameNotSynced,
-    /// Leftovers are called dead without a proof.
-    ProofSkipped,
-    /// A result is recorded before it is durable.
-    ResultNotSynced,
+    NameNotSynced: Bug,
     /// Recovery leaves filler where it stands, though a failed sync may have dropped it. Was once a bug.
-    FillerTrusted,
+    FillerTrusted: Bug,
+    /// Recovery takes the last frame for durable because it can be read.
+    LastFrameTrusted: Bug,
+    /// Recovery does not make durable what it has cut.
+    CutNotSynced: Bug,
+    /// A frame is not held against the length, the number of records and the checksum of its commit line.
+    FrameUnchecked: Bug,
+    /// Segments are removed when the newest snapshot covers them, and it is not durable yet.
+    PrunedEarly: Bug,
+    /// Answers and starts do not wait for their records.
+    NothingWithheld: Bug,
+    /// Leftovers are called dead without a proof.
+    ProofSkipped: Bug,
+    /// An attempt is over when its command is, whatever it left behind.
+    DeathAssumed: Bug,
+    /// Of a command that ignores TERM nothing more is asked.
+    KillForgotten: Bug,
+    /// A timeout runs from before the command was executed.
+    TimeoutEarly: Bug,
+    /// While the machine sleeps, the timeout of a command goes on.
+    SleepCounts: Bug,
+    /// A wait is over one millisecond after the tick that was asked for it.
+    TimerOffByOne: Bug,
+    /// Waits are measured by the calendar, which may jump.
+    DelayOnCalendar: Bug,
+    /// The longest wait between two attempts is not kept.
+    RetryUncapped: Bug,
+    /// Failed attempts are not counted.
+    FailureUncounted: Bug,
+    /// Queues are no longer paused after a restart.
+    PauseForgotten: Bug,
+    /// A command that ends before it is killed decides the end of a job that was cancelled.
+    CancelLoses: Bug,
+    /// A cancel is forgotten when sprag dies before the attempt does.
+    CancelForgotten: Bug,
+    /// The key of a forgotten job is forgotten with it.
+    KeyForgotten: Bug,
+    /// A client is not answered while other records wait.
+    AnswerLost: Bug,
+    /// A result is recorded before it is durable.
+    ResultNotSynced: Bug,
+    /// A result at its destination is called published before it is durable.
+    DestinationNotSynced: Bug,
+    /// A result that waited when sprag died is not published by the next.
+    PublishForgotten: Bug,
+    /// What does not move is called healthy.
+    StallHealthy: Bug,
     /// A tick is asked for though it can lead to nothing. Was once a bug.
-    BusyLoop,
+    BusyLoop: Bug,
 }
 
 impl Bug {
-    /// All of them.
-    pub const ALL: [Bug; 11] = [
-        Bug::NoRescan,
-        Bug::LostWakeUp,
-        Bug::LookBeforeArm,
-        Bug::TornRead,
-        Bug::ParseErrorEndsSource,
-        Bug::AckBeforeSync,
-        Bug::NameNotSynced,
-        Bug::ProofSkipped,
-        Bug::ResultNotSynced,
-        Bug::FillerTrusted,
-        Bug::BusyLoop,
-    ];
-
     /// Whether it takes the periodic look at sources away.
     pub const fn stops_rescan(self) -> bool {
         matches!(self, Bug::NoRescan | Bug::LostWakeUp | Bug::LookBeforeArm)
@@ -83,5 +160,5 @@ mod alive {
 
 /// Whether a bug is alive that takes the periodic look at sources away.
 pub fn rescan_is_off() -> bool {
-    Bug::ALL.into_iter().any(|bug| bug.stops_rescan() && planted(bug))
+    Bug::ALL.iter().any(|bug| bug.stops_rescan() && planted(*bug))
 }

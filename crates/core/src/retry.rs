@@ -4,6 +4,7 @@ use crate::chance;
 use crate::config::RetryPolicy;
 use crate::ids::JobId;
 use crate::job::{DeadReason, Outcome};
+use crate::planted::{Bug, planted};
 
 const MILLION: u64 = 1_000_000;
 
@@ -28,7 +29,9 @@ pub fn decide(policy: &RetryPolicy, seed: u64, job: JobId, failures: u32, outcom
         return Decision::Dead(DeadReason::Exhausted);
     }
     let draw = chance::draw(seed, job.0, u64::from(failures));
-    Decision::After { delay_ms: jittered_ms(backoff_ms(policy, failures), policy.jitter_ppm, draw) }
+    let uncapped = planted(Bug::RetryUncapped).then(|| RetryPolicy { max_ms: u64::MAX, ..policy.clone() });
+    let wait_ms = backoff_ms(uncapped.as_ref().unwrap_or(policy), failures);
+    Decision::After { delay_ms: jittered_ms(wait_ms, policy.jitter_ppm, draw) }
 }
 
 /// The wait after the `failures`-th failure, without jitter: `backoff * factor^(failures - 1)`, at most `max`.

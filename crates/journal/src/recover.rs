@@ -221,7 +221,7 @@ fn make_durable<F: Fs>(
         file.truncate(at.offset).map_err(JournalError::io("cut", path))?;
         let len = tail.len() as u64;
         cut = Some(Cut { file: path.to_owned(), offset: at.offset, len, kept, what: what.clone() });
-    } else if !scanned.last_frame.is_empty() {
+    } else if !scanned.last_frame.is_empty() && !planted(Bug::LastFrameTrusted) {
         let offset = at.offset - scanned.last_frame.len() as u64;
         write_all_at(file, &scanned.last_frame, offset).map_err(JournalError::io("write", path))?;
         // A failed sync may have dropped the filler behind it too, though the cache shows it: zeros would stay behind
@@ -230,7 +230,9 @@ fn make_durable<F: Fs>(
             file.truncate(at.offset).map_err(JournalError::io("cut", path))?;
         }
     }
-    file.sync_all().map_err(JournalError::io("sync", path))?;
+    if !planted(Bug::CutNotSynced) {
+        file.sync_all().map_err(JournalError::io("sync", path))?;
+    }
     fs.sync_dir(dir).map_err(JournalError::io("sync", dir))?;
     Ok(cut)
 }

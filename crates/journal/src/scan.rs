@@ -14,6 +14,7 @@ use crate::framer::FRAME_BYTES_CAP;
 use crate::fs::{File, Fs, Open, read_full_at};
 use crate::line::{COMMIT_START, Commit, FILLER, Header, HeaderRead, Place, Position, QueueId, Sum};
 use crate::names;
+use sprag_core::{Bug, planted};
 
 const CHUNK_BYTES: usize = 256 * 1024;
 
@@ -253,6 +254,9 @@ impl<T: File> Frames<'_, T> {
 /// Checks a frame by itself: `frame` ends with the commit line at `line_start`, after `records` records.
 fn check(frame: &[u8], line_start: usize, records: u64) -> Result<Commit, &'static str> {
     let (commit, covered) = Commit::read(&frame[line_start..]).ok_or("the commit line cannot be read")?;
+    if planted(Bug::FrameUnchecked) {
+        return Ok(commit);
+    }
     if commit.len != line_start as u64 {
         return Err("the frame has not the length that its commit line says");
     }

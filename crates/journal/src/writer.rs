@@ -142,7 +142,9 @@ impl<F: Fs> Writer<F> {
             }
             segment.new = false;
         } else {
-            segment.file.sync_data().map_err(Append::Unknown)?;
+            let synced = segment.file.sync_data();
+            let again = synced.is_err() && planted(Bug::SyncRetried);
+            (if again { segment.file.sync_data() } else { synced }).map_err(Append::Unknown)?;
         }
         Ok(())
     }
@@ -196,7 +198,11 @@ impl<T: File> Segment<T> {
         let fill_to = if long { end } else { (end + limits.fill_bytes).min(self.reserved_to).max(end) };
         let mut bytes = frame.bytes.clone();
         bytes.resize((fill_to - frame.start) as usize, FILLER);
-        write_all_at(&self.file, &bytes, frame.start)?;
+        if planted(Bug::ShortWriteTrusted) {
+            self.file.write_at(&bytes, frame.start)?;
+        } else {
+            write_all_at(&self.file, &bytes, frame.start)?;
+        }
         self.filled_to = fill_to;
         Ok(())
     }

@@ -61,7 +61,7 @@ impl Exit {
         match self {
             Exit::Ok => "all went well; `run --until-idle`: nothing is left to do, whether or not jobs are dead",
             Exit::No => {
-                "the answer is no: no such job; dead jobs with --fail-on-dead; `wait`: one is dead or cancelled; `health`: degraded"
+                "the answer is no: no such job; a dead one with --fail-on-dead; `wait`: dead or cancelled; `health`: degraded"
             }
             Exit::Usage => {
                 "the command line is wrong: no such option, queue or service; `health`: stalled, or no sprag runs here"
@@ -72,7 +72,7 @@ impl Exit {
             Exit::Running => "another sprag runs this pipeline",
             Exit::Corrupt => "the journal is damaged; file, offset and sequence are named",
             Exit::StateIo => {
-                "a file cannot be read or written, .sprag was taken away, the system refused, or the sprag that runs does not answer"
+                "a file cannot be read or written, .sprag was taken away, or the sprag that runs does not answer"
             }
             Exit::UnsafeFolder => "the folder .sprag is not safe: others may write to it or own it",
             Exit::Interrupted => "stopped by a signal before everything was done",

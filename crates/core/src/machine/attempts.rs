@@ -6,6 +6,7 @@
 use super::Machine;
 use crate::ids::{Digest, JobId};
 use crate::job::{DeadReason, Outcome, State};
+use crate::planted::{Bug, planted};
 use crate::retry::{self, Decision};
 use crate::time::Now;
 use crate::vocabulary::{Attempt, Kill, Next, Output, Record, SpawnFailure, StopLevel};
@@ -45,7 +46,8 @@ impl Machine {
             return;
         }
         let timeout_ms = self.queues.get(run.attempt.queue).config.as_ref().and_then(|config| config.timeout_ms);
-        self.workers.set(id, Phase::Running, timeout_ms.map(|timeout_ms| now.mono.after(timeout_ms)));
+        let since = if planted(Bug::TimeoutEarly) { run.since } else { now.mono };
+        self.workers.set(id, Phase::Running, timeout_ms.map(|timeout_ms| since.after(timeout_ms)));
         self.workers.set_since(id, now.mono);
         self.health.queue_moved(run.attempt.queue, now.mono);
         if self.stopping == StopLevel::Kill {
@@ -98,7 +100,7 @@ impl Machine {
         } else {
             self.short.remove(&run.attempt.queue);
         }
-        if gone {
+        if gone || planted(Bug::DeathAssumed) {
             self.finish(now, id, run.attempt, outcome, result, ending);
         } else {
             let again = self.again(now);
@@ -125,7 +127,7 @@ impl Machine {
     /// What follows an attempt from an earlier life of sprag.
     fn left_over(&mut self, now: Now, id: JobId, attempt: Attempt, executed: bool) {
         let Some(job) = self.jobs.get(id) else { return };
-        let next = if job.cancelling {
+        let next = if job.cancelling && !planted(Bug::CancelForgotten) {
             Next::Cancelled
         } else if !executed {
             Next::Unused
@@ -149,7 +151,7 @@ impl Machine {
     ) {
         let Some(job) = self.jobs.get(id).copied() else { return };
         let outcome = if ending == Ending::Timeout { Outcome::TimedOut } else { outcome };
-        let next = if job.cancelling {
+        let next = if job.cancelling && !planted(Bug::CancelLoses) {
             Next::Cancelled
         } else if ending == Ending::Stop {
             // Even with exit code 0: a command that was asked to end may have left its work undone.
@@ -214,7 +216,9 @@ impl Machine {
             Phase::Running => self.end_attempt(now, id, Ending::Timeout),
             Phase::Terminating(ending) => {
                 self.workers.set(id, Phase::Killing(ending), again);
-                self.outputs.push_back(Output::Signal { job: id, attempt: run.attempt, kill: Kill::Kill });
+                if !planted(Bug::KillForgotten) {
+                    self.outputs.push_back(Output::Signal { job: id, attempt: run.attempt, kill: Kill::Kill });
+                }
             }
             Phase::Killing(_) => {
                 // Killed and still there: only the kernel can hold it. The slot stays taken, and health says so.

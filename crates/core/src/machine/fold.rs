@@ -6,6 +6,7 @@
 use super::{Known, Machine};
 use crate::ids::{JobId, QueueId, Seq, Slot};
 use crate::job::{DeadReason, Job, PayloadRef, State};
+use crate::planted::{Bug, planted};
 use crate::retry;
 use crate::time::{Now, Wall};
 use crate::vocabulary::{Attempt, Input, NewJob, Next, Output, Record, When};
@@ -55,13 +56,16 @@ impl Machine {
             self.enter_state(job, State::Running { slot: attempt.slot });
             self.outputs.push_back(Output::Prove { job, attempt });
         }
-        for job in self.publishing.jobs() {
+        for job in self.publishing.jobs().filter(|_| !planted(Bug::PublishForgotten)) {
             if let Some(attempt) = self.jobs.get(job).map(|job| job.attempt) {
                 self.outputs.push_back(Output::Publish { job, attempt });
             }
         }
         for (job, attempts) in core::mem::take(&mut self.replayed_discards) {
             self.outputs.push_back(Output::Discard { job, attempts });
+        }
+        if planted(Bug::PauseForgotten) {
+            self.queues.ids().for_each(|queue| self.queues.get_mut(queue).paused = false);
         }
         self.handle(now, Input::Tick);
     }
@@ -177,7 +181,7 @@ impl Machine {
                 State::Succeeded
             }
             Next::Retry { due } => {
-                job.failures += 1;
+                job.failures += u32::from(!planted(Bug::FailureUncounted));
                 job.crashes = 0;
                 let config = self.queues.get(job.queue).config.as_ref();
                 self.scheduled(now, due, config.map_or(u64::MAX, |config| retry::wait_ms_max(&config.retry)))
@@ -258,6 +262,9 @@ impl Machine {
         }
         self.queues.leave(id, &job);
         self.jobs.remove(id);
+        if planted(Bug::KeyForgotten) {
+            self.keys.retain(|_, known| known.job != id);
+        }
         Ok(())
     }
 
@@ -272,6 +279,6 @@ impl Machine {
     /// Waits until `due`, but no longer than such a wait can be: the calendar may have gone back over a restart.
     fn scheduled(&self, now: Now, due: Wall, wait_ms_max: u64) -> State {
         let wake = now.mono_at(due, wait_ms_max.min(self.config.limits.delay_ms_max));
-        State::Scheduled { due, wake: Some(wake) }
+        State::Scheduled { due, wake: (!planted(Bug::DelayOnCalendar)).then_some(wake) }
     }
 }

@@ -20,6 +20,7 @@ use crate::ended::Ended;
 use crate::health::{Health, Progress, Verdict};
 use crate::ids::{JobId, KeyHash, QueueId, RequestId, Seq};
 use crate::job::{Counts, Job, PayloadRef, State, StateName};
+use crate::planted::{Bug, planted};
 use crate::publishing::Publishing;
 use crate::queue::Queues;
 use crate::table::Table;
@@ -135,7 +136,7 @@ impl Machine {
             Input::Source { source, report } => self.health.source(source, report, now.mono),
             Input::Service { service, failing } => self.health.service(service, failing),
             Input::Tick => {}
-            Input::Slept { ms } => self.workers.slept(ms),
+            Input::Slept { ms } => self.workers.slept(if planted(Bug::SleepCounts) { 0 } else { ms }),
             Input::Stop(level) => self.stop(now, level),
         }
         self.run_timers(now);
@@ -339,7 +340,7 @@ impl Machine {
 
     /// Hands out `output` once record `seq` is durable.
     fn after(&mut self, seq: Seq, output: Output) {
-        if seq <= self.durable {
+        if seq <= self.durable || planted(Bug::NothingWithheld) {
             self.outputs.push_back(output);
         } else {
             let in_order = self.withheld.back().is_none_or(|(last, _)| *last <= seq);

@@ -5,7 +5,7 @@
 use super::Driver;
 use crate::request::{Answer, Ticket};
 use serde_json::value::RawValue;
-use sprag_core::{Input, NewJob, Now, Refusal, Reply, RequestId, StateName};
+use sprag_core::{Bug, Input, NewJob, Now, Refusal, Reply, RequestId, StateName, planted};
 use sprag_journal::codec::Texts;
 use std::collections::BTreeMap;
 
@@ -70,6 +70,7 @@ impl Driver {
     pub(super) fn replied(&mut self, now: Now, request: RequestId, reply: Reply) {
         match self.asked.answered(request) {
             Some(Origin::Source { source, file }) => self.source_answered(now, source, file, reply),
+            Some(Origin::Client { .. }) if planted(Bug::AnswerLost) && self.persistence.pending() > 0 => {}
             Some(Origin::Client { ticket, state }) => {
                 let answer = match (reply, state) {
                     (Reply::Refused(Refusal::WrongState), Some(state)) => Answer::WrongState(state),

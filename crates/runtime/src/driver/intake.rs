@@ -351,7 +351,7 @@ impl Driver {
             }
             Reply::Refused(refusal) => {
                 // Offered again as a whole: what is durable will be known.
-                if let Some(seen) = &mut source.seen {
+                if let Some(seen) = source.seen.as_mut().filter(|_| !planted(Bug::RefusedForgotten)) {
                     *seen = Seen::default();
                 }
                 source.look_at = now.mono.after(REFUSED_MS);

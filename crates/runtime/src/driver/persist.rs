@@ -132,7 +132,8 @@ impl Persistence {
         self.line.clear();
         codec::encode(&mut self.line, seq, now.wall, record, name, texts);
         let place = self.framer.push(&self.line);
-        self.sealed = false;
+        // Something comes: no seal is due before it is on disk.
+        (self.sealed, self.seal_at) = (false, None);
         assert_eq!(self.framer.seq(), seq.0, "the journal and the machine count records differently");
         Some(place.into())
     }

@@ -1,0 +1,375 @@
+//! Marks: states that worlds must reach, by name; and how many different states they reach at all.
+//!
+//! **Invariant.** A mark is set where it happens and has no effect on the run. A range of seeds in which one is never set
+//! has become too kind, whatever else it finds.
+
+use crate::fs::{CallKind, Fault, errno};
+use crate::places::Hazard;
+use crate::processes::Process;
+use crate::world::{End, World};
+use sprag_core::{DeadReason, Machine, Next, Now, Outcome, Refusal, Reply, Verdict};
+use sprag_runtime::driver::{Committed, Effect, Event, Notice};
+use sprag_runtime::request::Answer;
+use sprag_runtime::task::Done;
+use std::path::Path;
+
+macro_rules! marks {
+    ($($name:ident: $about:literal,)+) => {
+        /// A state that must be seen.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Mark {
+            $(#[doc = $about] $name,)+
+        }
+
+        impl Mark {
+            /// All of them.
+            pub const ALL: &[Mark] = &[$(Mark::$name),+];
+
+            /// What is seen, in a few words.
+            pub const fn about(self) -> &'static str {
+                match self {
+                    $(Mark::$name => $about,)+
+                }
+            }
+        }
+    };
+}
+
+marks! {
+    CallFails: "a system call fails",
+    WriteIsShort: "a write is short",
+    SyncIsLost: "a sync drops what was to be written",
+    EventIsLost: "a change event is lost",
+    EventIsLate: "a change event is late",
+    EventsOverflow: "the queue of change events overflows",
+    WatchIsRefused: "a path cannot be watched",
+    SpawnIsRefused: "the system has no process to spare",
+    SweepFails: "the processes cannot be looked through",
+    DyingTakesLong: "a killed process does not die for a while",
+    Stall: "a thread stalls",
+    OverflowDuringLook: "the queue of change events overflows while a source is looked at",
+    CallFailsInRecovery: "a call fails during recovery",
+    ShortWriteInRecovery: "a write is short during recovery",
+    SyncLostInRecovery: "a sync is lost during recovery",
+    CallIsEmfile: "a call fails for want of descriptors",
+    CallIsEnospc: "a call finds the disk full",
+    CallIsEio: "a call fails with an I/O error",
+    JournalCallFails: "a call on a segment fails",
+    SnapshotCallFails: "a call on a snapshot fails",
+    SourceCallFails: "a call on a source fails",
+    ResultCallFails: "a call on a destination fails",
+    KilledInRecovery: "sprag is killed during recovery",
+    CutInRecovery: "power is cut during recovery",
+    KilledAtWork: "sprag is killed while a command runs",
+    CutAtWork: "power is cut while a command runs",
+    StoppedAtWork: "sprag is asked to stop while a command runs",
+    KilledInFlight: "sprag is killed with a frame in flight",
+    CutInFlight: "power is cut with a frame in flight",
+    KilledWhileStopping: "sprag is killed while it stops",
+    CutWhileStopping: "power is cut while it stops",
+    KilledWhileRequestOpen: "sprag is killed before it answers a request",
+    CrashInBackoff: "sprag dies while a failed job waits for its next attempt",
+    RetryAfterCrash: "a job that failed in one life is tried again in another",
+    LeftoverFound: "a command of an earlier life is still alive",
+    LeftoverProved: "leftovers are proved dead",
+    SweepNotClear: "something of an earlier life may be left",
+    GrandchildLives: "a command leaves a process behind",
+    TermIgnored: "a command ignores TERM",
+    Killed: "a command is killed",
+    TimedOut: "a command takes too long",
+    ExitedBySignal: "a command dies of a signal",
+    NotProvedDead: "an attempt ends and is not proved dead",
+    SleptWithCommand: "the machine sleeps while a command runs",
+    CalendarBack: "the calendar steps back",
+    CalendarForward: "the calendar steps forward",
+    TornTail: "recovery cuts a torn tail",
+    FrameRefused: "a frame finds no room",
+    FullWhileRunning: "the disk is full while a command runs",
+    RoomAgain: "there is room again",
+    JournalFails: "the journal fails, and sprag gives up",
+    SnapshotTaken: "a snapshot is taken",
+    SnapshotFails: "a snapshot fails",
+    StatusFails: "the status cannot be written",
+    SourceMalformed: "a source is read half-written",
+    SourceMended: "a source is whole again",
+    SourcePolled: "a source is polled",
+    ItemsRefused: "items are refused for want of room",
+    Retried: "an attempt fails, and another one comes",
+    Exhausted: "a job fails for good",
+    Permanent: "a job fails with a permanent exit code",
+    CrashedAttempt: "an attempt dies with sprag, and another one comes",
+    CancelledAtWork: "a job is cancelled while its command runs",
+    PublishFails: "a result cannot be put at its destination",
+    Degraded: "health says degraded",
+    Stalled: "health says stalled",
+    Forgotten: "forgotten jobs are cleaned up",
+    AddedByClient: "a client adds a job",
+    KnownKey: "a client adds a job twice",
+    ConflictingKey: "a client uses a key with another payload",
+    RefusedNoSpace: "a client is refused for want of room",
+    RefusedStopping: "a client is refused since sprag stops",
+    RefusedWrongState: "a client asks what a job's state does not allow",
+    RefusedNoSuchJob: "a client asks for a job that is not there",
+    DeadRetried: "dead jobs are tried again",
+    PausedWithWork: "a queue is paused while jobs wait in it",
+    PausedOverCrash: "a queue is paused in one life and still is in the next",
+}
+
+/// Marks that were set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks(u128);
+
+const _: () = assert!(Mark::ALL.len() <= 128, "marks are bits of one number");
+
+impl Marks {
+    /// Sets one.
+    pub fn set(&mut self, mark: Mark) {
+        self.0 |= 1 << mark as u32;
+    }
+
+    /// Adds those of another run.
+    pub fn add(&mut self, other: Marks) {
+        self.0 |= other.0;
+    }
+
+    /// Whether one was set.
+    pub fn has(self, mark: Mark) -> bool {
+        self.0 & 1 << mark as u32 != 0
+    }
+
+    /// Those that were not set.
+    pub fn missing(self) -> impl Iterator<Item = Mark> {
+        Mark::ALL.iter().copied().filter(move |mark| !self.has(*mark))
+    }
+}
+
+impl World {
+    /// Something is seen.
+    pub fn mark(&mut self, mark: Mark) {
+        self.marks.set(mark);
+    }
+
+    fn mark_if(&mut self, seen: bool, mark: Mark) {
+        if seen {
+            self.marks.set(mark);
+        }
+    }
+
+    fn works(&self) -> bool {
+        self.processes.values().any(Process::works)
+    }
+
+    /// Something goes wrong.
+    pub fn mark_strike(&mut self, hazard: Hazard) {
+        let recovers = self.recovers();
+        self.mark(match hazard {
+            Hazard::CallFails => Mark::CallFails,
+            Hazard::WriteIsShort => Mark::WriteIsShort,
+            Hazard::SyncIsLost => Mark::SyncIsLost,
+            Hazard::EventIsLost => Mark::EventIsLost,
+            Hazard::EventIsLate => Mark::EventIsLate,
+            Hazard::EventsOverflow => Mark::EventsOverflow,
+            Hazard::WatchIsRefused => Mark::WatchIsRefused,
+            Hazard::SpawnIsRefused => Mark::SpawnIsRefused,
+            Hazard::SweepFails => Mark::SweepFails,
+            Hazard::DyingTakesLong => Mark::DyingTakesLong,
+            Hazard::Stall => Mark::Stall,
+        });
+        self.mark_if(recovers && hazard == Hazard::CallFails, Mark::CallFailsInRecovery);
+        self.mark_if(recovers && hazard == Hazard::WriteIsShort, Mark::ShortWriteInRecovery);
+        self.mark_if(recovers && hazard == Hazard::SyncIsLost, Mark::SyncLostInRecovery);
+        self.mark_if(self.nested > 0 && hazard == Hazard::EventsOverflow, Mark::OverflowDuringLook);
+    }
+
+    /// Sprag has begun a life and has not opened its journal yet.
+    fn recovers(&self) -> bool {
+        self.life > 0 && self.threads.is_none()
+    }
+
+    /// A call of sprag is about to go wrong.
+    pub fn mark_fault(&mut self, kind: CallKind, path: &Path, fault: &Fault) {
+        let Fault::Errno(errno) = *fault else { return };
+        self.mark_if(errno == errno::EMFILE, Mark::CallIsEmfile);
+        self.mark_if(errno == errno::ENOSPC, Mark::CallIsEnospc);
+        self.mark_if(errno == errno::EIO, Mark::CallIsEio);
+        let path = path.to_string_lossy();
+        self.mark_if(path.contains("/journal/") && kind != CallKind::Remove, Mark::JournalCallFails);
+        self.mark_if(path.contains("/snapshot-"), Mark::SnapshotCallFails);
+        self.mark_if(
+            path.starts_with("/p/") && path.ends_with(".json") && !path[3..].contains('/'),
+            Mark::SourceCallFails,
+        );
+        self.mark_if(path.starts_with("/p/out/"), Mark::ResultCallFails);
+    }
+
+    /// A life is about to end.
+    pub fn mark_end(&mut self, end: End) {
+        let (recovers, works, stopping) = (self.recovers(), self.works(), self.stopping);
+        let in_flight = self.in_flight.is_some();
+        let backs_off = self.backs_off;
+        match end {
+            End::Kill => {
+                self.mark_if(recovers, Mark::KilledInRecovery);
+                self.mark_if(works, Mark::KilledAtWork);
+                self.mark_if(in_flight, Mark::KilledInFlight);
+                self.mark_if(stopping, Mark::KilledWhileStopping);
+                self.mark_if(self.client.unanswered().is_some(), Mark::KilledWhileRequestOpen);
+                self.mark_if(backs_off, Mark::CrashInBackoff);
+            }
+            End::PowerCut => {
+                self.mark_if(recovers, Mark::CutInRecovery);
+                self.mark_if(works, Mark::CutAtWork);
+                self.mark_if(in_flight, Mark::CutInFlight);
+                self.mark_if(stopping, Mark::CutWhileStopping);
+                self.mark_if(backs_off, Mark::CrashInBackoff);
+            }
+            End::Stop => self.mark_if(works, Mark::StoppedAtWork),
+            End::Exit => {}
+        }
+    }
+
+    /// The driver hears something.
+    pub fn mark_heard(&mut self, event: &Event) {
+        match event {
+            Event::Journal(Committed::Refused { .. }) => self.mark(Mark::FrameRefused),
+            Event::Journal(Committed::Room(true)) => self.mark(Mark::RoomAgain),
+            Event::Journal(Committed::Failed { .. }) => self.mark(Mark::JournalFails),
+            Event::Done(done) => self.mark_done(done),
+            Event::Exited(exit) => self.mark_if(matches!(exit.outcome, Outcome::Signal(_)), Mark::ExitedBySignal),
+            Event::Slept { .. } => self.mark_if(self.works(), Mark::SleptWithCommand),
+            Event::Journal(Committed::Frame { .. } | Committed::Room(false)) | Event::Dirty { .. } => {}
+            Event::Request { .. } | Event::Stop(_) | Event::Tick => {}
+        }
+    }
+
+    fn mark_done(&mut self, done: &Done) {
+        match done {
+            Done::Looked { result, .. } => self.mark_if(result.is_err(), Mark::SourceMalformed),
+            Done::Settled { gone, .. } => self.mark_if(!gone, Mark::NotProvedDead),
+            Done::Proved { gone, clear } => {
+                self.mark_if(!gone.is_empty(), Mark::LeftoverProved);
+                self.mark_if(!clear, Mark::SweepNotClear);
+            }
+            Done::Snapshot { result, .. } => {
+                self.mark(if result.is_ok() { Mark::SnapshotTaken } else { Mark::SnapshotFails });
+            }
+            Done::Status { result } => self.mark_if(result.is_err(), Mark::StatusFails),
+            Done::Published { result, .. } => self.mark_if(result.is_err(), Mark::PublishFails),
+            Done::Discarded => self.mark(Mark::Forgotten),
+            Done::Surveyed { .. } | Done::Measured(_) => {}
+            Done::StatusCopied { result } => self.mark_if(result.is_err(), Mark::StatusFails),
+            Done::Armed { .. } | Done::Dropped { .. } | Done::Spawned { .. } | Done::SpawnFailed { .. } => {}
+        }
+    }
+
+    /// The driver wants something.
+    pub fn mark_effect(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Answer { answer, .. } => self.mark_answer(answer),
+            Effect::Say(notice) => self.mark_notice(notice),
+            Effect::Journal(_) | Effect::Run(_) | Effect::Signal { .. } | Effect::Idle => {}
+            Effect::Happened(_)
+            | Effect::HeldUp { .. }
+            | Effect::GivenUp { .. }
+            | Effect::Stopped
+            | Effect::Fatal { .. } => {}
+        }
+    }
+
+    fn mark_answer(&mut self, answer: &Answer) {
+        match answer {
+            Answer::Reply(Reply::Added(_)) => self.mark(Mark::AddedByClient),
+            Answer::Reply(Reply::Known(_)) => self.mark(Mark::KnownKey),
+            Answer::Reply(Reply::Conflict(_)) => self.mark(Mark::ConflictingKey),
+            Answer::Reply(Reply::Refused(refusal)) => match refusal {
+                Refusal::NoSuchJob => self.mark(Mark::RefusedNoSuchJob),
+                Refusal::WrongState => self.mark(Mark::RefusedWrongState),
+                Refusal::NoSpace => self.mark(Mark::RefusedNoSpace),
+                Refusal::Stopping => self.mark(Mark::RefusedStopping),
+                Refusal::NoSuchQueue | Refusal::Full => {}
+            },
+            Answer::Retried { jobs } => self.mark_if(*jobs > 0, Mark::DeadRetried),
+            Answer::WrongState(_) => self.mark(Mark::RefusedWrongState),
+            Answer::Jobs(_) | Answer::Queues(_) | Answer::Queue(_) => {}
+            Answer::Reply(Reply::Done) | Answer::Status(_) | Answer::Job(_) | Answer::Busy => {}
+        }
+    }
+
+    fn mark_notice(&mut self, notice: &Notice) {
+        match notice {
+            Notice::Started { job, .. } => {
+                let life = self.life;
+                let failed = self.failed_in.get(&job.0).is_some_and(|failed| *failed < life);
+                self.mark_if(failed, Mark::RetryAfterCrash);
+            }
+            Notice::Finished { job, next, .. } => {
+                self.failed_in.insert(job.0, self.life);
+                match next {
+                    Next::Retry { .. } => self.mark(Mark::Retried),
+                    Next::Again { crash, .. } => self.mark_if(*crash, Mark::CrashedAttempt),
+                    Next::Cancelled => self.mark(Mark::CancelledAtWork),
+                    Next::Succeeded { .. } | Next::Dead(_) | Next::Unused => {}
+                }
+            }
+            Notice::Dead { reason, .. } => match reason {
+                DeadReason::Exhausted => self.mark(Mark::Exhausted),
+                DeadReason::Permanent => self.mark(Mark::Permanent),
+                DeadReason::Poison => {}
+            },
+            Notice::Mended { .. } => self.mark(Mark::SourceMended),
+            Notice::Polling { .. } => self.mark(Mark::SourcePolled),
+            Notice::Refused { .. } => self.mark(Mark::ItemsRefused),
+            Notice::NoSpace { .. } => self.mark_if(self.works(), Mark::FullWhileRunning),
+            Notice::TornTail { .. } => self.mark(Mark::TornTail),
+            Notice::Begun
+            | Notice::Added { .. }
+            | Notice::Settled
+            | Notice::HeldUp { .. }
+            | Notice::Waiting { .. }
+            | Notice::Appeared { .. }
+            | Notice::Changed { .. }
+            | Notice::ServiceStarted { .. }
+            | Notice::ServiceShort { .. }
+            | Notice::ServiceStopped { .. }
+            | Notice::ServiceEnded { .. }
+            | Notice::Published { .. }
+            | Notice::PublishFailed { .. }
+            | Notice::Complaint { .. }
+            | Notice::Health { .. }
+            | Notice::SnapshotFailed { .. }
+            | Notice::StatusFailed { .. } => {}
+        }
+    }
+
+    /// The driver has done what it heard: marks of its state, and the state as a number, with amounts as none or some.
+    pub fn mark_state(&mut self, machine: &Machine, now: Now, verdict: &Verdict) {
+        let health = match verdict {
+            Verdict::Well => 0,
+            Verdict::Degraded(_) => 1,
+            Verdict::Stalled(_) => 2,
+        };
+        self.mark_if(health == 1, Mark::Degraded);
+        self.mark_if(health == 2, Mark::Stalled);
+        self.backs_off = false;
+        let amount = |n: u64| n.min(1);
+        let mut state = vec![health, u64::from(self.stopping), u64::from(self.in_flight.is_some())];
+        for queue in machine.queues() {
+            let counts = queue.counts;
+            let (paused, waits) = (queue.paused, counts.ready + counts.scheduled > 0);
+            let over_crash = paused && self.paused_in.get(queue.name).is_some_and(|life| *life < self.life);
+            if paused {
+                self.paused_in.entry(queue.name.to_owned()).or_insert(self.life);
+            } else {
+                self.paused_in.remove(queue.name);
+            }
+            self.marks.0 |= u128::from(paused && waits) << Mark::PausedWithWork as u32;
+            self.marks.0 |= u128::from(over_crash) << Mark::PausedOverCrash as u32;
+            self.backs_off |= counts.scheduled > 0;
+            state.extend([u64::from(paused), amount(counts.scheduled), amount(counts.ready), amount(counts.running)]);
+        }
+        let due = machine.deadline(now).is_some();
+        state.extend([u64::from(due), amount(self.processes.len() as u64), u64::from(self.squeezed.is_some())]);
+        state.extend([amount(self.keeper.len() as u64), amount(self.marked.len() as u64)]);
+        self.states.insert(state.iter().fold(7, |hash, part| crate::chance::mix(hash ^ part)));
+    }
+}
