@@ -160,6 +160,7 @@ impl Chance {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tape::FROM_BYTES;
 
     #[test]
     fn a_choice_elsewhere_moves_no_other() {
@@ -238,7 +239,9 @@ mod tests {
 
     #[test]
     fn bytes_make_a_tape() {
-        let bytes = [24, 6, 2, 0, 7, 0, 46, 3, 0, 0, 1, 0, 99];
+        let byte = |what| FROM_BYTES.iter().position(|known| *known == what).unwrap() as u8;
+        let (order, lost) = (byte(What::Is(Site::Order)), byte(What::Strikes(Hazard::EventIsLost)));
+        let bytes = [order, 6, 2, 0, 7, 0, lost, 3, 0, 0, 1, 0, 99];
         let mut chance = Chance::new(Tape::from_bytes(&bytes).into());
         assert_eq!([0; 3].map(|_| chance.below(Actor::Producer(1), Site::Order, 5)), [0, 0, 7 % 5]);
         assert!(chance.strikes(Actor::Watch, Hazard::EventIsLost));

@@ -83,6 +83,10 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
             keep_log_bytes: Some([0, 100, 1 << 20][below(3) as usize]),
             keep_log_files: [2, 1_000][below(2) as usize],
             keep_log_age_ms: [3_000, 1_000_000_000][below(2) as usize],
+            keep_bytes: None,
+            // Keys of clients stand in no source and may be forgotten; the oracle holds them to be kept.
+            keep_keys: 1_000,
+            keep_key_age_ms: 1_000_000_000,
         },
         status_path: (below(2) == 1).then(|| "status".into()),
         stop_timeout_ms: 2_000,

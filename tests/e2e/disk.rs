@@ -218,7 +218,7 @@ fn a_pipeline_that_writes_more_than_its_disk_holds_goes_on() {
     let script = "head -c 3000 /dev/zero | tr '\\\\0' l >&2; echo $SPRAG_KEY";
     let config = format!(
         "[queue.q]\ncommand = [\"sh\", \"-c\", \"{script}\"]\nconcurrency = 4\n\
-         retry = {{ attempts = 1000, backoff = \"100ms\", max = \"200ms\" }}\n[run]\nkeep_jobs = 100\n"
+         retry = {{ attempts = 1000, backoff = \"100ms\", max = \"200ms\" }}\n"
     );
     let Some(pipeline) = Pipeline::on_a_disk_of("2m", &config) else { return };
     let running = pipeline.start(&[]);
@@ -234,13 +234,17 @@ fn a_pipeline_that_writes_more_than_its_disk_holds_goes_on() {
         let bytes = status[part]["bytes"].as_u64().unwrap();
         assert!(bytes <= most << 10, "{part} take {bytes} bytes");
     }
+    let table = pipeline.sprag(&["status"]).out;
+    assert!(table.contains("on disk: journal ") && table.contains(" KiB, logs and results "), "{table}");
     running.terminate();
     let (code, said) = running.end();
     assert_eq!(code, Some(0), "{said}");
     let verified = pipeline.sprag(&["journal", "verify"]);
     assert_eq!(verified.code, Some(0), "{verified:?}");
+    let table = pipeline.sprag(&["status"]).out;
+    assert!(table.contains("on disk: journal ") && !table.contains("logs"), "{table}");
     let jobs = pipeline.json(&["list"]);
-    assert!(jobs.len() >= 100 && jobs.iter().all(|job| job["state"] == "succeeded"), "{jobs:?}");
+    assert!(jobs.len() >= 50 && jobs.iter().all(|job| job["state"] == "succeeded"), "{jobs:?}");
     println!("{} adds were refused for a while; {status}", adder.refused);
 }
 

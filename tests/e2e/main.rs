@@ -11,5 +11,6 @@ mod listing;
 mod mistakes;
 mod run;
 mod sources;
+mod stop;
 mod support;
 mod words;

@@ -311,7 +311,8 @@ fn view(fs: &SimFs, machine: &Machine) -> String {
         let _ = writeln!(text, "{queue} {image:?} {told}");
     }
     for key in machine.forgotten_keys() {
-        let _ = writeln!(text, "{key:?}");
+        // Since when, the first snapshots did not say.
+        let _ = writeln!(text, "{:?} {:?} {}", key.key, key.job, key.digest);
     }
     text
 }

@@ -34,6 +34,8 @@ pub struct Limits {
     pub keep_age_ms: u64,
     /// Ended jobs that are kept; of more, those that ended first are forgotten.
     pub keep_jobs: u64,
+    /// The same for the bytes of the records that hold what they were asked to do.
+    pub keep_bytes: u64,
 }
 
 impl Default for Limits {
@@ -47,6 +49,7 @@ impl Default for Limits {
             delay_ms_max: 400 * 24 * 3_600_000,
             keep_age_ms: 30 * 24 * 3_600_000,
             keep_jobs: 100_000,
+            keep_bytes: 1 << 30,
         }
     }
 }

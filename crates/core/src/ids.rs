@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// A job, numbered in order of arrival. Never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JobId(pub u64);
 

@@ -17,6 +17,7 @@ extern crate std;
 mod chance;
 mod config;
 mod ended;
+mod forgotten;
 mod health;
 mod ids;
 mod job;

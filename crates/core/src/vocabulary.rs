@@ -106,6 +106,11 @@ pub enum Input {
         /// What.
         report: SourceReport,
     },
+    /// The key of a forgotten job need not be known any longer.
+    ForgetKey {
+        /// The job.
+        job: JobId,
+    },
     /// Whether the copy of the heartbeat stands where it was asked for.
     StatusCopied {
         /// It does.
@@ -364,6 +369,11 @@ pub enum Record {
         /// The job.
         job: JobId,
     },
+    /// The key of a forgotten job is no longer known: whoever comes with it makes a new job.
+    KeyForgotten {
+        /// The job.
+        job: JobId,
+    },
     /// No more starts in the queue.
     Paused {
         /// The queue.
@@ -405,7 +415,7 @@ pub enum Next {
 }
 
 impl Record {
-    /// The job that it is about.
+    /// The job that it is about, unless it is no longer known.
     pub fn job(&self) -> Option<JobId> {
         match *self {
             Record::Added { job, .. }
@@ -416,7 +426,7 @@ impl Record {
             | Record::Redriven { job }
             | Record::Published { job }
             | Record::Forgotten { job } => Some(job),
-            Record::Paused { .. } | Record::Resumed { .. } => None,
+            Record::KeyForgotten { .. } | Record::Paused { .. } | Record::Resumed { .. } => None,
         }
     }
 }

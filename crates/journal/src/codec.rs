@@ -99,6 +99,7 @@ enum Kind {
     Redriven,
     Published,
     Forgotten,
+    KeyForgotten,
     Paused,
     Resumed,
 }
@@ -177,6 +178,7 @@ fn line_of<'a>(seq: Seq, at: Wall, record: &Record, queue_name: &'a str, texts: 
         Record::Redriven { job } => Line { job: Some(job), ..Line::new(seq, at, Kind::Redriven) },
         Record::Published { job } => Line { job: Some(job), ..Line::new(seq, at, Kind::Published) },
         Record::Forgotten { job } => Line { job: Some(job), ..Line::new(seq, at, Kind::Forgotten) },
+        Record::KeyForgotten { job } => Line { job: Some(job), ..Line::new(seq, at, Kind::KeyForgotten) },
         Record::Paused { queue: _ } => Line { queue, ..Line::new(seq, at, Kind::Paused) },
         Record::Resumed { queue: _ } => Line { queue, ..Line::new(seq, at, Kind::Resumed) },
     }
@@ -224,6 +226,7 @@ fn record_of(line: &Line<'_>, queue_named: &mut dyn FnMut(&str) -> QueueId) -> O
         Kind::Redriven => Record::Redriven { job: line.job? },
         Kind::Published => Record::Published { job: line.job? },
         Kind::Forgotten => Record::Forgotten { job: line.job? },
+        Kind::KeyForgotten => Record::KeyForgotten { job: line.job? },
         Kind::Paused => Record::Paused { queue: queue()? },
         Kind::Resumed => Record::Resumed { queue: queue()? },
     })
@@ -337,6 +340,7 @@ mod tests {
             Record::Redriven { job },
             Record::Published { job },
             Record::Forgotten { job },
+            Record::KeyForgotten { job },
             Record::Paused { queue },
             Record::Resumed { queue },
         ]

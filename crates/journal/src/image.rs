@@ -73,6 +73,8 @@ struct Key {
     keyhash: Hex<u128>,
     job: JobId,
     digest: Hex<u64>,
+    #[serde(default, skip_serializing_if = "is_never")]
+    since: Wall,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -135,6 +137,11 @@ struct Line<'a> {
     payload: &'a RawValue,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's shape")]
+fn is_never(at: &Wall) -> bool {
+    *at == Wall(0)
+}
+
 /// Appends the state's own line, without a newline.
 pub fn encode_state<'a>(out: &mut Vec<u8>, last_job: JobId, paused: impl Iterator<Item = &'a str>) {
     write(out, &Head { kind: Kind::State, last_job, paused: paused.map(Cow::Borrowed).collect() });
@@ -142,7 +149,8 @@ pub fn encode_state<'a>(out: &mut Vec<u8>, last_job: JobId, paused: impl Iterato
 
 /// Appends the line of a forgotten job's key.
 pub fn encode_key(out: &mut Vec<u8>, image: &KeyImage) {
-    write(out, &Key { kind: Kind::Key, keyhash: Hex(image.key.0), job: image.job, digest: Hex(image.digest) });
+    let KeyImage { key, job, digest, since } = *image;
+    write(out, &Key { kind: Kind::Key, keyhash: Hex(key.0), job, digest: Hex(digest), since });
 }
 
 /// Appends a job's line.
@@ -204,8 +212,8 @@ pub fn decode<'a>(line: &'a [u8], queue_named: &mut dyn FnMut(&str) -> QueueId) 
         return Ok(StateLine::Job(Box::new(image), Told { key, payload, added_at, changed_at, outcome }));
     }
     if line.starts_with(b"{\"type\":\"key\",") {
-        let Key { kind: _, keyhash, job, digest } = parse(line)?;
-        return Ok(StateLine::Key(KeyImage { key: KeyHash(keyhash.0), job, digest: digest.0 }));
+        let Key { kind: _, keyhash, job, digest, since } = parse(line)?;
+        return Ok(StateLine::Key(KeyImage { key: KeyHash(keyhash.0), job, digest: digest.0, since }));
     }
     let Head { kind, last_job, paused } = parse(line)?;
     if kind != Kind::State {
@@ -406,7 +414,7 @@ mod tests {
             let plain = image.job.state == State::Ready && image.job.attempt == 0 && !image.job.strict;
             assert_eq!(image_of(&entry, QueueId(0)), plain.then_some(image));
         }
-        let key = KeyImage { key: KeyHash(3), job: JobId(2), digest: 1 };
+        let key = KeyImage { key: KeyHash(3), job: JobId(2), digest: 1, since: Wall(4) };
         let mut line = Vec::new();
         encode_key(&mut line, &key);
         assert!(matches!(decode(&line, &mut |_| QueueId(0)), Ok(StateLine::Key(back)) if back == key));

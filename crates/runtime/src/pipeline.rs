@@ -66,6 +66,12 @@ pub struct DiskLimits {
     pub keep_log_files: u64,
     /// They are removed when they are so old.
     pub keep_log_age_ms: u64,
+    /// What ended jobs were asked to do takes so many bytes at most; of more, those that ended first are forgotten.
+    pub keep_bytes: Option<u64>,
+    /// Keys of forgotten jobs that are known; of more, those of the earliest jobs go, unless their item stands in a source.
+    pub keep_keys: u64,
+    /// They go when their job was forgotten so long ago, with the same exception.
+    pub keep_key_age_ms: u64,
 }
 
 impl Default for DiskLimits {
@@ -75,6 +81,9 @@ impl Default for DiskLimits {
             keep_log_bytes: None,
             keep_log_files: 100_000,
             keep_log_age_ms: 30 * 24 * 3_600_000,
+            keep_bytes: None,
+            keep_keys: 1_000_000,
+            keep_key_age_ms: 365 * 24 * 3_600_000,
         }
     }
 }
@@ -84,6 +93,11 @@ impl DiskLimits {
     /// small disk a part of it, or nothing could ever be added.
     pub fn min_free_bytes(&self, total_bytes: u64) -> u64 {
         self.min_free_bytes.unwrap_or((total_bytes / 16).min(64 << 20))
+    }
+
+    /// The bytes that ended jobs may take on a disk of so many.
+    pub fn keep_bytes(&self, total_bytes: u64) -> u64 {
+        self.keep_bytes.unwrap_or((total_bytes / 8).min(1 << 30))
     }
 
     /// The bytes that logs and results may take on a disk of so many.

@@ -31,7 +31,7 @@ fn the_folder_is_made_for_us_alone() {
     let (_dir, state) = pipeline();
     let _lock = WriterLock::take(&state).unwrap();
     assert_eq!((mode(state.path()), mode(&state.lock())), (0o700, 0o600));
-    assert_eq!(fs::read_to_string(state.lock()).unwrap(), format!("{}\n", std::process::id()));
+    assert_eq!(fs::read_to_string(state.lock()).unwrap(), format!("{{\"format\":1,\"pid\":{}}}\n", std::process::id()));
 }
 
 #[test]
@@ -44,12 +44,12 @@ fn a_second_writer_is_refused_and_told_who_is_first() {
     }
     let message = WriterLock::take(&state).unwrap_err().to_string();
     assert!(message.contains(&format!("process {}", std::process::id())), "{message}");
-    assert_eq!(fs::read_to_string(state.lock()).unwrap(), format!("{}\n", std::process::id()));
+    assert_eq!(fs::read_to_string(state.lock()).unwrap(), format!("{{\"format\":1,\"pid\":{}}}\n", std::process::id()));
     drop(lock);
     // A longer number of an earlier writer leaves nothing behind.
     fs::write(state.lock(), "4000000000\n").unwrap();
     let _lock = WriterLock::take(&state).unwrap();
-    assert_eq!(fs::read_to_string(state.lock()).unwrap(), format!("{}\n", std::process::id()));
+    assert_eq!(fs::read_to_string(state.lock()).unwrap(), format!("{{\"format\":1,\"pid\":{}}}\n", std::process::id()));
 }
 
 #[test]

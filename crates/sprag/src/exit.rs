@@ -30,11 +30,12 @@ pub(crate) enum Exit {
     Refused = 10,
     TimedOut = 11,
     HeldUp = 12,
+    OtherVersion = 13,
     Bug = 70,
 }
 
 impl Exit {
-    pub(crate) const ALL: [Exit; 14] = [
+    pub(crate) const ALL: [Exit; 15] = [
         Exit::Ok,
         Exit::No,
         Exit::Usage,
@@ -48,6 +49,7 @@ impl Exit {
         Exit::Refused,
         Exit::TimedOut,
         Exit::HeldUp,
+        Exit::OtherVersion,
         Exit::Bug,
     ];
 
@@ -84,6 +86,7 @@ impl Exit {
             Exit::HeldUp => {
                 "`run --until-idle`: what is left cannot be done: a faulty source, a result without a place"
             }
+            Exit::OtherVersion => "the files of .sprag have a version that this program does not know",
             Exit::Bug => "a bug in sprag",
         }
     }
@@ -151,7 +154,8 @@ impl From<ConfigError> for Failure {
 impl From<JournalError> for Failure {
     fn from(error: JournalError) -> Failure {
         let exit = match &error {
-            JournalError::Corrupt { .. } | JournalError::Version { .. } | JournalError::Missing { .. } => Exit::Corrupt,
+            JournalError::Corrupt { .. } | JournalError::Missing { .. } => Exit::Corrupt,
+            JournalError::Version { .. } => Exit::OtherVersion,
             JournalError::Io { .. } => Exit::StateIo,
         };
         Failure::new(exit, error.to_string())
@@ -163,6 +167,7 @@ impl From<LockError> for Failure {
         let exit = match &error {
             LockError::Held { .. } => Exit::Running,
             LockError::Unsafe { .. } => Exit::UnsafeFolder,
+            LockError::Version { .. } => Exit::OtherVersion,
             LockError::Io { .. } => Exit::StateIo,
         };
         Failure::new(exit, error.to_string())
@@ -176,7 +181,7 @@ mod tests {
     #[test]
     fn the_codes_are_the_documented_ones() {
         let codes: Vec<u8> = Exit::ALL.iter().map(|exit| exit.code()).collect();
-        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 70]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 70]);
         assert!(Exit::table().lines().skip(1).all(|line| line.len() > 8), "{}", Exit::table());
         let readme = include_str!("../../../README.md");
         for exit in Exit::ALL {

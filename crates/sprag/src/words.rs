@@ -73,6 +73,7 @@ pub(crate) fn sentence(record: &Record, at: Wall) -> String {
         Record::Redriven { .. } => "taken up again, as if it had never failed".into(),
         Record::Published { .. } => "its result was published".into(),
         Record::Forgotten { .. } => "forgotten: it ended long enough ago".into(),
+        Record::KeyForgotten { .. } => "its key is forgotten: whoever comes with it makes a new job".into(),
         Record::Paused { .. } => "its queue was paused".into(),
         Record::Resumed { .. } => "its queue was resumed".into(),
     }

@@ -82,14 +82,17 @@ impl Machine {
             Record::Cancelled { job } => self.fold_cancelled(job),
             Record::Redriven { job } => self.fold_redriven(job),
             Record::Published { job } => self.fold_published(job),
-            Record::Forgotten { job } => self.fold_forgotten(job),
+            Record::Forgotten { job } => self.fold_forgotten(at, job),
+            Record::KeyForgotten { job } => self.fold_key_forgotten(job),
             Record::Paused { queue } => self.fold_paused(queue, true),
             Record::Resumed { queue } => self.fold_paused(queue, false),
         };
         result.map_err(|what| Inconsistent { seq, what })?;
         if let Some(job) = record.job() {
-            let at_rest = self.jobs.get(job).is_some_and(Job::is_at_rest);
-            self.ended.note(job, at_rest.then_some(at));
+            match self.jobs.get(job).filter(|job| job.is_at_rest()) {
+                Some(known) => self.ended.begin(job, at, known.payload.len),
+                None => self.ended.end(job),
+            }
         }
         self.last_seq = seq;
         Ok(())
@@ -255,7 +258,7 @@ impl Machine {
         Ok(())
     }
 
-    fn fold_forgotten(&mut self, id: JobId) -> Result<(), &'static str> {
+    fn fold_forgotten(&mut self, at: Wall, id: JobId) -> Result<(), &'static str> {
         let job = self.jobs.get(id).copied().ok_or("it forgets a job that is not known")?;
         if !job.is_at_rest() {
             return Err("it forgets a job that has not ended");
@@ -264,7 +267,15 @@ impl Machine {
         self.jobs.remove(id);
         if planted(Bug::KeyForgotten) {
             self.keys.retain(|_, known| known.job != id);
+        } else if let Some(key) = job.key {
+            self.forgotten.insert(id, key, at);
         }
+        Ok(())
+    }
+
+    fn fold_key_forgotten(&mut self, id: JobId) -> Result<(), &'static str> {
+        let key = self.forgotten.remove(id).ok_or("it forgets the key of a job that is not forgotten or had none")?;
+        self.keys.remove(&key);
         Ok(())
     }
 

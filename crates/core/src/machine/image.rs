@@ -39,6 +39,8 @@ pub struct KeyImage {
     pub job: JobId,
     /// The digest of that job's payload.
     pub digest: u64,
+    /// Since when the job is forgotten.
+    pub since: Wall,
 }
 
 impl Machine {
@@ -50,7 +52,10 @@ impl Machine {
     /// The keys of forgotten jobs, in order.
     pub fn forgotten_keys(&self) -> impl Iterator<Item = KeyImage> {
         let forgotten = self.keys.iter().filter(|(_, known)| self.jobs.get(known.job).is_none());
-        forgotten.map(|(key, known)| KeyImage { key: *key, job: known.job, digest: known.digest })
+        forgotten.map(|(key, known)| {
+            let since = self.forgotten.since(known.job).unwrap_or_default();
+            KeyImage { key: *key, job: known.job, digest: known.digest, since }
+        })
     }
 
     fn image(&self, now: Now, id: JobId, job: &Job) -> JobImage {
@@ -90,7 +95,7 @@ pub struct Restorer<'a> {
     last: JobId,
     keys: Vec<(KeyHash, Known)>,
     ready: BTreeMap<QueueId, Vec<(i16, JobId)>>,
-    ended: Vec<(JobId, Wall)>,
+    ended: Vec<(JobId, Wall, u32)>,
 }
 
 impl<'a> Restorer<'a> {
@@ -113,6 +118,7 @@ impl<'a> Restorer<'a> {
 
     /// A key whose job is forgotten.
     pub fn key(&mut self, image: KeyImage) {
+        self.machine.forgotten.insert(image.job, image.key, image.since);
         self.keys.push((image.key, Known { job: image.job, digest: image.digest }));
     }
 
@@ -144,7 +150,7 @@ impl<'a> Restorer<'a> {
         }
         self.last = id;
         self.keys.extend(job.key.map(|key| (key, Known { job: id, digest })));
-        self.ended.extend(ended_at.map(|at| (id, at)));
+        self.ended.extend(ended_at.map(|at| (id, at, job.payload.len)));
         if job.unpublished {
             self.machine.publishing.begin(id);
         }

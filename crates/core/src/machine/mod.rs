@@ -17,6 +17,7 @@ pub use image::{JobImage, KeyImage, Restorer};
 
 use crate::config::Config;
 use crate::ended::Ended;
+use crate::forgotten::Forgotten;
 use crate::health::{Health, Progress, Verdict};
 use crate::ids::{JobId, KeyHash, QueueId, RequestId, Seq};
 use crate::job::{Counts, Job, PayloadRef, State, StateName};
@@ -38,6 +39,8 @@ pub struct Machine {
     /// Keys live apart from jobs: an item is known for as long as its key is.
     keys: BTreeMap<KeyHash, Known>,
     queues: Queues,
+    /// Of jobs that are forgotten.
+    forgotten: Forgotten,
     /// Jobs at rest, by when they came to it.
     ended: Ended,
     /// Forgotten by records that were replayed.
@@ -90,6 +93,7 @@ impl Machine {
             jobs: Table::default(),
             keys: BTreeMap::new(),
             queues: Queues::new(&config.queues),
+            forgotten: Forgotten::default(),
             ended: Ended::default(),
             replayed_discards: Vec::new(),
             workers: Workers::default(),
@@ -123,6 +127,7 @@ impl Machine {
             Input::Pause { request, queue } => self.pause(now, request, queue, true),
             Input::Resume { request, queue } => self.pause(now, request, queue, false),
             Input::Persisted { through } => self.persisted(now, through),
+            Input::ForgetKey { job } => self.forget_key(now, job),
             Input::StatusCopied { well } => self.health.status_copied = well,
             Input::Space(space) => (self.space, self.health.space) = (space, space),
             Input::Spawned { job, attempt } => self.spawned(now, job, attempt),
@@ -241,6 +246,16 @@ impl Machine {
         self.keys.get(&key).map(|known| known.job)
     }
 
+    /// How many keys of forgotten jobs are known.
+    pub fn forgotten_len(&self) -> u64 {
+        self.forgotten.len()
+    }
+
+    /// The next forgotten job behind `job` whose key is known, that key, and since when it is forgotten.
+    pub fn forgotten_after(&self, job: JobId) -> Option<(JobId, KeyHash, Wall)> {
+        self.forgotten.after(job)
+    }
+
     /// Every attempt that holds a slot.
     pub fn attempts(&self) -> impl Iterator<Item = (JobId, Attempt)> {
         self.workers.iter().map(|(job, run)| (job, run.attempt))
@@ -333,6 +348,7 @@ impl Machine {
             | Record::Cancelled { .. }
             | Record::Published { .. }
             | Record::Forgotten { .. }
+            | Record::KeyForgotten { .. }
             | Record::Paused { .. }
             | Record::Resumed { .. } => {}
         }

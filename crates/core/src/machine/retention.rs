@@ -1,10 +1,11 @@
 //! Which ended jobs are kept, and for how long.
 //!
-//! **Invariant.** Only a job at rest is forgotten, by a record, the one that ended first first; its key stays known. What is left
-//! of its attempts is removed only after that record is durable. An input forgets no more than [`FORGET_MAX`] jobs: the
-//! answer that their records are durable is the input that goes on.
+//! **Invariant.** Only a job at rest is forgotten, by a record, the one that ended first first; its key stays known until
+//! somebody says that it need not. What is left of its attempts is removed only after that record is durable. An input
+//! forgets no more than [`FORGET_MAX`] jobs: the answer that their records are durable is the input that goes on.
 
 use super::Machine;
+use crate::ids::JobId;
 use crate::time::{Mono, Now};
 use crate::vocabulary::{Output, Record, Space, StopLevel};
 
@@ -18,11 +19,12 @@ impl Machine {
         if !self.may_forget() {
             return;
         }
-        let (keep_age_ms, keep_jobs) = (self.config.limits.keep_age_ms, self.config.limits.keep_jobs);
+        let limits = self.config.limits;
         for _ in 0..FORGET_MAX {
             let Some((since, id)) = self.ended.first() else { return };
-            let old = since.after(keep_age_ms) <= now.wall;
-            if !old && self.ended.len() <= keep_jobs {
+            let old = since.after(limits.keep_age_ms) <= now.wall;
+            let many = self.ended.len() > limits.keep_jobs || self.ended.bytes() > limits.keep_bytes;
+            if !old && !many {
                 return;
             }
             let attempts = self.jobs.get(id).map_or(0, |job| job.attempt);
@@ -30,6 +32,13 @@ impl Machine {
             if attempts > 0 {
                 self.after(seq, Output::Discard { job: id, attempts });
             }
+        }
+    }
+
+    /// Lets go of the key of a forgotten job. Who asks knows that nobody will come with it by mistake.
+    pub(super) fn forget_key(&mut self, now: Now, id: JobId) {
+        if self.may_forget() && self.forgotten.since(id).is_some() {
+            self.record(now, Record::KeyForgotten { job: id });
         }
     }
 

@@ -43,6 +43,7 @@ fn input() -> impl Strategy<Value = Input> {
         2 => (0_u64..5).prop_map(|job| Input::PublishFailed { job: JobId(job) }),
         1 => prop_oneof![Just(Space::Enough), Just(Space::Low), Just(Space::Full)].prop_map(Input::Space),
         1 => any::<u16>().prop_map(|n| Input::Source { source: SourceId(n), report: SourceReport::Looking }),
+        1 => (0_u64..5).prop_map(|job| Input::ForgetKey { job: JobId(job) }),
         1 => any::<bool>().prop_map(|well| Input::StatusCopied { well }),
         1 => (any::<u16>(), any::<bool>()).prop_map(|(service, failing)| Input::Service { service, failing }),
         2 => Just(Input::Tick),

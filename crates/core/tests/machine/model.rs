@@ -166,7 +166,7 @@ impl Model {
             }
             Input::Persisted { through } => self.durable = self.durable.max(*through),
             Input::Space(space) => self.space = *space,
-            Input::StatusCopied { .. } => {}
+            Input::ForgetKey { .. } | Input::StatusCopied { .. } => {}
             Input::Stop(level) => self.level = self.level.max(*level),
             Input::Spawned { job, attempt } => {
                 if let Some(attempt) = self.executing(*job, *attempt).filter(|attempt| attempt.spawned.is_none()) {
@@ -278,6 +278,7 @@ impl Model {
                 self.discards.extend((granted > 0).then_some((job, (granted, seq))));
                 return;
             }
+            Record::KeyForgotten { job } => self.keys.retain(|_, (known, _)| *known != job),
             Record::Paused { queue } => {
                 self.paused.insert(queue);
             }

@@ -26,6 +26,7 @@ enum Step {
     Leap(u64),
     Calendar(i64),
     Space(Space),
+    ForgetKey(u64),
     Stop(StopLevel),
     Crash { keep_extra: usize, executed: bool },
     Again(u8),
@@ -69,6 +70,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0_u64..5_000_000).prop_map(Step::Leap),
         1 => (-600_000_i64..600_000).prop_map(Step::Calendar),
         1 => prop_oneof![Just(Space::Enough), Just(Space::Low), Just(Space::Full)].prop_map(Step::Space),
+        2 => (0_u64..10).prop_map(Step::ForgetKey),
         1 => level.prop_map(Step::Stop),
         3 => (keep, any::<bool>()).prop_map(|(keep_extra, executed)| Step::Crash { keep_extra, executed }),
         3 => any::<u8>().prop_map(Step::Again),
@@ -182,6 +184,7 @@ fn apply(bench: &mut Bench, step: &Step) {
         Step::Leap(ms) => bench.leap(ms),
         Step::Calendar(by_ms) => bench.calendar(by_ms),
         Step::Space(space) => bench.send(Input::Space(space)),
+        Step::ForgetKey(job) => bench.send(Input::ForgetKey { job: JobId(job) }),
         Step::Stop(level) => bench.send(Input::Stop(level)),
         Step::Crash { keep_extra, executed } => crash(bench, keep_extra, executed),
         Step::Again(at) => {

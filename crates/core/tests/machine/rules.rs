@@ -5,8 +5,8 @@
 
 use crate::model::{Attempt, End, Job, Model, Ripe, Told, Why};
 use sprag_core::{
-    DeadReason, JobId, Kill, Machine, NewJob, Next, Outcome, Output, QueueConfig, QueueId, Record, Refusal, Reply, Seq,
-    Slot, Space, SpawnFailure, State, StateName, StopLevel, Wall, When,
+    DeadReason, JobId, KeyHash, Kill, Machine, NewJob, Next, Outcome, Output, QueueConfig, QueueId, Record, Refusal,
+    Reply, Seq, Slot, Space, SpawnFailure, State, StateName, StopLevel, Wall, When,
 };
 use std::cmp::Reverse;
 
@@ -173,6 +173,14 @@ impl Model {
             Record::Redriven { job } => assert_eq!(self.expected_redrive(job), Reply::Done, "redriven"),
             Record::Published { job } => assert!(self.jobs[&job].unpublished, "published twice"),
             Record::Forgotten { job } => self.judge_forgetting(job),
+            Record::KeyForgotten { job } => {
+                assert!(!self.jobs.contains_key(&job), "the key of a job is forgotten that is not");
+                assert!(self.keys.values().any(|(known, _)| *known == job), "a key is forgotten that is not known");
+                assert!(
+                    self.space < Space::Full && self.level == StopLevel::Run,
+                    "a key is forgotten at the wrong moment"
+                );
+            }
             Record::Paused { queue } => assert!(!self.paused.contains(&queue), "paused twice"),
             Record::Resumed { queue } => assert!(self.paused.contains(&queue), "resumed twice"),
         }
@@ -390,6 +398,14 @@ impl Model {
         for (key, (job, _)) in &self.keys {
             assert_eq!(machine.knows(*key), Some(*job), "a key was forgotten");
         }
+        let mut theirs = Vec::new();
+        while let Some((job, key, _)) = machine.forgotten_after(theirs.last().map_or(JobId(0), |(job, _)| *job)) {
+            theirs.push((job, key));
+        }
+        let mut mine: Vec<(JobId, KeyHash)> = self.keys.iter().map(|(key, (job, _))| (*job, *key)).collect();
+        mine.retain(|(job, _)| !self.jobs.contains_key(job));
+        mine.sort_unstable();
+        assert_eq!((theirs, machine.forgotten_len()), (mine.clone(), mine.len() as u64), "the keys of forgotten jobs");
         let theirs = machine.attempts().map(|(id, a)| (id, a.number, a.slot, a.fence));
         let mine = self.attempts().map(|(id, _, a)| (id, a.number, a.slot, a.fence));
         assert!(theirs.eq(mine), "the attempts that hold slots differ");

@@ -2,7 +2,8 @@
 
 use crate::bench::{A, B, Bench, FAIL, OK, config, job};
 use sprag_core::{
-    DeadReason, Inconsistent, Input, JobId, Machine, NewJob, Output, Record, Seq, State, StateName, StopLevel,
+    DeadReason, Inconsistent, Input, JobId, JobImage, KeyHash, Machine, NewJob, Output, QueueId, Record, Restorer, Seq,
+    State, StateName, StopLevel, Wall,
 };
 
 fn records(bench: &mut Bench) -> Vec<Record> {
@@ -250,4 +251,48 @@ fn an_attempt_that_lingers_keeps_slot_and_place_until_it_is_gone() {
     bench.prove();
     bench.sync();
     assert_eq!((bench.state(first), bench.starts()), (StateName::Succeeded, vec![second]));
+}
+
+#[test]
+fn images_that_contradict_each_other_are_refused() {
+    let mut bench = Bench::new(config());
+    for key in 1..=3 {
+        bench.add(NewJob { key: Some(KeyHash(key)), ..job(A) });
+    }
+    bench.go();
+    let images: Vec<JobImage> = bench.machine.images(bench.now).collect();
+    let [running, ready, other] = images[..] else { panic!("{images:?}") };
+    assert!(matches!(running.job.state, State::Running { .. }) && ready.job.state == State::Ready);
+    let last = bench.machine.last_job();
+    let restore = |images: &[JobImage], last: JobId| {
+        let mut machine = Machine::new(config());
+        let mut restorer = Restorer::new(&mut machine, bench.now);
+        images.iter().try_for_each(|image| restorer.job(*image))?;
+        restorer.finish(last, bench.machine.last_seq())
+    };
+    assert_eq!(restore(&images, last), Ok(()));
+    let with = |image: JobImage, change: fn(&mut JobImage)| {
+        let mut image = image;
+        change(&mut image);
+        image
+    };
+    for (images, last, why) in [
+        (vec![ready, running], last, "jobs do not ascend"),
+        (vec![ready, ready], last, "jobs do not ascend"),
+        (vec![with(ready, |it| it.job.queue = QueueId(77))], last, "its queue has no name"),
+        (vec![with(ready, |it| it.ended_at = Some(Wall(1)))], last, "whether it is at rest is not clear"),
+        (vec![with(ready, |it| it.job.state = State::Succeeded)], last, "whether it is at rest is not clear"),
+        (vec![with(ready, |it| it.job.unpublished = true)], last, "whether it is at rest is not clear"),
+        (vec![with(ready, |it| it.fence = Some(Seq(1)))], last, "it has the fence of an attempt and no attempt"),
+        (vec![with(running, |it| it.fence = None)], last, "it has an attempt without a fence"),
+        (
+            vec![running, with(running, |it| (it.id, it.job.key) = (JobId(2), None))],
+            last,
+            "its slot is held by another job",
+        ),
+        (vec![ready, with(other, |it| it.job.key = Some(KeyHash(2)))], last, "a key is known twice"),
+        (vec![ready, other], JobId(2), "a job is newer than the last one"),
+    ] {
+        assert_eq!(restore(&images, last), Err(why), "{images:?}");
+    }
 }

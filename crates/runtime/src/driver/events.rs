@@ -44,7 +44,9 @@ pub(super) struct Events {
 impl Events {
     pub(super) fn decided(&mut self, now: Now, seq: Seq, record: &Record, machine: &Machine, key: Option<&str>) {
         let queue = match *record {
-            Record::Reserved { .. } | Record::Finished { next: Next::Unused, .. } => return,
+            Record::Reserved { .. } | Record::KeyForgotten { .. } | Record::Finished { next: Next::Unused, .. } => {
+                return;
+            }
             Record::Paused { queue } | Record::Resumed { queue } => Some(queue),
             Record::Added { .. }
             | Record::Started { .. }

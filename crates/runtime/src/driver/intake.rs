@@ -7,10 +7,10 @@
 use super::asked::{Origin, Words};
 use super::nag::Nag;
 use super::{Driver, Effect, Notice};
-use crate::scan::{Complaint, Item, Look, Seen};
+use crate::scan::{Complaint, INBOX_FILES_MAX, Item, Look, Seen};
 use crate::task::{INBOX, Task};
 use sprag_core::{Bug, planted, rescan_is_off};
-use sprag_core::{JobId, Mono, NewJob, Now, Reply, SourceFault, SourceReport, Space};
+use sprag_core::{JobId, KeyHash, Mono, NewJob, Now, Reply, SourceFault, SourceReport, Space};
 use std::collections::{BTreeSet, VecDeque};
 
 /// A watched source is looked at again after so long, whatever was heard of it.
@@ -56,6 +56,8 @@ struct Source {
     complaint: Option<Complaint>,
     /// It stood there in this life.
     was_there: bool,
+    /// What stands there is known, all of it: it was read whole, with nothing wrong in it.
+    known: bool,
     /// The last look took nothing: a fault of the whole, not of an item.
     unread: bool,
     /// Items were refused, and not taken since.
@@ -112,6 +114,7 @@ impl Intake {
             clean_look: 0,
             complaint: None,
             was_there: false,
+            known: false,
             unread: false,
             refused: None,
             changed: BTreeSet::new(),
@@ -183,6 +186,7 @@ impl Intake {
             return (SourceReport::Looking, Vec::new());
         };
         seen.end(now.mono);
+        let look_is_ok = result.is_ok();
         let lost = planted(Bug::ParseErrorEndsSource)
             && result.as_ref().is_err_and(|complaint| complaint.fault == SourceFault::Malformed);
         source.seen = (!lost).then_some(seen);
@@ -197,6 +201,8 @@ impl Intake {
             }
             Err(complaint) => (Look::default(), Some(complaint)),
         };
+        let whole = look.items.len() < INBOX_FILES_MAX || index != INBOX;
+        source.known |= look_is_ok && complaint.is_none() && look.again_ms.is_none() && whole;
         match look.unwatched {
             Some(what) => said.extend(source.poll(index, what)),
             None if source.armed == Armed::Yes && source.polled.take().is_some() => {
@@ -293,6 +299,15 @@ impl Intake {
         self.sources.iter().filter(looked_at).map(|source| source.look_at).min()
     }
 
+    /// Whether an item with this key stands in a source, or did in this life of sprag; `None` while that cannot be told.
+    pub(super) fn stands(&self, key: KeyHash) -> Option<bool> {
+        let mut stands = false;
+        for source in &self.sources {
+            stands |= source.seen.as_ref().filter(|_| source.known)?.has_key(key);
+        }
+        Some(stands)
+    }
+
     /// Why a source is polled, for status.
     pub(super) fn polled(&self, index: u16) -> Option<&str> {
         self.sources.get(usize::from(index))?.polled.as_deref()
@@ -353,6 +368,7 @@ impl Driver {
                 // Offered again as a whole: what is durable will be known.
                 if let Some(seen) = source.seen.as_mut().filter(|_| !planted(Bug::RefusedForgotten)) {
                     *seen = Seen::default();
+                    source.known = false;
                 }
                 source.look_at = now.mono.after(REFUSED_MS);
                 if source.refused.get_or_insert_default().is_due(now.mono) {

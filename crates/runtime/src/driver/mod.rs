@@ -14,6 +14,7 @@ mod heartbeat;
 mod idle;
 mod intake;
 mod kept;
+mod keys;
 mod nag;
 mod persist;
 mod recovery;
@@ -41,6 +42,7 @@ use events::Events;
 use idle::Idle;
 use intake::Intake;
 use kept::Kept;
+use keys::Keys;
 use persist::Persistence;
 use report::Reporter;
 use snapshots::Snapshots;
@@ -144,6 +146,7 @@ pub struct Driver {
     snapshots: Snapshots,
     space: DiskSpace,
     kept: Kept,
+    keys: Keys,
     destinations: Destinations,
     /// Attempts that wait for a proof of death.
     to_prove: Vec<(JobId, Attempt)>,
@@ -315,6 +318,7 @@ impl Driver {
         self.next_journal_work(now);
         self.take_snapshot(now);
         self.keep_bounds(now);
+        self.forget_keys(now);
         self.measure(now);
         self.report(now);
         self.check_stopped(now);

@@ -127,7 +127,8 @@ impl Persistence {
             | Record::Cancelled { .. }
             | Record::Redriven { .. }
             | Record::Published { .. }
-            | Record::Forgotten { .. } => "",
+            | Record::Forgotten { .. }
+            | Record::KeyForgotten { .. } => "",
         };
         self.line.clear();
         codec::encode(&mut self.line, seq, now.wall, record, name, texts);

@@ -11,6 +11,7 @@ use super::events::Events;
 use super::idle::Idle;
 use super::intake::Intake;
 use super::kept::Kept;
+use super::keys::Keys;
 use super::persist::Persistence;
 use super::report::Reporter;
 use super::snapshots::Snapshots;
@@ -129,6 +130,7 @@ pub fn open<F: Fs>(
         snapshots: Snapshots::new(opened.end, covered, journal_bytes, live_bytes),
         space: DiskSpace::default(),
         kept: Kept::default(),
+        keys: Keys::default(),
         destinations: Destinations::default(),
         pipeline,
         machine,

@@ -145,6 +145,7 @@ impl Reporter {
             | Record::Cancelled { .. }
             | Record::Redriven { .. }
             | Record::Forgotten { .. }
+            | Record::KeyForgotten { .. }
             | Record::Paused { .. }
             | Record::Resumed { .. } => return,
         };

@@ -163,3 +163,24 @@ pub fn bytes_text(bytes: u64) -> String {
     let tenths = bytes / ((1024 << (10 * power)) / 10);
     if tenths < 100 { format!("{}.{} {unit}", tenths / 10, tenths % 10) } else { format!("{} {unit}", tenths / 10) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::bytes_text;
+
+    #[test]
+    fn bytes_as_people_read_them() {
+        for (bytes, text) in [
+            (0, "0 bytes"),
+            (1023, "1023 bytes"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (64 << 10, "64 KiB"),
+            (5 << 20, "5.0 MiB"),
+            (3 << 40, "3.0 TiB"),
+            (u64::MAX, "16777216 TiB"),
+        ] {
+            assert_eq!(bytes_text(bytes), text);
+        }
+    }
+}

@@ -5,7 +5,8 @@
 //! its parent. What is checked is what was opened, never a name that is looked up again.
 //!
 //! The lock is a flock on the file `lock`: it ends with the process, however that ends. The process number in the file is
-//! for people; nothing is decided by it.
+//! for people; nothing is decided by it. The version of the format there is that of the whole folder: one that a newer
+//! sprag wrote is refused before anything in it is touched.
 
 use super::sweep::{Patience, try_lock};
 use super::sys::pause_ms;
@@ -16,6 +17,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use rustix::process::geteuid;
+use serde::Deserialize;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -23,12 +25,21 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+/// The version of the files in the folder.
+const FORMAT: u64 = 1;
 /// How often a lock is tried anew when its file was removed while we took it.
 const TRIES_MAX: u32 = 3;
 /// How often the process number is read: whoever has the lock may not have written it yet.
 const PID_READS_MAX: u32 = 3;
 /// File systems on which a flock of another machine may be seen late, or not at all: what they are, by their magic.
 const NETWORK: [(u32, &str); 4] = [(0x6969, "NFS"), (0x517b, "SMB"), (0xff53_4d42, "CIFS"), (0xfe53_4d42, "SMB2")];
+
+/// What the lock's file says.
+#[derive(Deserialize)]
+struct Holder {
+    format: u64,
+    pid: u32,
+}
 
 /// The right to write into a state folder, until dropped.
 #[derive(Debug)]
@@ -52,6 +63,13 @@ pub enum LockError {
         dir: PathBuf,
         /// What is wrong and what to do.
         reason: String,
+    },
+    /// The folder was written by another version of the format.
+    Version {
+        /// The file that says so.
+        path: PathBuf,
+        /// The version.
+        version: u64,
     },
     /// The system did not do as asked.
     Io {
@@ -79,6 +97,12 @@ impl WriterLock {
                 return Err(LockError::Held { dir: state.path().into(), pid: read_pid(&file) });
             }
             if is_still_there(&dir, &file).map_err(io_at(&state.lock()))? {
+                match read_holder(&file).map(|holder| holder.format) {
+                    Some(version) if version != FORMAT => {
+                        return Err(LockError::Version { path: state.lock(), version });
+                    }
+                    Some(_) | None => {}
+                }
                 write_pid(&file).map_err(|error| LockError::Io { path: state.lock(), error })?;
                 return Ok(WriterLock { file });
             }
@@ -192,7 +216,7 @@ fn is_still_there(dir: &OwnedFd, file: impl AsFd) -> rustix::io::Result<bool> {
 }
 
 fn write_pid(file: &File) -> io::Result<()> {
-    let text = format!("{}\n", std::process::id());
+    let text = format!("{{\"format\":{FORMAT},\"pid\":{}}}\n", std::process::id());
     file.write_all_at(text.as_bytes(), 0)?;
     Ok(ftruncate(file, text.len() as u64)?)
 }
@@ -200,10 +224,14 @@ fn write_pid(file: &File) -> io::Result<()> {
 fn read_pid(file: &File) -> Option<u32> {
     (0..PID_READS_MAX).find_map(|read| {
         pause_ms(u64::from(read) * 5);
-        let mut text = [0; 16];
-        let len = file.read_at(&mut text, 0).ok()?;
-        std::str::from_utf8(&text[..len]).ok()?.trim().parse().ok()
+        read_holder(file).map(|holder| holder.pid)
     })
+}
+
+fn read_holder(file: &File) -> Option<Holder> {
+    let mut text = [0; 64];
+    let len = file.read_at(&mut text, 0).ok()?;
+    serde_json::from_slice(&text[..len]).ok()
 }
 
 fn io_at(path: &Path) -> impl Fn(Errno) -> LockError {
@@ -224,6 +252,12 @@ impl fmt::Display for LockError {
                 write!(f, "{}: another process is running this pipeline; stop it first", dir.display())
             }
             LockError::Unsafe { dir, reason } => write!(f, "{}: {reason}", dir.display()),
+            LockError::Version { path, version } => write!(
+                f,
+                "{} says that the folder has format version {version}, and this program knows version {FORMAT}: use the \
+                 program that wrote it",
+                path.display()
+            ),
             LockError::Io { path, error } => write!(f, "{}: {error}", path.display()),
         }
     }
@@ -233,7 +267,7 @@ impl std::error::Error for LockError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             LockError::Io { error, .. } => Some(error),
-            LockError::Held { .. } | LockError::Unsafe { .. } => None,
+            LockError::Held { .. } | LockError::Unsafe { .. } | LockError::Version { .. } => None,
         }
     }
 }

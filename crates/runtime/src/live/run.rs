@@ -176,11 +176,11 @@ enum Woken {
 }
 
 impl Live {
-    fn open(pipeline: Pipeline, options: Options, lock: &lock::WriterLock) -> Result<Live, RunError> {
-        let pipeline = Arc::new(pipeline);
+    fn open(mut pipeline: Pipeline, options: Options, lock: &lock::WriterLock) -> Result<Live, RunError> {
         let (chance, fs) = (chance().map_err(system("draw random bytes"))?, RealFs);
         let room = fs.room(pipeline.state().path()).map_err(system("see how large the disk is"))?;
-        let limits = Limits::for_disk(room.total);
+        pipeline.limits.keep_bytes = pipeline.disk.keep_bytes(room.total);
+        let (pipeline, limits) = (Arc::new(pipeline), Limits::for_disk(room.total));
         let recovered = driver::open(&fs, Arc::clone(&pipeline), limits, now(), chance).map_err(RunError::Open)?;
         let answers = Arc::new(Mailbox::new(ANSWERS_MAX));
         let orders = Arc::new(Mailbox::new(ANSWERS_MAX));

@@ -167,6 +167,11 @@ impl Seen {
         self.keys.get(&item.hash) == Some(&item.digest)
     }
 
+    /// Whether something with this key was offered: it may stand there still.
+    pub fn has_key(&self, key: KeyHash) -> bool {
+        self.keys.contains_key(&key)
+    }
+
     /// A look begins. Time is told, for no look reads a clock.
     pub fn begin(&mut self, now: Mono) {
         self.at = now;

@@ -113,6 +113,7 @@ fn place_of(record: &Record, id: JobId, places: &Places) -> Option<(&'static str
         | Record::Cancelled { .. }
         | Record::Redriven { .. }
         | Record::Forgotten { .. }
+        | Record::KeyForgotten { .. }
         | Record::Paused { .. }
         | Record::Resumed { .. } => None,
     }

@@ -15,7 +15,8 @@ use anstyle::Style;
 use hyper::Method;
 use serde::{Deserialize, Serialize};
 use sprag_core::{Counts, StateName, Wall};
-use sprag_runtime::driver::count_text;
+use sprag_journal::RealFs;
+use sprag_runtime::driver::{bytes_text, count_text};
 use sprag_runtime::live;
 use sprag_runtime::pipeline::{Pipeline, StateDir};
 
@@ -34,6 +35,18 @@ struct Heartbeat {
     queues: Vec<Beat>,
     #[serde(default)]
     services: Vec<Service>,
+    #[serde(default)]
+    journal: Taken,
+    #[serde(default)]
+    snapshots: Taken,
+    #[serde(default)]
+    logs: Taken,
+}
+
+/// What something takes on the disk.
+#[derive(Default, Deserialize)]
+struct Taken {
+    bytes: u64,
 }
 
 /// A service, as the heartbeat has it and as `--json` prints it.
@@ -72,6 +85,17 @@ struct Status {
     inbox_files: usize,
     queues: Vec<Queue>,
     services: Vec<Service>,
+    stored: Stored,
+}
+
+/// What `.sprag/` takes on the disk.
+#[derive(Serialize)]
+struct Stored {
+    journal_bytes: u64,
+    snapshot_bytes: u64,
+    /// Known to the sprag that runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_bytes: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -132,6 +156,11 @@ fn of_running(cli: &Cli, state: &StateDir, pid: u32, heartbeat: Heartbeat) -> St
         inbox_files: inbox_files(state),
         queues: queues.collect(),
         services: heartbeat.services,
+        stored: Stored {
+            journal_bytes: heartbeat.journal.bytes,
+            snapshot_bytes: heartbeat.snapshots.bytes,
+            log_bytes: Some(heartbeat.logs.bytes),
+        },
     }
 }
 
@@ -148,6 +177,7 @@ fn of_journal(state: &StateDir, pipeline: &Pipeline) -> Result<Status, Failure> 
         paused: queue.paused,
         jobs: queue.counts,
     });
+    let stored = sprag_journal::stored(&RealFs, state.path()).unwrap_or_default();
     Ok(Status {
         running_pid: past.running,
         health,
@@ -157,6 +187,7 @@ fn of_journal(state: &StateDir, pipeline: &Pipeline) -> Result<Status, Failure> 
         inbox_files: inbox_files(state),
         queues: queues.collect(),
         services: Vec::new(),
+        stored: Stored { journal_bytes: stored.journal_bytes, snapshot_bytes: stored.snapshot_bytes, log_bytes: None },
     })
 }
 
@@ -209,7 +240,10 @@ fn tell(status: &Status, out: &mut Out) -> Result<(), Failure> {
         out.line("")?;
         out.line(table(&heads, status.services.iter().map(service_row).collect()))?;
     }
-    Ok(())
+    let Stored { journal_bytes, snapshot_bytes, log_bytes } = status.stored;
+    let logs = log_bytes.map_or_else(String::new, |bytes| format!(", logs and results {}", bytes_text(bytes)));
+    let (journal, snapshots) = (bytes_text(journal_bytes), bytes_text(snapshot_bytes));
+    out.line(format_args!("on disk: journal {journal}, snapshots {snapshots}{logs}"))
 }
 
 fn service_row(service: &Service) -> Vec<Cell> {

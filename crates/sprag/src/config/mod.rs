@@ -37,12 +37,15 @@ const CRASHES_MAX: u64 = 10_000;
 /// A smaller `log_max` is refused, in bytes.
 const LOG_BYTES_MIN: u64 = 64 << 10;
 /// What can stand in `[run]`.
-const RUN_KEYS: [&str; 10] = [
+const RUN_KEYS: [&str; 13] = [
     "concurrency",
     "stop_timeout",
     "min_free",
     "keep_age",
     "keep_jobs",
+    "keep_bytes",
+    "keep_keys",
+    "keep_key_age",
     "keep_logs",
     "keep_log_files",
     "keep_log_age",
@@ -165,6 +168,15 @@ fn read_run(section: &Section<'_>, pipeline: &mut Pipeline) -> Result<(), Config
     }
     if let Some(entry) = section.get("keep_jobs") {
         pipeline.limits.keep_jobs = entry.small(0, pipeline.limits.jobs_max)?;
+    }
+    if let Some(entry) = section.get("keep_bytes") {
+        pipeline.disk.keep_bytes = Some(entry.bytes()?);
+    }
+    if let Some(entry) = section.get("keep_keys") {
+        pipeline.disk.keep_keys = entry.small(0, u32::MAX.into())?;
+    }
+    if let Some(entry) = section.get("keep_key_age") {
+        pipeline.disk.keep_key_age_ms = entry.duration_ms()?;
     }
     if let Some(entry) = section.get("keep_logs") {
         pipeline.disk.keep_log_bytes = Some(entry.bytes()?);

@@ -16,6 +16,9 @@ keep_jobs = 5000
 keep_logs = "2GiB"
 keep_log_files = 500
 keep_log_age = "1h"
+keep_bytes = "3MiB"
+keep_keys = 7
+keep_key_age = "1d"
 crashes = 4
 env = ["PATH", "EDITOR"]
 
@@ -134,6 +137,9 @@ fn everything_that_can_be_said_is_understood() {
             keep_log_bytes: Some(2 << 30),
             keep_log_files: 500,
             keep_log_age_ms: 3_600_000,
+            keep_bytes: Some(3 << 20),
+            keep_keys: 7,
+            keep_key_age_ms: 86_400_000,
         },
         status_path: Some("/var/lib/monitor/status".into()),
         stop_timeout_ms: 30_000,

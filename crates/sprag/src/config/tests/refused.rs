@@ -64,8 +64,8 @@ fn unknown_keys_and_words_name_the_nearest() {
         (
             "[run]\nparallel = 3\n[queue.q]\ncommand = [\"true\"]",
             "sprag.toml:2:1: unknown key `parallel` in [run]",
-            "keys known here: concurrency, stop_timeout, min_free, keep_age, keep_jobs, keep_logs, keep_log_files, \
-             keep_log_age, crashes, env",
+            "keys known here: concurrency, stop_timeout, min_free, keep_age, keep_jobs, keep_bytes, keep_keys, \
+             keep_key_age, keep_logs, keep_log_files, keep_log_age, crashes, env",
         ),
         (
             &in_source("path = \"a\"\nformat = \"json-aray\"\nqueue = \"q\""),
