@@ -7,13 +7,11 @@ use rustix::event::{PollFd, PollFlags, poll};
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// No answer takes longer.
 const ANSWER_S_MAX: u64 = 60;
-/// sprag closes a connection on which no header comes for 10 s: after so long another one is made.
-const REST_S_MAX: u64 = 5;
 
 /// The payload of every job: 200 bytes.
 pub(crate) fn payload(n: u64) -> String {
@@ -23,8 +21,6 @@ pub(crate) fn payload(n: u64) -> String {
 /// One connection.
 pub(crate) struct Client {
     stream: UnixStream,
-    state: PathBuf,
-    used: Instant,
     buffer: Vec<u8>,
 }
 
@@ -44,21 +40,11 @@ impl Client {
         let folder = std::fs::File::open(state)?;
         let stream = UnixStream::connect(format!("/proc/self/fd/{}/sprag.sock", folder.as_raw_fd()))?;
         stream.set_read_timeout(Some(Duration::from_secs(ANSWER_S_MAX)))?;
-        Ok(Client { stream, state: state.to_owned(), used: Instant::now(), buffer: vec![0; 64 << 10] })
-    }
-
-    /// Before a request: a connection that is still one.
-    fn ready(&mut self) -> Res<()> {
-        if self.used.elapsed().as_secs() > REST_S_MAX {
-            *self = Client::connect(&self.state)?;
-        }
-        self.used = Instant::now();
-        Ok(())
+        Ok(Client { stream, buffer: vec![0; 64 << 10] })
     }
 
     /// One request, and the body of its answer.
     pub(crate) fn ask(&mut self, what: &str, body: &str) -> Res<Vec<u8>> {
-        self.ready()?;
         self.stream.write_all(&request(what, body))?;
         let (code, body) = self.answer()?;
         if code >= 300 {
@@ -69,7 +55,6 @@ impl Client {
 
     /// Adds a job whose request was made before.
     pub(crate) fn add(&mut self, request: &[u8]) -> Res<()> {
-        self.ready()?;
         self.stream.write_all(request)?;
         self.added()
     }
@@ -108,7 +93,6 @@ impl Client {
             "POST /v1/queues/bench/jobs/stream HTTP/1.1\r\nhost: sprag\r\ncontent-length: {}\r\n\r\n",
             lines.len()
         );
-        self.ready()?;
         let mut sender = self.stream.try_clone()?;
         let begin = Instant::now();
         let (answer, took) = std::thread::scope(|scope| {
