@@ -229,8 +229,9 @@ pub fn share_atomic<F: Fs>(fs: &F, path: &Path, bytes: &[u8]) -> io::Result<()> 
 /// As [`share_atomic`], but everybody may read the file, whatever the umask says.
 pub fn publish_atomic<F: Fs>(fs: &F, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = hidden_name(path);
-    fs.open(&temporary, Open::Share)?.share()?;
-    write_renamed(fs, &temporary, Open::Share, path, bytes)
+    let file = fs.open(&temporary, Open::Share)?;
+    file.share()?;
+    write_and_rename(fs, &file, &temporary, path, bytes)
 }
 
 fn hidden_name(path: &Path) -> PathBuf {
@@ -240,8 +241,11 @@ fn hidden_name(path: &Path) -> PathBuf {
 }
 
 fn write_renamed<F: Fs>(fs: &F, temporary: &Path, how: Open, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let file = fs.open(temporary, how)?;
-    write_all_at(&file, bytes, 0)?;
+    write_and_rename(fs, &fs.open(temporary, how)?, temporary, path, bytes)
+}
+
+fn write_and_rename<F: Fs>(fs: &F, file: &F::File, temporary: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_all_at(file, bytes, 0)?;
     file.sync_all()?;
     fs.rename(temporary, path)?;
     fs.sync_dir(parent(path))

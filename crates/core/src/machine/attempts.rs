@@ -18,6 +18,12 @@ const SHORT_MS: u64 = 100;
 impl Machine {
     /// An output whose record is durable: handed out, unless what it starts is no longer wanted.
     pub(super) fn released(&mut self, now: Now, output: Output) {
+        // A late answer may have said meanwhile that the result stands.
+        if let Output::Publish { job, .. } = output
+            && !self.jobs.get(job).is_some_and(|job| job.unpublished)
+        {
+            return;
+        }
         if let Output::Start { job, attempt } = output {
             let cancelled = self.jobs.get(job).is_some_and(|job| job.cancelling);
             if cancelled || self.stopping > StopLevel::Run {

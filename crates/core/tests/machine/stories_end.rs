@@ -2,7 +2,8 @@
 
 use crate::bench::{A, Bench, FAIL, Life, OK, config, config_with, job};
 use sprag_core::{
-    Config, Input, JobId, Kill, NewJob, Outcome, Output, Record, Refusal, Reply, StateName, StopLevel, When,
+    Config, Input, JobId, Kill, Limits, Machine, Mono, NewJob, Now, Outcome, Output, PayloadRef, Record, Refusal,
+    Reply, RequestId, StateName, StopLevel, Wall, When,
 };
 
 fn with_timeout() -> Config {
@@ -283,4 +284,47 @@ fn news_of_a_failed_publication_that_nobody_asked_for_brings_none_before_its_tim
     bench.pass(1_000);
     assert_eq!(bench.publishes, []);
     bench.run_to_idle();
+}
+
+#[test]
+fn ended_jobs_are_forgotten_by_the_bytes_of_their_records() {
+    let now = Now { mono: Mono(1), wall: Wall(1) };
+    let limits = Limits { keep_bytes: 250, ..Limits::default() };
+    let mut machine = Machine::new(Config { limits, ..Config::default() });
+    let queue = machine.queue_named("without a configuration");
+    let mut forgotten = Vec::new();
+    for id in 1..=6 {
+        let new = NewJob { queue, key: None, digest: 0, priority: 0, when: When::Now };
+        machine.handle(now, Input::Submit { request: RequestId(2 * id), job: new });
+        machine.placed(JobId(id), PayloadRef { segment: 1, len: 100, offset: 100 * id });
+        machine.handle(now, Input::Cancel { request: RequestId(2 * id + 1), job: JobId(id) });
+        while let Some(output) = machine.poll() {
+            if let Output::Persist { record: Record::Forgotten { job }, .. } = output {
+                forgotten.push((id, job.0));
+            }
+        }
+    }
+    // Two of them fit; each further one costs the oldest its place.
+    assert_eq!(forgotten, [(3, 1), (4, 2), (5, 3), (6, 4)]);
+}
+
+#[test]
+fn a_result_that_stands_is_not_put_there_again_though_that_was_decided() {
+    let mut config = config();
+    config.limits.keep_jobs = 0;
+    let mut bench = Bench::new(config);
+    let (id, waits) = (bench.add(job(A)), bench.add(job(A)));
+    bench.go();
+    bench.end_with(id, OK, true, true);
+    bench.sync();
+    assert_eq!(bench.publishes, [id]);
+    bench.send(Input::PublishFailed { job: id });
+    // A record that is not durable yet keeps the second try back, and the answer to the first overtakes it.
+    bench.request(|request| Input::Cancel { request, job: waits });
+    bench.leap(1_000);
+    bench.send(Input::Published { job: id });
+    bench.seen.clear();
+    bench.sync();
+    let again = bench.seen.iter().filter(|output| matches!(output, Output::Publish { .. })).count();
+    assert_eq!((again, bench.machine.job(id)), (0, None));
 }
