@@ -412,10 +412,6 @@ fn fold(records: &[Record], pipeline: &Pipeline) -> Result<BTreeMap<u64, Job>, F
             }
             continue;
         };
-        if record.kind == "key_forgotten" {
-            // Whatever a producer wrote once stands for ever.
-            return Err(nonsense("the key of an item that stands is forgotten"));
-        }
         if record.kind == "added" {
             let item = record.payload.as_ref().and_then(item_of_value);
             let whole = item.map(|(source, item)| serde_json::from_str::<Value>(&producer::item(source, item)));

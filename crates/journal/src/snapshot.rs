@@ -83,7 +83,7 @@ fn read_end(line: &[u8]) -> Option<(u64, Position, Sum, usize)> {
 /// Takes a line of a snapshot: its offset in bytes, and the line without its newline. An error says why it is useless.
 pub type OnLine<'a> = dyn FnMut(u64, &[u8]) -> Result<(), String> + 'a;
 
-/// A snapshot. Only one that was checked as a whole is given out for good; see [`Snapshot::check_beside`].
+/// A snapshot. Only one that was checked as a whole is given out for good; see `check_beside`.
 #[derive(Debug)]
 pub struct Snapshot<F: Fs> {
     fs: F,

@@ -1,6 +1,6 @@
 //! The `sprag` command: all of it, so that its parts can be tested with bytes as they come.
 //!
-//! **Invariant.** Whatever happens, it ends with one of the codes of [`exit::Exit`]; errors go to standard error as what
+//! **Invariant.** Whatever happens, it ends with one of the codes of `exit::Exit`; errors go to standard error as what
 //! happened and what to do, answers to standard output.
 
 mod cli;
