@@ -1,10 +1,10 @@
 //! Durable adds over the socket, and commands that do nothing: rates beside what disk and kernel can do.
 
-use crate::http::{Client, Clients, add_request};
+use crate::http::{Client, Clients, add_request, payload};
 use crate::limits::{Appended, rate, spawn_two};
-use crate::server::{Counts, Server, line};
+use crate::server::{Counts, Server};
 use crate::slices::alternate;
-use crate::table::{Row, Target};
+use crate::table::{Row, Target, figure};
 use crate::{Bench, Res};
 use std::path::Path;
 use std::thread::sleep;
@@ -28,41 +28,66 @@ pub(crate) fn paused(bench: &Bench, name: &str) -> Res<Server> {
     Ok(server)
 }
 
+/// What sprag spends on each job that is added, which no other program on the machine changes much.
+struct Spent {
+    cpu: Duration,
+    jobs: u64,
+}
+
+impl Spent {
+    fn begin(server: &mut Server) -> Res<Spent> {
+        Ok(Spent { cpu: server.cpu()?, jobs: server.counts()?.ready })
+    }
+
+    fn end(self, server: &mut Server) -> Res<String> {
+        let now = Spent::begin(server)?;
+        let us = now.cpu.saturating_sub(self.cpu).as_secs_f64() * 1e6 / (now.jobs - self.jobs) as f64;
+        Ok(format!("; sprag's processor time {} us", figure(us)))
+    }
+}
+
 pub(crate) fn one_client(bench: &mut Bench) -> Res<()> {
-    let (server, request) = (paused(bench, "one")?, add_request());
+    let (mut server, request) = (paused(bench, "one")?, add_request());
     let mut client = Client::connect(&server.state())?;
     let mut limit = Appended::new(&bench.dir, 1)?;
+    let spent = Spent::begin(&mut server)?;
     let mut add = |slice| rate(slice, || client.add(&request).map(|()| 1));
     let series = alternate(bench.slicing, &mut |slice| limit.slice(slice), &mut [&mut add])?;
     let target = Target::AtLeast(0.9);
-    bench.row(Row::ratio("durable add, 1 client", &series[0], "append + fdatasync", target));
+    bench.row(
+        Row::ratio("durable add, 1 client", &series[0], "append + fdatasync", target).and(&spent.end(&mut server)?),
+    );
     Ok(())
 }
 
 pub(crate) fn many_clients(bench: &mut Bench) -> Res<()> {
-    let (server, request) = (paused(bench, "many")?, add_request());
+    let (mut server, request) = (paused(bench, "many")?, add_request());
     let mut clients = Clients::connect(&server.state(), CLIENTS)?;
     let mut limit = Appended::new(&bench.dir, CLIENTS)?;
+    let spent = Spent::begin(&mut server)?;
     let mut add = |slice| clients.slice(&request, slice);
     let series = alternate(bench.slicing, &mut |slice| limit.slice(slice), &mut [&mut add])?;
     let target = Target::AtLeast(0.5);
-    bench.row(Row::ratio("durable add, 16 clients", &series[0], "16 jobs per fdatasync", target));
+    bench.row(
+        Row::ratio("durable add, 16 clients", &series[0], "16 jobs per fdatasync", target)
+            .and(&spent.end(&mut server)?),
+    );
     Ok(())
 }
 
 pub(crate) fn bulk(bench: &mut Bench) -> Res<()> {
     let mut server = paused(bench, "bulk")?;
     let mut limit = Appended::new(&bench.dir, BULK_JOBS)?;
-    let text = |keyed: bool| -> String {
-        let add = |n: u64| if keyed { line(n) } else { format!("{{\"payload\":{}}}\n", crate::http::payload(n)) };
-        (0..STREAM_JOBS).map(add).collect()
-    };
-    let lines = text(false);
+    let spent = Spent::begin(&mut server)?;
+    let lines: String = (0..STREAM_JOBS).map(|n| format!("{{\"payload\":{}}}\n", payload(n))).collect();
     // A request is as long as it is; that is near a slice.
     let mut add = |_| Ok(STREAM_JOBS as f64 / server.control()?.stream(lines.as_bytes())?.as_secs_f64());
     let series = alternate(bench.slicing, &mut |slice| limit.slice(slice), &mut [&mut add])?;
     let target = Target::AtLeast(0.25);
-    bench.row(Row::ratio("durable add in bulk, 1 stream", &series[0], "216 kB per fdatasync", target));
+    bench.row(
+        Row::ratio("durable add in bulk, 1 stream", &series[0], "216 kB per fdatasync", target)
+            .and(&spent.end(&mut server)?),
+    );
     Ok(())
 }
 

@@ -132,12 +132,14 @@ impl Server {
 
     /// Processor time of all its threads so far.
     pub(crate) fn cpu(&self) -> Res<Duration> {
-        let mut total = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.pid()))? {
-            let text = fs::read_to_string(task?.path().join("schedstat"))?;
-            total += text.split_whitespace().next().ok_or("no schedstat")?.parse::<u64>()?;
-        }
-        Ok(Duration::from_nanos(total))
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid()))?;
+        // One that has just ended has none.
+        Ok(tasks.filter_map(|task| task_cpu(&task.ok()?.path()).ok()).sum())
+    }
+
+    /// Processor time of its first thread so far.
+    pub(crate) fn main_cpu(&self) -> Res<Duration> {
+        task_cpu(Path::new(&format!("/proc/{}", self.pid())))
     }
 }
 
@@ -178,6 +180,12 @@ fn reach(dir: &Path) -> Res<Client> {
         }
         sleep(Duration::from_micros(200));
     }
+}
+
+fn task_cpu(task: &Path) -> Res<Duration> {
+    let text = fs::read_to_string(task.join("schedstat"))?;
+    let ns = text.split_whitespace().next().ok_or("no schedstat")?.parse::<u64>()?;
+    Ok(Duration::from_nanos(ns))
 }
 
 pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> Res<bool>) -> Res<()> {

@@ -25,16 +25,21 @@ pub(crate) fn restart(bench: &mut Bench) -> Res<()> {
     let filled_s = begin.elapsed().as_secs_f64();
     server.settle()?;
     let grown = server.rss_bytes()?.saturating_sub(empty) as f64 / jobs as f64;
-    let (mut seconds, mut memory) = (Vec::new(), Vec::new());
+    let (mut seconds, mut spent, mut memory) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..if bench.quick { 2 } else { 5 } {
         let begin_ns = server.kill_and_start()?;
         let first_ns = stamps.next_after_ns(begin_ns)?;
+        spent.push(server.main_cpu()?.as_secs_f64());
         seconds.push((first_ns - begin_ns) as f64 / 1e9);
         server.pause()?;
         memory.push(server.rss_bytes()?.saturating_sub(empty) as f64 / jobs as f64);
     }
     let many = thousands(jobs as f64);
-    let beside = format!("filled in {} s, durable; kill -9; the queue is resumed by a request", figure(filled_s));
+    let beside = format!(
+        "filled in {} s, durable; kill -9; the queue is resumed by a request; processor time of the loop's thread {} s",
+        figure(filled_s),
+        figure(median(&spent))
+    );
     let target = Target::AtMost(0.5);
     bench.row(Row::new(format!("restart with {many} pending -> first job"), "s", &seconds, target).beside(beside));
     let beside = format!("over an empty sprag; before the restart {}", figure(grown));

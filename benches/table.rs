@@ -57,6 +57,11 @@ impl Row {
         Row { beside: beside.into(), ..self }
     }
 
+    pub(crate) fn and(mut self, more: &str) -> Row {
+        self.beside += more;
+        self
+    }
+
     fn cells(&self) -> [String; 6] {
         let target = match self.target {
             Target::AtLeast(wanted) => format!(">= {wanted}"),

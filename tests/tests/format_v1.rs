@@ -103,6 +103,27 @@ fn files_of_version_1_say_what_they_said() {
     assert_eq!(recovered(without.path()), expected, "without the newest snapshot");
 }
 
+/// The state is built while the snapshot is still being checked: what was built of a damaged one must leave no trace.
+#[test]
+fn a_damaged_snapshot_leaves_no_trace() {
+    let expected = fs::read_to_string(fixture().join("expected.txt")).unwrap();
+    let newest = verify(&RealFs, &fixture()).unwrap().snapshots[1].0.clone();
+    let (whole, index) = (fs::read(&newest).unwrap(), newest.with_extension("idx"));
+    let copy = copied();
+    let (path, index) = [&newest, &index].map(|file| copy.path().join(file.file_name().unwrap())).into();
+    for at in (60..whole.len()).step_by(13) {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1;
+        fs::write(&path, damaged).unwrap();
+        assert_eq!(recovered(copy.path()), expected, "byte {at}");
+        // Without an index one would be made of the lines, and vouch for them.
+        if fs::remove_file(&index).is_ok() {
+            assert_eq!(recovered(copy.path()), expected, "byte {at}, without the index");
+        }
+        assert!(!index.exists(), "byte {at}: an index of damaged lines");
+    }
+}
+
 /// A story with every kind of record and every state, in segments of a few records.
 #[test]
 #[ignore = "made once; the files are never made again"]

@@ -145,6 +145,21 @@ impl World {
 }
 
 #[test]
+fn requests_that_come_together_share_a_frame() {
+    let mut world = World::new();
+    let asked = |n: u64| {
+        let add = Add::parse(Some("q"), format!("{{\"payload\":{n},\"delay_ms\":1000}}").as_bytes()).unwrap();
+        Event::Request { ticket: Ticket(n), request: Request::Add(Box::new(add)) }
+    };
+    world.driver.handle_all(NOW, (1..=5).map(asked));
+    world.handle(Event::Tick);
+    let [JournalWork::Append(frame)] = &*world.frames else { panic!("{:?}", world.frames) };
+    assert_eq!((frame.n, world.answers.len()), (5, 0));
+    world.commit();
+    assert_eq!(world.answers.len(), 5);
+}
+
+#[test]
 fn an_add_is_answered_when_it_is_durable_and_once() {
     let mut world = World::new();
     let first = world.add(r#"{"payload":1,"key":"k"}"#);

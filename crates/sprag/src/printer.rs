@@ -16,6 +16,8 @@ const LINES_MAX: usize = 10_000;
 /// At the end, a reader gets so many pauses of [`PAUSE_MS`] to take what waits.
 const PAUSES_MAX: u32 = 200;
 const PAUSE_MS: u64 = 10;
+/// After what there was is written, a rest: whoever speaks often would else wake this thread for each line.
+const REST_MS: u64 = 5;
 
 /// A line on its way.
 enum Line {
@@ -106,6 +108,9 @@ fn write_all(mut lines: Receiver<Line>, waiter: &Thread) {
                 let Some(reader) = &mut out else { continue };
                 let last = lines.is_empty();
                 let written = reader.line(line).and_then(|()| if last { reader.flush() } else { Ok(()) });
+                if last {
+                    thread::park_timeout(Duration::from_millis(REST_MS));
+                }
                 // A reader that has gone does not come back; what is said from now on is taken, and dropped.
                 if written.is_err() {
                     out = None;

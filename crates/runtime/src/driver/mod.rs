@@ -171,6 +171,19 @@ const ABANDON_AFTER_MS: u64 = 5_000;
 impl Driver {
     /// Takes one event and leads it to its end. Drain [`Driver::poll`] to `None` afterwards.
     pub fn handle(&mut self, now: Now, event: Event) {
+        self.handle_all(now, [event]);
+    }
+
+    /// Takes events that have come together, in order; what follows by itself follows once, so that what they lead to shares
+    /// a frame.
+    pub fn handle_all(&mut self, now: Now, events: impl IntoIterator<Item = Event>) {
+        for event in events {
+            self.take(now, event);
+        }
+        self.advance(now);
+    }
+
+    fn take(&mut self, now: Now, event: Event) {
         match event {
             Event::Journal(committed) => self.journal_answered(now, committed),
             Event::Dirty { source } => self.intake.mark(source),
@@ -181,7 +194,6 @@ impl Driver {
             Event::Tick => self.input(now, Input::Tick),
             Event::Slept { ms } => self.input(now, Input::Slept { ms }),
         }
-        self.advance(now);
     }
 
     /// The next thing to be done, or `None`.

@@ -21,8 +21,10 @@ use sprag_handoff::{Dirty, Level, Mailbox, Stop};
 use sprag_journal::fs::Fs as _;
 use sprag_journal::{Limits, RealFs, Writer};
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
@@ -30,6 +32,8 @@ use std::time::Duration;
 const ANSWERS_MAX: usize = 1 << 20;
 /// Threads that may be busy with files, proofs and publications at once. A hung one costs its place.
 const POOL_THREADS_MAX: usize = 64;
+/// How often the loop lets others go first while requests keep coming, before it decides.
+const GATHERINGS_MAX: u32 = 4;
 /// A pool thread stays for good: where there is none, and no thread can be made, tokio does not go on.
 const POOL_THREAD_KEPT: Duration = Duration::from_secs(10 * 365 * 86_400);
 
@@ -100,8 +104,8 @@ impl std::error::Error for RunError {}
 pub fn run(
     pipeline: Pipeline,
     options: Options,
-    stop: &Stop,
-    say: &mut dyn FnMut(&Driver, &Notice),
+    stop: Arc<Stop>,
+    say: impl FnMut(&Driver, &Notice) + Send + 'static,
 ) -> Result<Ended, RunError> {
     let lock = lock::WriterLock::take(&pipeline.state()).map_err(RunError::Lock)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -112,7 +116,15 @@ pub fn run(
         .map_err(system("start the event loop"))?;
     let ended = runtime.block_on(async {
         sys::settle_in().map_err(system("settle in"))?;
-        Live::open(pipeline, options, &lock)?.turn(stop, say).await
+        let live = Live::open(pipeline, options, &lock)?;
+        // A task among the connections' tasks: to wake it takes no system call, and it comes after all that are ready.
+        match tokio::spawn(live.turn(stop, Box::new(say))).await {
+            Ok(ended) => ended,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(error) => Err(RunError::System { what: "go on", source: io::Error::other(error) }),
+            },
+        }
     });
     // A pool thread that hangs on a dead mount must not hold up the end.
     runtime.shutdown_background();
@@ -143,6 +155,9 @@ struct Live {
     options: Options,
     journal_thread: thread::JoinHandle<()>,
 }
+
+/// Tells people what happens.
+type Say = dyn FnMut(&Driver, &Notice) + Send;
 
 /// What comes back to the loop.
 enum Answer {
@@ -216,7 +231,7 @@ impl Live {
         Ok(live)
     }
 
-    async fn turn(mut self, stop: &Stop, say: &mut dyn FnMut(&Driver, &Notice)) -> Result<Ended, RunError> {
+    async fn turn(mut self, stop: Arc<Stop>, mut say: Box<Say>) -> Result<Ended, RunError> {
         let (mut seen, mut idle, mut given_up) = (Level::Running, false, None);
         self.tell(Event::Tick);
         loop {
@@ -253,12 +268,15 @@ impl Live {
             }
             let (at, deadline) = (now().mono, self.driver.deadline(now()));
             self.watchdog.look(at);
-            match self.wait(stop, seen, deadline).await.map_err(system("wait for what happens"))? {
+            match self.wait(&stop, seen, deadline).await.map_err(system("wait for what happens"))? {
                 Woken::Stop(level) => {
                     (seen, idle, given_up) = (level, false, None);
                     self.tell(Event::Stop(stop_level(level)));
                 }
-                Woken::Answers(answers) => self.answered(answers)?,
+                Woken::Answers(answers) => {
+                    let answers = self.gather(answers).await;
+                    self.answered(answers)?;
+                }
                 Woken::Dirty(marks) => {
                     for source in marks.into_iter().filter_map(|mark| u16::try_from(mark).ok()) {
                         self.tell(Event::Dirty { source });
@@ -270,13 +288,19 @@ impl Live {
     }
 
     fn tell(&mut self, event: Event) {
+        self.tell_all(&mut vec![event]);
+    }
+
+    fn tell_all(&mut self, events: &mut Vec<Event>) {
         // In this order: time that is slept through from here on is told with the next event.
         let at = now();
         let ms = self.sleeps.since();
         if ms > 0 {
             self.driver.handle(at, Event::Slept { ms });
         }
-        self.driver.handle(at, event);
+        if !events.is_empty() {
+            self.driver.handle_all(at, events.drain(..));
+        }
     }
 
     async fn wait(&mut self, stop: &Stop, seen: Level, deadline: Option<Mono>) -> io::Result<Woken> {
@@ -289,10 +313,31 @@ impl Live {
         }
     }
 
+    /// Clients that were answered together ask again together, nearly: what one frame can hold is to be in it.
+    async fn gather(&self, mut answers: Vec<Answer>) -> Vec<Answer> {
+        for _ in 0..GATHERINGS_MAX {
+            if !matches!(answers.last(), Some(Answer::Client(_))) {
+                break;
+            }
+            tokio::task::yield_now().await;
+            let more = poll_fn(|cx| match self.answers.poll_take(cx) {
+                Poll::Ready(more) => Poll::Ready(more),
+                Poll::Pending => Poll::Ready(None),
+            });
+            match more.await {
+                Some(more) => answers.extend(more),
+                None => break,
+            }
+        }
+        answers
+    }
+
     fn answered(&mut self, answers: Vec<Answer>) -> Result<(), RunError> {
+        let mut requests = Vec::new();
         for answer in answers {
             match answer {
                 Answer::Event(event) => {
+                    self.tell_all(&mut requests);
                     if let Event::Done(Done::Spawned { .. } | Done::SpawnFailed { .. }) = event {
                         self.watchdog.answered(now().mono);
                     }
@@ -302,11 +347,12 @@ impl Live {
                     self.last_ticket += 1;
                     let ticket = Ticket(self.last_ticket);
                     self.clients.insert(ticket, client);
-                    self.tell(Event::Request { ticket, request });
+                    requests.push(Event::Request { ticket, request });
                 }
                 Answer::Lost(error) => return Err(system("supervise a child")(error)),
             }
         }
+        self.tell_all(&mut requests);
         Ok(())
     }
 

@@ -50,10 +50,11 @@ fn run_aloud(pipeline: Pipeline, json: bool, args: &Run, mut voice: Voice) -> Re
     log_to(&voice, args.verbose);
     let stop = Arc::new(Stop::new());
     signals::catch(Arc::clone(&stop), voice.clone(), json).map_err(system("catch signals"))?;
-    let mut say = |driver: &sprag_runtime::driver::Driver, said: &_| {
-        voice.say(notice::line(driver, said, live::now().wall, json));
+    let mut teller = voice.clone();
+    let say = move |driver: &sprag_runtime::driver::Driver, said: &_| {
+        teller.say(notice::line(driver, said, live::now().wall, json));
     };
-    let ended = live::run(pipeline, Options { until_idle: args.until_idle }, &stop, &mut say)?;
+    let ended = live::run(pipeline, Options { until_idle: args.until_idle }, stop, say)?;
     match ended {
         Ended::Idle { added, known } => idle(&state, json, args, (added, known), &mut voice),
         Ended::GivenUp { by } => {
