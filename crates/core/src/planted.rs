@@ -118,6 +118,18 @@ bugs! {
     PublishForgotten: Bug,
     /// What does not move is called healthy.
     StallHealthy: Bug,
+    /// The folders of the drop-box are not made durable. Was once a bug.
+    InboxNotSynced: Bug,
+    /// A drop-box file that cannot be read is taken for one that is no job. Was once a bug.
+    UnreadRejected: Bug,
+    /// A drop-box file is removed as soon as it was read.
+    DroppedEarly: Bug,
+    /// While the machine sleeps, a file in a folder comes to rest. Was once a bug.
+    SleepSettles: Bug,
+    /// A file in a folder is offered when it is first seen.
+    UnsettledTaken: Bug,
+    /// What stands behind the last newline is taken for a line.
+    HalfLineTaken: Bug,
     /// A tick is asked for though it can lead to nothing. Was once a bug.
     BusyLoop: Bug,
 }

@@ -44,6 +44,8 @@ struct Source {
     dirty: bool,
     /// What was offered; away while a look is under way.
     seen: Option<Seen>,
+    /// The machine slept while it was away.
+    slept: bool,
     /// Found and not yet offered.
     backlog: VecDeque<Item>,
     /// Offered and not yet answered.
@@ -106,6 +108,7 @@ impl Intake {
             doubtful: false,
             dirty: true,
             seen: Some(Seen::default()),
+            slept: false,
             backlog: VecDeque::new(),
             unanswered: 0,
             look_at: Mono(0),
@@ -125,6 +128,16 @@ impl Intake {
     pub(super) fn mark(&mut self, source: u16) {
         if let Some(source) = self.sources.get_mut(usize::from(source)) {
             source.dirty = true;
+        }
+    }
+
+    /// The machine slept until now.
+    pub(super) fn slept(&mut self, now: Now) {
+        for source in &mut self.sources {
+            match &mut source.seen {
+                Some(seen) => seen.woke(now.mono),
+                None => source.slept = true,
+            }
         }
     }
 
@@ -186,6 +199,9 @@ impl Intake {
             return (SourceReport::Looking, Vec::new());
         };
         seen.end(now.mono);
+        if std::mem::take(&mut source.slept) {
+            seen.woke(now.mono);
+        }
         let look_is_ok = result.is_ok();
         let lost = planted(Bug::ParseErrorEndsSource)
             && result.as_ref().is_err_and(|complaint| complaint.fault == SourceFault::Malformed);
@@ -340,6 +356,9 @@ impl Driver {
                 priority: item.priority,
                 when: item.when,
             };
+            if planted(Bug::DroppedEarly) {
+                self.intake.to_drop.extend(item.file.clone());
+            }
             let words = Words { key: item.key, payload: item.payload };
             self.submit(now, Origin::Source { source, file: item.file }, job, words);
         }

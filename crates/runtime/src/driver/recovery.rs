@@ -20,7 +20,7 @@ use super::{Driver, Notice};
 use crate::attempt::make_dir;
 use crate::history;
 use crate::pipeline::Pipeline;
-use sprag_core::{Config, Machine, Now, StopLevel};
+use sprag_core::{Bug, Config, Machine, Now, StopLevel, planted};
 use sprag_journal::fs::Fs;
 use sprag_journal::{JournalError, Limits, Place, QueueId, Replay, Snapshot, Writer};
 use std::collections::VecDeque;
@@ -109,6 +109,13 @@ pub fn open<F: Fs>(
     let inbox = ["tmp", "new", "rejected"].map(|part| state.inbox(part));
     for path in folders.into_iter().chain(inbox) {
         make_dir(fs, &path).map_err(|source| OpenError::Folder { path, source })?;
+    }
+    // Who syncs a drop-box file and its folder has done all that can be asked. One that was there may not be durable yet.
+    for path in [state.path().join("inbox"), state.path().to_owned()] {
+        if planted(Bug::InboxNotSynced) {
+            continue;
+        }
+        fs.sync_dir(&path).map_err(|source| OpenError::Folder { path, source })?;
     }
     let seed = u64::from_le_bytes(chance.first_chunk().copied().unwrap_or_default());
     let mut machine = Machine::new(machine_config(&pipeline, seed));
