@@ -5,8 +5,8 @@
 
 use crate::chance::Chance;
 use crate::failure::{Check, Failure};
+use crate::items;
 use crate::places::{Actor, Site};
-use crate::producer;
 use crate::trace::Kind;
 use crate::world::{Due, World};
 use sprag_core::{JobId, Refusal, Reply};
@@ -166,7 +166,7 @@ impl Client {
 
 /// An item's job, as it goes over the wire.
 fn add(queue: &str, key: u16, item: u16, delay_ms: u64, priority: i16) -> Result<Request, String> {
-    let payload = producer::item(SOURCE, item);
+    let payload = items::text((SOURCE, item));
     let delay = if delay_ms > 0 { format!(",\"delay_ms\":{delay_ms}") } else { String::new() };
     let name = crate::trace::name_of(SOURCE);
     let json = format!("{{\"payload\":{payload},\"key\":\"{name}-{key}\",\"priority\":{priority}{delay}}}");

@@ -7,10 +7,11 @@ use crate::chance::Chance;
 use crate::client::{self, Client};
 use crate::failure::{Check, Failure};
 use crate::fs::{Image, SimFs};
+use crate::items::{self, Id};
 use crate::places::{Actor, Site};
 use crate::plan::DIR;
 use crate::processes::result_text;
-use crate::producer::{self, Producer};
+use crate::producer::Producer;
 use serde::Deserialize;
 use serde_json::Value;
 use sprag_core::{Outcome, RetryPolicy};
@@ -117,20 +118,9 @@ struct Job {
 }
 
 /// Whether an item stood in a whole file, or was asked for.
-pub fn stood(producers: &[Producer], client: &Client, (source, item): (u8, u16)) -> bool {
-    let written = |producer: &Producer| producer.source() == source && item < producer.complete();
+pub fn stood(producers: &[Producer], client: &Client, (source, item): Id) -> bool {
+    let written = |producer: &Producer| producer.source() == source && producer.has_stood(item);
     producers.iter().any(written) || (source == client::SOURCE && client.asked_for(item))
-}
-
-/// The item whose payload this is, if its id is one of ours.
-pub fn item_of(payload: &str) -> Option<(u8, u16)> {
-    let value: Value = serde_json::from_str(payload).ok()?;
-    item_of_value(&value)
-}
-
-fn item_of_value(value: &Value) -> Option<(u8, u16)> {
-    let (name, item) = value.get("id")?.as_str()?.split_once('-')?;
-    Some((name.bytes().next()?.checked_sub(b'a')?, item.parse().ok()?))
 }
 
 /// Whether it is a segment of the journal.
@@ -256,10 +246,12 @@ impl Oracle {
         }
     }
 
-    /// Judges the end of a run: everything is at rest, and nothing went wrong for a while.
+    /// Judges the end of a run: everything is at rest, and nothing went wrong for a while. `image` is what is durable, `files`
+    /// what producers and readers see.
     pub fn judge(
         &self,
         image: &Image,
+        files: &Image,
         pipeline: &Pipeline,
         producers: &[Producer],
         client: &Client,
@@ -268,10 +260,9 @@ impl Oracle {
         let jobs = fold(&records, pipeline)?;
         self.judge_records(&records)?;
         judge_snapshots(&records, pipeline, image).map_err(|what| Check::SnapshotIsTrue.failed(what))?;
-        for producer in producers {
-            for item in 0..producer.complete() {
-                self.judge_item(&jobs, image, producer.source(), item)?;
-            }
+        let left: BTreeSet<Id> = producers.iter().flat_map(|producer| producer.left_in(files)).collect();
+        for (source, item) in left {
+            self.judge_item(&jobs, image, source, item)?;
         }
         for item in client.items() {
             self.judge_item(&jobs, image, client::SOURCE, item)?;
@@ -333,7 +324,8 @@ impl Oracle {
             return wrong_end(format!("ended as {next} {reason:?}, not as {expected:?}"));
         }
         if let Some(digest) = digest {
-            let path = Path::new(DIR).join(format!("out/{}.json", job.key));
+            let called = if job.key.is_empty() { format!("~{number}") } else { job.key.replace('/', "%2F") };
+            let path = Path::new(DIR).join(format!("out/{called}.json"));
             let wanted = result_text(source, item, job.grants.get(attempt).copied().unwrap_or(0));
             let found = image.files.get(&path).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
             let on_record = blake3::hash(wanted.as_bytes()).to_hex();
@@ -380,8 +372,8 @@ fn judge_snapshots(records: &[Record], pipeline: &Pipeline, image: &Image) -> Re
             let attempt = job.grants.last_key_value().map_or(0, |(attempt, _)| *attempt);
             let same = state == ended
                 && line["attempt"].as_u64().unwrap_or(0) == u64::from(attempt)
-                && item_of_value(&line["payload"]) == job.item
-                && line["key"] == job.key;
+                && items::of_value(&line["payload"]) == job.item
+                && line["key"].as_str().unwrap_or_default() == job.key;
             if !same {
                 return wrong(format!("{line} is not {job:?}"));
             }
@@ -413,9 +405,7 @@ fn fold(records: &[Record], pipeline: &Pipeline) -> Result<BTreeMap<u64, Job>, F
             continue;
         };
         if record.kind == "added" {
-            let item = record.payload.as_ref().and_then(item_of_value);
-            let whole = item.map(|(source, item)| serde_json::from_str::<Value>(&producer::item(source, item)));
-            let item = item.filter(|_| whole.is_some_and(|whole| whole.ok() == record.payload));
+            let item = record.payload.as_ref().and_then(items::of_value);
             let key = record.key.clone().unwrap_or_default();
             let job = Job { item, key, queue: queue.into(), ..Job::default() };
             if jobs.insert(number, job).is_some() {

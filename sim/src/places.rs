@@ -21,7 +21,7 @@ pub enum Actor {
     Watch,
     /// Whoever asks: clients and operators.
     Client,
-    /// Whoever writes a source; by the source's place.
+    /// Whoever writes a source, fills the drop-box, or writes a source beside another; by their place.
     Producer(u8),
     /// The script that works on an item: (source, item).
     Item(u8, u16),
@@ -33,6 +33,9 @@ pub enum Actor {
 pub enum Site {
     Pipeline = 3,
     Identity = 4,
+    Shape = 5,
+    Linked = 6,
+    Rival = 7,
     CallTime = 10,
     SyncTime = 11,
     TaskDelay = 12,
@@ -62,6 +65,7 @@ pub enum Site {
     ProducerStep = 56,
     ProducerRest = 57,
     Hurry = 58,
+    Away = 59,
     Character = 60,
     Failure = 61,
     Manner = 62,
@@ -171,7 +175,7 @@ impl fmt::Display for What {
 
 impl Actor {
     /// The actors that are always there, each with its place among them.
-    pub const LASTING: u64 = 8;
+    pub const LASTING: u64 = 12;
 
     /// Its number: below [`Actor::LASTING`] for those that are always there.
     pub fn code(self) -> u64 {

@@ -5,7 +5,9 @@
 //! its script lets succeed has more attempts than the faults of one run can spoil.
 
 use crate::chance::Chance;
+use crate::fs::SimFs;
 use crate::places::{Actor, Site};
+use crate::producer::{INBOX, Producer, Shape};
 use crate::trace::name_of;
 use crate::world::{End, Fate, World};
 use sprag_core::{Limits, QueueConfig, RetryPolicy};
@@ -31,8 +33,36 @@ pub fn journal_limits(chance: &mut Chance) -> sprag_journal::Limits {
     }
 }
 
+fn format(chance: &mut Chance, source: u8) -> Format {
+    match chance.below(Actor::Producer(source), Site::Shape, 6) {
+        0..3 => Format::JsonArray,
+        3 | 4 => Format::JsonLines,
+        _ => Format::Files,
+    }
+}
+
+/// Whoever feeds the pipeline: one for each source, perhaps one for the drop-box, and rivals.
+pub fn producers(chance: &mut Chance, fs: &SimFs, pipeline: &Pipeline) -> Vec<Producer> {
+    let (mut producers, mut rivals) = (Vec::new(), Vec::new());
+    for (source, spec) in (0..).zip(&pipeline.sources) {
+        let actor = Actor::Producer(source);
+        let linked = spec.format != Format::Files && chance.one_in(actor, Site::Linked, 5);
+        producers.push(Producer::new(chance, fs.new_process(), source, Shape::Source(spec.format), linked));
+        if spec.format == Format::JsonArray && chance.one_in(actor, Site::Rival, 4) {
+            rivals.push(Producer::rival(chance, fs.new_process(), source, linked));
+        }
+    }
+    if chance.one_in(Actor::Producer(INBOX), Site::Shape, 3) {
+        producers.push(Producer::new(chance, fs.new_process(), INBOX, Shape::Inbox, false));
+    }
+    producers.append(&mut rivals);
+    producers.iter().for_each(Producer::link);
+    producers
+}
+
 /// Draws the pipeline of a seed.
 pub fn pipeline(chance: &mut Chance) -> Pipeline {
+    let formats = [0, 1].map(|source| format(chance, source));
     let mut below = |n| chance.below(Actor::World, Site::Pipeline, n);
     let sources = 1 + below(SOURCES_MAX);
     let one_queue = below(2) == 0;
@@ -58,11 +88,15 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
         log_bytes_max: sprag_runtime::pipeline::LOG_BYTES_MAX,
     });
     let queues = queues.collect();
-    let sources = (0..sources).map(|index| SourceSpec {
-        path: format!("{}.json", name_of(index as u8)).into(),
-        format: Format::JsonArray,
-        queue: queue_of(index),
-        key: (below(4) > 0).then(|| "/id".into()),
+    let sources = (0..sources).map(|index| {
+        let (name, format) = (name_of(index as u8), formats[index as usize]);
+        let (path, may_have_key) = match format {
+            Format::JsonArray => (format!("{name}.json"), true),
+            Format::JsonLines => (format!("{name}.jsonl"), true),
+            Format::Files => (name.to_string(), false),
+        };
+        let key = (below(4) > 0 && may_have_key).then(|| "/id".into());
+        SourceSpec { path: path.into(), format, queue: queue_of(index), key }
     });
     Pipeline {
         sources: sources.collect(),

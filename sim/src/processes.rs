@@ -6,10 +6,10 @@
 
 use crate::failure::{Check, Failure};
 use crate::fs::{SimFile, SimFs};
+use crate::items;
 use crate::marks::Mark;
-use crate::oracle::{Character, Execution, item_of, stood};
+use crate::oracle::{Character, Execution, stood};
 use crate::places::{Actor, Hazard, Site};
-use crate::producer;
 use crate::shared::Shared;
 use crate::threads::Order;
 use crate::trace::Kind;
@@ -362,9 +362,7 @@ impl World {
         let mut payload = vec![0; 1 << 12];
         let read = work.stdin.read_at(&mut payload, 0).map(|n| String::from_utf8_lossy(&payload[..n]).into_owned());
         let payload = read.unwrap_or_else(|error| error.to_string());
-        let stood =
-            |item: &(u8, u16)| stood(&self.producers, &self.client, *item) && producer::item(item.0, item.1) == payload;
-        let found = item_of(&payload).filter(stood);
+        let found = items::of_payload(&payload).filter(|item| stood(&self.producers, &self.client, *item));
         let Some((source, item)) = found else {
             let what = format!("execution {execution} was given what never stood in a whole file: {payload}");
             return Err(Check::PayloadWhole.failed(what));

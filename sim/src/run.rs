@@ -165,13 +165,16 @@ impl Run {
         for queue in &pipeline.queues {
             world.note(Actor::World, Kind::Setting, format_args!("{queue:?}"));
         }
-        for (index, source) in pipeline.sources.iter().enumerate() {
-            let producer = world.producers[index].summary();
-            world.note(Actor::World, Kind::Setting, format_args!("{source:?}, {producer}"));
+        for source in &pipeline.sources {
+            world.note(Actor::World, Kind::Setting, format_args!("{source:?}"));
+        }
+        for index in 0..world.producers.len() {
+            let (actor, summary) = (world.producers[index].actor(), world.producers[index].summary());
+            world.note(actor, Kind::Setting, format_args!("{summary}"));
         }
         world.cause = 0;
         for index in 0..world.producers.len() {
-            let begin_us = world.chance.span(Actor::Producer(index as u8), Site::ProducerRest, 10, 3_000_000);
+            let begin_us = world.chance.span(world.producers[index].actor(), Site::ProducerRest, 10, 3_000_000);
             world.schedule(begin_us, Due::Producer(index));
         }
         let heal_us = world.chance.span(Actor::World, Site::HealAt, 500_000, 16_000_000);
@@ -267,6 +270,7 @@ impl Run {
                     epoch: opened.epoch,
                 };
                 let writer = RefCell::new(opened.writer);
+                world.opened = true;
                 world.threads = Some(Rc::new(Threads { context, writer }));
                 let life = world.life;
                 self.driver = Some(opened.driver);
@@ -372,7 +376,7 @@ impl Run {
             Effect::Run(task) => {
                 self.idle &= !matches!(task, Task::Start { .. });
                 let held = world.starts_held_us.is_some_and(|since_us| world.now_us > since_us + HELD_WITHIN_US);
-                if held && matches!(task, Task::Start { .. }) {
+                if held && world.squeezed.is_some() && matches!(task, Task::Start { .. }) {
                     let what = "starts a job though it has long known that the disk is nearly full";
                     world.fail(Check::StartsHeld.failed(what));
                 }
@@ -443,8 +447,8 @@ impl Run {
     /// The verdict, on what is durable. True when sprag is to be started once more, to find nothing to do.
     fn judge(&mut self) -> bool {
         let mut world = self.shared.world.borrow_mut();
-        let durable = world.fs.draw(&mut |_| 1);
-        if let Err(failure) = world.oracle.judge(&durable, &world.pipeline, &world.producers, &world.client) {
+        let (durable, files) = (world.fs.draw(&mut |_| 1), world.fs.cached());
+        if let Err(failure) = world.oracle.judge(&durable, &files, &world.pipeline, &world.producers, &world.client) {
             world.fail(failure);
         }
         self.executions = world.oracle.executions.len();

@@ -1,10 +1,9 @@
-//! What is judged while a run goes on: health, publishing, and what a driver waits for; and who hurries when it starts.
+//! What is judged while a run goes on: health, publishing, and what a driver waits for.
 //!
 //! **Invariant.** Nothing here has an effect on sprag but through the world's own events.
 
 use crate::failure::Check;
-use crate::places::{Actor, Site};
-use crate::world::{Due, World};
+use crate::world::World;
 use sprag_core::Verdict;
 use sprag_runtime::driver::{Driver, Notice};
 
@@ -14,21 +13,6 @@ const HEALTH_LATE_US: u64 = 10_000;
 const PUBLISH_FAILURES_MAX: u32 = 3;
 
 impl World {
-    /// Sprag starts: some producers go on just then, when it looks for the first time and is not yet watching.
-    pub fn hurry(&mut self) {
-        for index in 0..self.producers.len() {
-            let actor = Actor::Producer(index as u8);
-            let next = self.heap.iter().find(|(_, entry)| matches!(entry.due, Due::Producer(of) if of == index));
-            let next = next.map(|(key, _)| *key);
-            if let Some(key) = next.filter(|_| self.chance.one_in(actor, Site::Hurry, 4))
-                && let Some(entry) = self.heap.remove(&key)
-            {
-                let at_us = self.now_us + self.chance.span(actor, Site::Hurry, 100, 10_000);
-                self.heap.insert((at_us.min(key.0), key.1), entry);
-            }
-        }
-    }
-
     /// Where nothing goes wrong any more, a result on record is put at its destination: at the latest when tried again.
     pub(crate) fn judge_publishing(&mut self, notice: &Notice) {
         let Notice::PublishFailed { job, what } = notice else { return };

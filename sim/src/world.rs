@@ -132,6 +132,8 @@ pub struct World {
     pub pids: u32,
     /// Inputs that sprag has locked for a command that it is about to execute.
     pub preparing: BTreeSet<PathBuf>,
+    /// Sprag has opened its journal in some life.
+    pub opened: bool,
     /// The number of sprag's life.
     pub life: u32,
     pub sprag_fs: SimFs,
@@ -180,11 +182,9 @@ impl World {
             let hints = [Hazard::EventIsLost, Hazard::WatchIsRefused, Hazard::CallFails];
             hints.into_iter().for_each(|hazard| chance.rule_out(hazard));
         }
-        let fs = SimFs::with_dirs(&[plan::DIR, "/p/.sprag"]);
+        let fs = SimFs::with_dirs(&[plan::DIR, "/p/.sprag", "/p/data"]);
         let pipeline = Arc::new(plan::pipeline(&mut chance));
-        let sources = pipeline.sources.len() as u8;
-        let producers: Vec<Producer> =
-            (0..sources).map(|source| Producer::new(&mut chance, fs.new_process(), source)).collect();
+        let producers = plan::producers(&mut chance, &fs, &pipeline);
         World {
             limits: plan::journal_limits(&mut chance),
             client: Client::new(&mut chance),
@@ -207,6 +207,7 @@ impl World {
             processes: BTreeMap::new(),
             pids: 100,
             preparing: BTreeSet::new(),
+            opened: false,
             life: 0,
             threads: None,
             keeper: VecDeque::new(),
@@ -385,21 +386,6 @@ impl World {
         None
     }
 
-    /// A producer goes on.
-    pub fn producer_step(&mut self, index: usize) {
-        if planted(Bug::SpareChoice) {
-            self.chance.below(Actor::World, Site::Spare, 7);
-            self.chance.below(Actor::Producer(0), Site::Spare, 7);
-        }
-        let step = self.producers[index].step(&mut self.chance);
-        let source = self.producers[index].source();
-        let kind = if step.stands { Kind::Act } else { Kind::Step };
-        self.note(Actor::Producer(source), kind, format_args!("{}", step.what));
-        if let Some(next_us) = step.next_us {
-            self.schedule(next_us, Due::Producer(index));
-        }
-    }
-
     /// Whether calendar and clock have gone alike for longer than any record waits for its frame.
     pub fn calendar_is_steady(&self) -> bool {
         self.stepped_us.is_none_or(|stepped_us| self.now_us > stepped_us + 5_000_000)
@@ -478,14 +464,7 @@ impl World {
         self.fs = self.fs.reboot(&image);
         self.fs.squeeze(self.squeezed);
         self.boot_us = self.now_us;
-        for index in 0..self.producers.len() {
-            let was_done = self.producers[index].is_done();
-            self.producers[index].restart(self.fs.new_process());
-            if was_done {
-                let rest_us = self.chance.span(Actor::Producer(index as u8), Site::ProducerRest, 10, 3_000_000);
-                self.schedule(rest_us, Due::Producer(index));
-            }
-        }
+        self.producers_restart();
         self.note(Actor::World, Kind::World, format_args!("the machine is up again: {} files", image.files.len()));
     }
 }

@@ -23,6 +23,10 @@ const UNLIMITED_BYTES: u64 = 1 << 40;
 pub(super) enum Node {
     Dir,
     File(usize),
+    /// Nobody reads it: whoever tried would wait.
+    Pipe,
+    /// The file holds where it leads.
+    Link(usize),
 }
 
 /// A change of one file that is not durable yet.
@@ -81,6 +85,7 @@ pub(super) struct Inode {
     pub(super) pending: Vec<DataOp>,
     blocks: BTreeSet<u64>,
     handles: u32,
+    changed_ns: u64,
 }
 
 #[derive(Debug, Default)]
@@ -94,6 +99,8 @@ pub(super) struct Disk {
     pub(super) pending_names: Vec<NameOp>,
     budget_blocks: Option<u64>,
     used_blocks: u64,
+    /// The file system's own clock: what changes is stamped with it.
+    pub(super) clock_ns: u64,
 }
 
 impl Disk {
@@ -146,16 +153,55 @@ impl Disk {
     fn in_a_dir(&self, path: &Path) -> io::Result<()> {
         match path.parent().and_then(|dir| self.node(dir)) {
             Some(Node::Dir) => Ok(()),
-            Some(Node::File(_)) => error(errno::ENOTDIR),
+            Some(Node::File(_) | Node::Pipe | Node::Link(_)) => error(errno::ENOTDIR),
             None => error(errno::ENOENT),
         }
+    }
+
+    /// Makes something that is neither a file nor a folder: a pipe, or a link that leads there.
+    pub(super) fn make_other(&mut self, path: &Path, leads_to: Option<&Path>) -> io::Result<()> {
+        self.in_a_dir(path)?;
+        if self.node(path).is_some() {
+            return error(errno::EEXIST);
+        }
+        let node = leads_to.map_or(Node::Pipe, |to| {
+            let inode = self.new_inode();
+            let bytes = to.as_os_str().as_encoded_bytes().to_vec();
+            self.inode(inode).cache.clone_from(&bytes);
+            self.inode(inode).durable = Contents { len: bytes.len() as u64, bytes };
+            Node::Link(inode)
+        });
+        self.change_names(vec![(path.to_owned(), Some(node))]);
+        Ok(())
+    }
+
+    pub(super) fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
+        match self.node(path) {
+            Some(Node::Link(inode)) => Ok(String::from_utf8_lossy(self.cache(inode)).into_owned().into()),
+            Some(Node::Dir | Node::File(_) | Node::Pipe) => error(errno::EINVAL),
+            None => error(errno::ENOENT),
+        }
+    }
+
+    pub(super) fn changed_ns(&self, path: &Path) -> io::Result<u64> {
+        match self.node(path) {
+            Some(Node::File(inode)) => Ok(self.inodes.get(&inode).map_or(0, |file| file.changed_ns)),
+            Some(Node::Dir | Node::Pipe | Node::Link(_)) => Ok(0),
+            None => error(errno::ENOENT),
+        }
+    }
+
+    fn changes(&mut self, inode: usize) {
+        self.inode(inode).changed_ns = self.clock_ns;
     }
 
     pub(super) fn open(&mut self, path: &Path, how: Open) -> io::Result<usize> {
         self.in_a_dir(path)?;
         let inode = match (self.node(path), how) {
+            (Some(_), Open::Create) => return error(errno::EEXIST),
             (Some(Node::Dir), _) => return error(errno::EISDIR),
-            (Some(Node::File(_)), Open::Create) => return error(errno::EEXIST),
+            (Some(Node::Pipe), _) => return error(errno::ENXIO),
+            (Some(Node::Link(_)), _) => return error(errno::ELOOP),
             (Some(Node::File(inode)), Open::Read | Open::Write) => inode,
             (Some(Node::File(inode)), Open::Replace | Open::Share) => {
                 self.truncate(inode, 0);
@@ -180,6 +226,9 @@ impl Disk {
 
     fn change_names(&mut self, op: NameOp) {
         for (path, node) in &op {
+            if let Some(Node::File(inode)) = node {
+                self.changes(*inode);
+            }
             let before = match node {
                 Some(node) => self.names.insert(path.clone(), *node),
                 None => self.names.remove(path),
@@ -205,10 +254,10 @@ impl Disk {
         self.in_a_dir(to)?;
         match (self.node(from), self.node(to)) {
             (None, _) => error(errno::ENOENT),
-            // Folders are never renamed here.
-            (Some(Node::Dir), _) => error(errno::EINVAL),
+            // Neither folders nor pipes nor links are renamed here.
+            (Some(Node::Dir | Node::Pipe | Node::Link(_)), _) => error(errno::EINVAL),
             (Some(Node::File(_)), Some(Node::Dir)) => error(errno::EISDIR),
-            (Some(node @ Node::File(_)), Some(Node::File(_)) | None) => {
+            (Some(node @ Node::File(_)), Some(Node::File(_) | Node::Pipe | Node::Link(_)) | None) => {
                 self.change_names(vec![(from.to_owned(), None), (to.to_owned(), Some(node))]);
                 Ok(())
             }
@@ -217,7 +266,7 @@ impl Disk {
 
     pub(super) fn remove(&mut self, path: &Path) -> io::Result<()> {
         match self.node(path) {
-            Some(Node::File(_)) => {
+            Some(Node::File(_) | Node::Pipe | Node::Link(_)) => {
                 self.change_names(vec![(path.to_owned(), None)]);
                 Ok(())
             }
@@ -242,7 +291,7 @@ impl Disk {
                 self.change_names(vec![(path.to_owned(), None)]);
                 Ok(())
             }
-            Some(Node::File(_)) => error(errno::ENOTDIR),
+            Some(Node::File(_) | Node::Pipe | Node::Link(_)) => error(errno::ENOTDIR),
             None => error(errno::ENOENT),
         }
     }
@@ -250,7 +299,7 @@ impl Disk {
     pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
         match self.node(dir) {
             Some(Node::Dir) => {}
-            Some(Node::File(_)) => return error(errno::ENOTDIR),
+            Some(Node::File(_) | Node::Pipe | Node::Link(_)) => return error(errno::ENOTDIR),
             None => return error(errno::ENOENT),
         }
         let inside = self.names.keys().filter(|path| path.parent() == Some(dir));
@@ -289,8 +338,8 @@ impl Disk {
         let nodes = self.names.values().copied().chain(self.durable_names.values().copied()).chain(pending);
         let reachable: BTreeSet<usize> = nodes
             .filter_map(|node| match node {
-                Node::File(inode) => Some(inode),
-                Node::Dir => None,
+                Node::File(inode) | Node::Link(inode) => Some(inode),
+                Node::Dir | Node::Pipe => None,
             })
             .collect();
         self.inodes.retain(|inode, file| file.handles > 0 || reachable.contains(inode));
@@ -338,6 +387,7 @@ impl Disk {
             return error(errno::ENOSPC);
         }
         let bytes = &bytes[..(end - offset) as usize];
+        self.changes(inode);
         let file = self.inode(inode);
         if (file.cache.len() as u64) < end {
             file.cache.resize(end as usize, 0);
@@ -349,6 +399,7 @@ impl Disk {
     }
 
     pub(super) fn truncate(&mut self, inode: usize, len: u64) {
+        self.changes(inode);
         let file = self.inodes.entry(inode).or_default();
         let gone = file.blocks.split_off(&len.div_ceil(BLOCK_BYTES));
         self.used_blocks -= gone.len() as u64;
