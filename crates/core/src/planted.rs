@@ -130,6 +130,18 @@ bugs! {
     UnsettledTaken: Bug,
     /// What stands behind the last newline is taken for a line.
     HalfLineTaken: Bug,
+    /// What the Machine refused is offered again at once, and again. Was once a bug.
+    RefusedAtOnce: Bug,
+    /// Listeners are told of records that are not durable yet.
+    ToldEarly: Bug,
+    /// Listeners are told the key of a new job with the records beside it. Was once a bug.
+    KeyToldOfOther: Bug,
+    /// Of two jobs that wait, the one that came last starts first.
+    LastComeFirst: Bug,
+    /// The priority of a job is forgotten when sprag starts again.
+    PriorityForgotten: Bug,
+    /// The key of a forgotten job is let go though its item stands in a source.
+    KeyLetGo: Bug,
     /// A tick is asked for though it can lead to nothing. Was once a bug.
     BusyLoop: Bug,
 }

@@ -133,7 +133,8 @@ impl Queues {
 impl Queue {
     /// The job that is to start next, and whether it holds a reservation.
     pub(crate) fn first(&self) -> Option<(JobId, bool)> {
-        let ready = self.ready.first().map(|place| (*place, false));
+        let ready = if planted(Bug::LastComeFirst) { self.ready.last() } else { self.ready.first() };
+        let ready = ready.map(|place| (*place, false));
         let reserved = self.reserved.first().map(|place| (*place, true));
         [reserved, ready]
             .into_iter()
@@ -146,7 +147,8 @@ impl Queue {
     pub(crate) fn restore_ready(&mut self, jobs: Vec<(i16, JobId)>) {
         assert!(self.ready.is_empty(), "ready jobs are restored beside others");
         self.counts.ready += jobs.len() as u64;
-        self.ready = jobs.into_iter().map(|(priority, id)| (Reverse(priority), id)).collect();
+        let priority = |priority| if planted(Bug::PriorityForgotten) { 0 } else { priority };
+        self.ready = jobs.into_iter().map(|(given, id)| (Reverse(priority(given)), id)).collect();
     }
 
     /// The first ready job without a reservation.

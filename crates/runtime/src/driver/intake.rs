@@ -370,7 +370,10 @@ impl Driver {
         source.unanswered -= 1;
         match reply {
             Reply::Added(_) | Reply::Known(_) | Reply::Conflict(_) | Reply::Done => {
-                source.refused = None;
+                // What is known was taken before: that it is offered again is no news.
+                if let Reply::Added(_) = reply {
+                    source.refused = None;
+                }
                 if let Reply::Conflict(job) = reply {
                     let new = source.changed.len() < CHANGED_MAX && source.changed.insert(job);
                     let said = new && source.changed.len() <= CHANGED_SAID_MAX;
@@ -390,6 +393,8 @@ impl Driver {
                     source.known = false;
                 }
                 source.look_at = now.mono.after(REFUSED_MS);
+                // Not at once, whoever wanted it: what was refused would be refused again.
+                source.dirty &= planted(Bug::RefusedAtOnce);
                 if source.refused.get_or_insert_default().is_due(now.mono) {
                     self.effects.push_back(Effect::Say(Notice::Refused { source: index, refusal }));
                 }
