@@ -20,6 +20,8 @@ pub const SOURCE: u8 = 25;
 const AGAIN_US: u64 = 150_000;
 /// So long after it was asked, and when nothing goes wrong any more, everything is answered.
 const ANSWER_WITHIN_US: u64 = 120_000_000;
+/// Numbers of items that are asked for under another's key begin here.
+const CONFLICTS: u16 = 10_000;
 /// No longer is a job delayed.
 const DELAY_MS_MAX: u64 = 3_000;
 
@@ -64,6 +66,8 @@ pub struct Client {
     owed: VecDeque<Ask>,
     /// Items that were ever asked for; with the job, once acknowledged.
     items: BTreeMap<u16, Option<u64>>,
+    /// Items that were asked for under another's key.
+    conflicts: BTreeSet<u16>,
     /// Jobs that somebody wanted ended.
     pub cancelled: BTreeSet<u64>,
     /// Queues that may be paused.
@@ -81,6 +85,7 @@ impl Client {
             open: BTreeMap::new(),
             owed: VecDeque::new(),
             items: BTreeMap::new(),
+            conflicts: BTreeSet::new(),
             cancelled: BTreeSet::new(),
             paused: BTreeSet::new(),
             done: whims == 0,
@@ -92,9 +97,9 @@ impl Client {
         self.done
     }
 
-    /// Whether an item was asked for.
+    /// Whether an item was asked for, under its own key or another's.
     pub fn asked_for(&self, item: u16) -> bool {
-        self.items.contains_key(&item)
+        self.items.contains_key(&item) || self.conflicts.contains(&item)
     }
 
     /// Every item that was asked for.
@@ -128,7 +133,9 @@ impl Client {
 
     /// What to ask for next: what is owed first; once nothing goes wrong any more, only that.
     fn next(&mut self, chance: &mut Chance, queues: usize, healed: bool) -> Option<Ask> {
-        if let Some(ask) = self.owed.pop_front() {
+        // Where a queue is paused there may be no place for what is owed.
+        let resume = if healed { self.paused.pop_first() } else { None };
+        if let Some(ask) = resume.map(Ask::Resume).or_else(|| self.owed.pop_front()) {
             return Some(ask);
         }
         if self.whims > 0 && !healed {
@@ -136,7 +143,7 @@ impl Client {
             return Some(self.whim(chance, queues));
         }
         self.whims = 0;
-        self.paused.pop_first().map(Ask::Resume)
+        None
     }
 
     fn whim(&mut self, chance: &mut Chance, queues: usize) -> Ask {
@@ -212,7 +219,8 @@ impl World {
             Ask::Pause(queue) => _ = self.client.paused.insert(queue),
             Ask::Retry(job) => self.oracle.waits_no_more(Some(job)),
             Ask::RetryDead(_) => self.oracle.waits_no_more(None),
-            Ask::Conflict { .. } | Ask::Resume(_) | Ask::Status | Ask::Job(_) => {}
+            Ask::Conflict { item } => _ = self.client.conflicts.insert(item + CONFLICTS),
+            Ask::Resume(_) | Ask::Status | Ask::Job(_) => {}
         }
         self.client.tickets += 1;
         let ticket = self.client.tickets;
@@ -227,8 +235,8 @@ impl World {
         let queue = |index: usize| self.pipeline.queues[index].policy.name.to_string();
         Ok(match ask {
             Ask::Add { item, delay_ms, priority } => add(&queue(0), item, item, delay_ms, priority)?,
-            // An item that nobody ever asks for: it must not become a job.
-            Ask::Conflict { item } => add(&queue(0), item, item + 10_000, 0, 0)?,
+            // It becomes a job only if the key is known no longer.
+            Ask::Conflict { item } => add(&queue(0), item, item + CONFLICTS, 0, 0)?,
             Ask::Cancel(job) => Request::Cancel(JobId(job)),
             Ask::Retry(job) => Request::Retry(JobId(job)),
             Ask::RetryDead(index) => Request::RetryDead { queue: queue(index) },
@@ -258,6 +266,7 @@ impl World {
             (Ask::Add { item, delay_ms, .. }, Answer::Reply(Reply::Added(JobId(job)) | Reply::Known(JobId(job)))) => {
                 let added = matches!(answer, Answer::Reply(Reply::Added(_)));
                 let known = self.client.items.insert(item, Some(*job)).flatten();
+                let known = known.filter(|known| !self.oracle.is_let_go(*known));
                 if known.is_some_and(|known| known != *job || added) {
                     let what = format!("item {item} was job {known:?}, and is answered {answer:?}");
                     return Err(Check::KeysHold.failed(what));
@@ -272,10 +281,21 @@ impl World {
                 self.client.owed.push_back(ask);
             }
             (Ask::Conflict { item }, Answer::Reply(Reply::Conflict(JobId(job)))) => {
-                if self.client.items.get(&item) != Some(&Some(*job)) {
+                let known = self.client.items.get(&item).copied().flatten();
+                if known != Some(*job) && !known.is_some_and(|known| self.oracle.is_let_go(known)) {
                     return wrong();
                 }
             }
+            // Once its first job and its key are forgotten, whoever comes first has the key.
+            (Ask::Conflict { item }, Answer::Reply(Reply::Added(JobId(job)) | Reply::Known(JobId(job))))
+            | (Ask::Add { item, .. }, Answer::Reply(Reply::Conflict(JobId(job)))) => {
+                let known = self.client.items.get(&item).copied().flatten();
+                if !known.is_some_and(|known| self.oracle.is_let_go(known)) {
+                    return wrong();
+                }
+                self.oracle.told("added", *job);
+            }
+            (Ask::Conflict { .. }, Answer::Reply(Reply::Refused(NoSpace | Stopping | Full))) => {}
             (Ask::Cancel(job), Answer::Reply(Reply::Done)) => self.oracle.told("cancelled", job),
             (Ask::Retry(job), Answer::Reply(Reply::Done)) => self.oracle.told("redriven", job),
             (

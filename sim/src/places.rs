@@ -36,6 +36,8 @@ pub enum Site {
     Shape = 5,
     Linked = 6,
     Rival = 7,
+    Bounds = 8,
+    Services = 9,
     CallTime = 10,
     SyncTime = 11,
     TaskDelay = 12,

@@ -63,6 +63,7 @@ pub fn producers(chance: &mut Chance, fs: &SimFs, pipeline: &Pipeline) -> Vec<Pr
 /// Draws the pipeline of a seed.
 pub fn pipeline(chance: &mut Chance) -> Pipeline {
     let formats = [0, 1].map(|source| format(chance, source));
+    let bounds = [2, 3, 3].map(|n| chance.below(Actor::World, Site::Bounds, n) as usize);
     let mut below = |n| chance.below(Actor::World, Site::Pipeline, n);
     let sources = 1 + below(SOURCES_MAX);
     let one_queue = below(2) == 0;
@@ -98,13 +99,18 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
         let key = (below(4) > 0 && may_have_key).then(|| "/id".into());
         SourceSpec { path: path.into(), format, queue: queue_of(index), key }
     });
+    let sources = sources.collect();
+    let running_max = 1 + below(4) as u16;
+    let keep_jobs = [0, 3, 100][below(3) as usize];
     Pipeline {
-        sources: sources.collect(),
+        sources,
         limits: Limits {
-            running_max: 1 + below(4) as u16,
+            running_max,
             again_ms: 300,
             stall_ms: 1_200,
-            keep_jobs: [0, 3, 100][below(3) as usize],
+            // Few only where those that ended make room soon.
+            jobs_max: if keep_jobs == 0 { [10_000_000, 5][bounds[0]] } else { 10_000_000 },
+            keep_jobs,
             keep_age_ms: [4_000, 1_000_000_000][below(2) as usize],
             ..Limits::default()
         },
@@ -114,9 +120,8 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
             keep_log_files: [2, 1_000][below(2) as usize],
             keep_log_age_ms: [3_000, 1_000_000_000][below(2) as usize],
             keep_bytes: None,
-            // Keys of clients stand in no source and may be forgotten; the oracle holds them to be kept.
-            keep_keys: 1_000,
-            keep_key_age_ms: 1_000_000_000,
+            keep_keys: [1_000, 2, 0][bounds[1]],
+            keep_key_age_ms: [1_000_000_000, 1_000_000_000, 3_000][bounds[2]],
         },
         status_path: (below(2) == 1).then(|| "status".into()),
         stop_timeout_ms: 2_000,

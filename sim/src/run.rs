@@ -19,7 +19,7 @@ use crate::watch::SimWatch;
 use crate::world::{Due, End};
 use sprag_core::StopLevel;
 use sprag_journal::JournalError;
-use sprag_runtime::driver::{self, Driver, Effect, Event, JournalWork, OpenError};
+use sprag_runtime::driver::{self, Committed, Driver, Effect, Event, JournalWork, OpenError};
 use sprag_runtime::seams::Processes as _;
 use sprag_runtime::task::{Context, Done, Measured, Task};
 use std::cell::RefCell;
@@ -271,6 +271,9 @@ impl Run {
                 };
                 let writer = RefCell::new(opened.writer);
                 world.opened = true;
+                world.durable = opened.driver.machine().durable_seq().0;
+                let records = world.durable;
+                world.oracle.begins(records);
                 world.threads = Some(Rc::new(Threads { context, writer }));
                 let life = world.life;
                 self.driver = Some(opened.driver);
@@ -299,8 +302,11 @@ impl Run {
             let mut world = self.shared.world.borrow_mut();
             world.note(Actor::Sprag, Kind::Heard, format_args!("{}", describe::Heard(&event)));
             world.mark_heard(&event);
-            if let Event::Journal(_) = event {
+            if let Event::Journal(committed) = &event {
                 world.in_flight = None;
+                if let Committed::Frame { end, .. } = committed {
+                    world.durable = end.seq;
+                }
             }
             if let Event::Request { ticket, .. } = event {
                 world.client.heard(ticket);
@@ -365,11 +371,8 @@ impl Run {
         match effect {
             Effect::Journal(work) => {
                 self.idle &= !matches!(&work, JournalWork::Append(frame) if frame.n > 0);
-                if let JournalWork::Append(frame) = &work
-                    && world.calendar_is_steady()
-                {
-                    let (life, now_us, wall_ms) = (world.life, world.now_us, world.now().wall.0);
-                    world.oracle.decides(&frame.bytes, life, now_us, wall_ms);
+                if let JournalWork::Append(frame) = &work {
+                    world.judge_decisions(&frame.bytes);
                 }
                 world.write(work);
             }
@@ -390,7 +393,7 @@ impl Run {
                 }
             }
             Effect::Answer { ticket, answer } => world.answered(ticket, &answer),
-            Effect::Happened(_) => {}
+            Effect::Happened(happened) => world.judge_told(&happened),
             Effect::Say(notice) => {
                 world.oracle.said(&notice);
                 world.judge_publishing(&notice);
@@ -400,6 +403,10 @@ impl Run {
             Effect::Stopped => {
                 if let Some(what) = world.client.unanswered() {
                     world.fail(Check::AnsweredOnce.failed(format!("sprag stops and does not answer: {what}")));
+                }
+                if world.healed && world.in_flight.is_none() {
+                    let records = world.durable;
+                    world.oracle.ends(records);
                 }
                 world.ending = Some(End::Exit);
             }

@@ -3,9 +3,10 @@
 //! **Invariant.** Nothing here has an effect on sprag but through the world's own events.
 
 use crate::failure::Check;
+use crate::oracle::Deciding;
 use crate::world::World;
 use sprag_core::Verdict;
-use sprag_runtime::driver::{Driver, Notice};
+use sprag_runtime::driver::{Driver, Happened, Notice};
 
 /// Health may be so much behind.
 const HEALTH_LATE_US: u64 = 10_000;
@@ -24,6 +25,24 @@ impl World {
         if *failures >= PUBLISH_FAILURES_MAX {
             let what = format!("the result of job {} cannot be put at its destination: {what}", job.0);
             self.fail(Check::ResultStands.failed(what));
+        }
+    }
+
+    /// Sprag hands records to its journal.
+    pub(crate) fn judge_decisions(&mut self, lines: &[u8]) {
+        let steady_wall_ms = self.calendar_is_steady().then(|| self.now().wall.0);
+        let now = Deciding { life: self.life, began_us: self.began_us, at_us: self.now_us, steady_wall_ms };
+        if let Err(failure) = self.oracle.decides(lines, now, &self.producers) {
+            self.fail(failure);
+        }
+    }
+
+    /// Sprag tells whoever listens.
+    pub(crate) fn judge_told(&mut self, happened: &[Happened]) {
+        for event in happened {
+            if let Err(failure) = self.oracle.tells(&event.line(), self.durable) {
+                return self.fail(failure);
+            }
         }
     }
 

@@ -82,7 +82,7 @@ impl FromIterator<Choice> for Tape {
 }
 
 /// What bytes may speak of, by the number in the first byte.
-pub(crate) const FROM_BYTES: [What; 60] = [
+pub(crate) const FROM_BYTES: [What; 62] = [
     What::Is(Site::Pipeline),
     What::Is(Site::Identity),
     What::Is(Site::CallTime),
@@ -127,6 +127,8 @@ pub(crate) const FROM_BYTES: [What; 60] = [
     What::Is(Site::Shape),
     What::Is(Site::Linked),
     What::Is(Site::Rival),
+    What::Is(Site::Bounds),
+    What::Is(Site::Services),
     What::Is(Site::Away),
     // The rare ones twice.
     What::Is(Site::LifeEnd),

@@ -134,6 +134,9 @@ pub struct World {
     pub preparing: BTreeSet<PathBuf>,
     /// Sprag has opened its journal in some life.
     pub opened: bool,
+    /// Since when this life of sprag lasts, and how many records are durable, as far as it knows.
+    pub began_us: u64,
+    pub durable: u64,
     /// The number of sprag's life.
     pub life: u32,
     pub sprag_fs: SimFs,
@@ -208,6 +211,8 @@ impl World {
             pids: 100,
             preparing: BTreeSet::new(),
             opened: false,
+            began_us: 0,
+            durable: 0,
             life: 0,
             threads: None,
             keeper: VecDeque::new(),
