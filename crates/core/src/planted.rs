@@ -132,6 +132,16 @@ bugs! {
     HalfLineTaken: Bug,
     /// What the Machine refused is offered again at once, and again. Was once a bug.
     RefusedAtOnce: Bug,
+    /// Services are started before those of an earlier life are proved dead.
+    ServiceTwice: Bug,
+    /// A service that is to be kept is not started again.
+    ServiceForgotten: Bug,
+    /// A service is started by a life that does not yet stand in the journal, and is nobody's after it. Was once a bug.
+    ServiceOutlives: Bug,
+    /// A service that is to be started is waited for though none may be. Was once a bug.
+    ServiceSpins: Bug,
+    /// The heartbeat is written over in place.
+    StatusInPlace: Bug,
     /// Listeners are told of records that are not durable yet.
     ToldEarly: Bug,
     /// Listeners are told the key of a new job with the records beside it. Was once a bug.

@@ -147,8 +147,7 @@ impl Queue {
     pub(crate) fn restore_ready(&mut self, jobs: Vec<(i16, JobId)>) {
         assert!(self.ready.is_empty(), "ready jobs are restored beside others");
         self.counts.ready += jobs.len() as u64;
-        let priority = |priority| if planted(Bug::PriorityForgotten) { 0 } else { priority };
-        self.ready = jobs.into_iter().map(|(given, id)| (Reverse(priority(given)), id)).collect();
+        self.ready = jobs.into_iter().map(|(priority, id)| (Reverse(priority), id)).collect();
     }
 
     /// The first ready job without a reservation.

@@ -209,7 +209,7 @@ impl Driver {
         let deadlines = [
             self.machine.deadline(now),
             self.intake.deadline(),
-            self.services.deadline(),
+            self.services.deadline(self.starts_services()),
             self.persistence.deadline(),
             self.reporter.deadline(),
             self.snapshots.deadline(self.machine.space() > Space::Enough),

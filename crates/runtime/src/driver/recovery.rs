@@ -152,6 +152,9 @@ pub fn open<F: Fs>(
         kill_at: None,
         abandon_at: None,
     };
+    if !driver.pipeline.services.is_empty() {
+        driver.persistence.mark_epoch();
+    }
     driver.effects.push_back(super::Effect::Say(Notice::Begun));
     if let Some(cut) = opened.cut {
         driver.effects.push_back(super::Effect::Say(Notice::TornTail { cut }));
