@@ -9,7 +9,7 @@ use crate::items;
 use crate::places::{Actor, Site};
 use crate::trace::Kind;
 use crate::world::{Due, World};
-use sprag_core::{JobId, Refusal, Reply};
+use sprag_core::{JobId, Refusal, Reply, StopLevel};
 use sprag_runtime::driver::Event;
 use sprag_runtime::request::{Add, Answer, Request, Ticket};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -44,6 +44,7 @@ enum Ask {
     Resume(usize),
     Status,
     Job(u64),
+    Stop(StopLevel),
 }
 
 /// A request that waits for its answer.
@@ -114,7 +115,7 @@ impl Client {
                 ask @ Ask::Add { .. } => self.owed.push_back(ask),
                 Ask::Pause(queue) | Ask::Resume(queue) => _ = self.paused.insert(queue),
                 Ask::Conflict { .. } | Ask::Cancel(_) | Ask::Retry(_) | Ask::RetryDead(_) => {}
-                Ask::Status | Ask::Job(_) => {}
+                Ask::Status | Ask::Job(_) | Ask::Stop(_) => {}
             }
         }
     }
@@ -150,7 +151,7 @@ impl Client {
         let mut below = |n: usize| chance.below(Actor::Client, Site::Request, n as u64);
         let acknowledged: Vec<u16> =
             self.items.iter().filter(|(_, job)| job.is_some()).map(|(item, _)| *item).collect();
-        match below(10) {
+        match below(12) {
             1 if !acknowledged.is_empty() => Ask::Conflict { item: acknowledged[below(acknowledged.len()) as usize] },
             2 if !acknowledged.is_empty() => {
                 Ask::Add { item: acknowledged[below(acknowledged.len()) as usize], delay_ms: 0, priority: 0 }
@@ -162,6 +163,7 @@ impl Client {
             7 => Ask::Resume(below(queues) as usize),
             8 => Ask::Status,
             9 => Ask::Job(1 + below(12)),
+            10 => Ask::Stop([StopLevel::Drain, StopLevel::Kill][below(2) as usize]),
             _ => {
                 let delay_ms = [0, 0, below(DELAY_MS_MAX as usize)][below(3) as usize];
                 let priority = [0, 0, 3, -3][below(4) as usize];
@@ -220,7 +222,7 @@ impl World {
             Ask::Retry(job) => self.oracle.waits_no_more(Some(job)),
             Ask::RetryDead(_) => self.oracle.waits_no_more(None),
             Ask::Conflict { item } => _ = self.client.conflicts.insert(item + CONFLICTS),
-            Ask::Resume(_) | Ask::Status | Ask::Job(_) => {}
+            Ask::Resume(_) | Ask::Status | Ask::Job(_) | Ask::Stop(_) => {}
         }
         self.client.tickets += 1;
         let ticket = self.client.tickets;
@@ -244,6 +246,7 @@ impl World {
             Ask::Resume(index) => Request::Resume { queue: queue(index) },
             Ask::Status => Request::Status,
             Ask::Job(job) => Request::Job(JobId(job)),
+            Ask::Stop(level) => Request::Stop(level),
         })
     }
 
@@ -303,7 +306,7 @@ impl World {
                 Answer::Reply(Reply::Refused(NoSuchJob | WrongState)) | Answer::WrongState(_),
             ) => {}
             (Ask::RetryDead(_), Answer::Retried { .. } | Answer::Reply(Reply::Refused(NoSuchQueue))) => {}
-            (Ask::Pause(_) | Ask::Resume(_), Answer::Reply(Reply::Done)) => {}
+            (Ask::Pause(_) | Ask::Resume(_) | Ask::Stop(_), Answer::Reply(Reply::Done)) => {}
             (Ask::Pause(_), Answer::Queue(view)) if view.paused => {}
             (Ask::Resume(_), Answer::Queue(view)) if !view.paused => {}
             (Ask::Status, Answer::Status(json)) => {

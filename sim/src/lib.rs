@@ -11,6 +11,7 @@ pub mod failure;
 pub mod fs;
 pub mod items;
 pub mod marks;
+pub mod monitor;
 #[cfg(feature = "planted")]
 pub mod mutants;
 pub mod oracle;
@@ -21,6 +22,7 @@ pub mod processes;
 pub mod producer;
 pub mod run;
 pub mod saved;
+pub mod services;
 pub mod settled;
 pub mod shared;
 pub mod shrink;

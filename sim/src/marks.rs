@@ -111,6 +111,11 @@ marks! {
     RefusedWrongState: "a client asks what a job's state does not allow",
     RefusedNoSuchJob: "a client asks for a job that is not there",
     DeadRetried: "dead jobs are tried again",
+    ServiceRestarted: "a service is started again in the same life",
+    CommandStopped: "a command is stopped",
+    TermWhileStopped: "a command is asked to end while it is stopped",
+    SpragStopped: "sprag is stopped for a while",
+    HeartbeatRead: "a monitor reads the heartbeat",
     PausedWithWork: "a queue is paused while jobs wait in it",
     PausedOverCrash: "a queue is paused in one life and still is in the next",
 }

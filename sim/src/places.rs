@@ -57,6 +57,7 @@ pub enum Site {
     WallStep = 30,
     Sleep = 32,
     DiskFull = 31,
+    Frozen = 33,
     EventDelay = 40,
     ProducerKind = 50,
     Revisions = 51,
@@ -76,8 +77,10 @@ pub enum Site {
     Grandchild = 65,
     DyingTime = 66,
     ServiceTime = 67,
+    Stopped = 68,
     Requests = 70,
     Request = 71,
+    Monitor = 72,
     /// Asked by nobody but the test that shows that a new place moves no other.
     Spare = 99,
 }

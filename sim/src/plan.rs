@@ -11,7 +11,9 @@ use crate::producer::{INBOX, Producer, Shape};
 use crate::trace::name_of;
 use crate::world::{End, Fate, World};
 use sprag_core::{Limits, QueueConfig, RetryPolicy};
-use sprag_runtime::pipeline::{DiskLimits, Format, Pipeline, QueueSpec, SourceSpec};
+use sprag_runtime::pipeline::{
+    DiskLimits, Format, LOG_BYTES_MAX, Pipeline, QueueSpec, ServiceKind, ServiceSpec, SourceSpec,
+};
 
 /// The folder of the pipeline.
 pub const DIR: &str = "/p";
@@ -60,9 +62,22 @@ pub fn producers(chance: &mut Chance, fs: &SimFs, pipeline: &Pipeline) -> Vec<Pr
     producers
 }
 
+fn services(chance: &mut Chance) -> Vec<ServiceSpec> {
+    let mut below = |n| chance.below(Actor::World, Site::Services, n);
+    let count = [0, 0, 1, 2][below(4) as usize];
+    let service = |index: u8| ServiceSpec {
+        name: format!("service {}", name_of(index)),
+        command: vec!["serve".into()],
+        kind: if below(2) == 0 { ServiceKind::Keep } else { ServiceKind::Oneshot },
+        log_bytes_max: LOG_BYTES_MAX,
+    };
+    (0..count).map(service).collect()
+}
+
 /// Draws the pipeline of a seed.
 pub fn pipeline(chance: &mut Chance) -> Pipeline {
     let formats = [0, 1].map(|source| format(chance, source));
+    let services = services(chance);
     let bounds = [2, 3, 3].map(|n| chance.below(Actor::World, Site::Bounds, n) as usize);
     let mut below = |n| chance.below(Actor::World, Site::Pipeline, n);
     let sources = 1 + below(SOURCES_MAX);
@@ -86,7 +101,7 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
         },
         command: vec!["work".into()],
         output: (below(4) > 0).then(|| "out/{key}.json".into()),
-        log_bytes_max: sprag_runtime::pipeline::LOG_BYTES_MAX,
+        log_bytes_max: LOG_BYTES_MAX,
     });
     let queues = queues.collect();
     let sources = (0..sources).map(|index| {
@@ -123,6 +138,7 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
             keep_keys: [1_000, 2, 0][bounds[1]],
             keep_key_age_ms: [1_000_000_000, 1_000_000_000, 3_000][bounds[2]],
         },
+        services,
         status_path: (below(2) == 1).then(|| "status".into()),
         stop_timeout_ms: 2_000,
         ..Pipeline::new(DIR.into(), queues)

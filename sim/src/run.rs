@@ -17,9 +17,10 @@ use crate::tape::Choice;
 use crate::trace::{Keep, Kind, Line};
 use crate::watch::SimWatch;
 use crate::world::{Due, End};
-use sprag_core::StopLevel;
+use sprag_core::{StopLevel, Verdict};
 use sprag_journal::JournalError;
 use sprag_runtime::driver::{self, Committed, Driver, Effect, Event, JournalWork, OpenError};
+use sprag_runtime::request::{Answer, Request};
 use sprag_runtime::seams::Processes as _;
 use sprag_runtime::task::{Context, Done, Measured, Task};
 use std::cell::RefCell;
@@ -187,6 +188,13 @@ impl Run {
             let at_us = world.chance.below(Actor::World, Site::Sleep, heal_us);
             world.schedule(at_us, Due::Sleep);
         }
+        for _ in 0..world.chance.below(Actor::World, Site::Frozen, 4).saturating_sub(2) {
+            let at_us = world.chance.below(Actor::World, Site::Frozen, heal_us);
+            world.schedule(at_us, Due::Freeze);
+        }
+        if world.chance.one_in(Actor::World, Site::Monitor, 2) {
+            world.schedule(200_000, Due::Monitor);
+        }
         for _ in 0..world.chance.below(Actor::World, Site::DiskFull, 5).saturating_sub(3) {
             let at_us = world.chance.below(Actor::World, Site::DiskFull, heal_us);
             world.schedule(at_us, Due::Disk { full: true });
@@ -233,6 +241,8 @@ impl Run {
             | Due::Process(_)
             | Due::WallStep
             | Due::Sleep
+            | Due::Freeze
+            | Due::Monitor
             | Due::Disk { .. }
             | Due::Heal => panic!("the world does this"),
         }
@@ -302,16 +312,19 @@ impl Run {
             let mut world = self.shared.world.borrow_mut();
             world.note(Actor::Sprag, Kind::Heard, format_args!("{}", describe::Heard(&event)));
             world.mark_heard(&event);
+            let now_us = world.now_us;
+            world.pending.hears(&event, now_us);
             if let Event::Journal(committed) = &event {
                 world.in_flight = None;
                 if let Committed::Frame { end, .. } = committed {
                     world.durable = end.seq;
                 }
             }
-            if let Event::Request { ticket, .. } = event {
-                world.client.heard(ticket);
+            if let Event::Request { ticket, .. } = &event {
+                world.client.heard(*ticket);
             }
-            world.stopping |= matches!(event, Event::Stop(_));
+            let asked_to_stop = matches!(event, Event::Request { request: Request::Stop(_), .. });
+            world.stopping |= asked_to_stop || matches!(event, Event::Stop(_));
             if let Event::Done(Done::Measured(Measured { room: Ok(room), .. })) = &event {
                 let least = world.pipeline.disk.min_free_bytes(room.total) / 2;
                 let since_us = world.starts_held_us.unwrap_or(world.now_us);
@@ -327,25 +340,26 @@ impl Run {
         };
         let tick = matches!(event, Event::Tick);
         let Some(driver) = &mut self.driver else { return };
+        let before = driver.machine().verdict(now);
         driver.handle(now, event);
         let effects: Vec<Effect> = std::iter::from_fn(|| driver.poll()).collect();
         let deadline = driver.deadline(now);
-        let verdict = driver.machine().verdict(now);
+        let verdicts = [driver.machine().verdict(now), before];
         let spins = tick && self.late && effects.is_empty();
         self.spins = if spins { self.spins + 1 } else { 0 };
         let cause = self.shared.world.borrow().cause;
         for effect in effects {
             self.shared.world.borrow_mut().cause = cause;
-            self.effect(effect);
+            self.effect(effect, &verdicts);
             if self.shared.world.borrow().ending.is_some() {
                 return;
             }
         }
         let mut world = self.shared.world.borrow_mut();
         world.cause = cause;
-        world.judge_health(&verdict);
+        world.judge_health(&verdicts[0]);
         if let Some(driver) = &self.driver {
-            world.mark_state(driver.machine(), now, &verdict);
+            world.mark_state(driver.machine(), now, &verdicts[0]);
         }
         if self.spins > SPINS_MAX {
             let what = format!("asks for ticks in the past, again and again: {deadline:?} at {now:?}");
@@ -363,7 +377,7 @@ impl Run {
         });
     }
 
-    fn effect(&mut self, effect: Effect) {
+    fn effect(&mut self, effect: Effect, verdicts: &[Verdict; 2]) {
         let mut world = self.shared.world.borrow_mut();
         let kind = if describe::is_decision(&effect) { Kind::Decides } else { Kind::Wants };
         world.note(Actor::Sprag, kind, format_args!("{}", describe::Wanted(&effect)));
@@ -383,6 +397,15 @@ impl Run {
                     let what = "starts a job though it has long known that the disk is nearly full";
                     world.fail(Check::StartsHeld.failed(what));
                 }
+                if let Task::Status { json } | Task::CopyStatus { json } = &task {
+                    world.judge_status(json, verdicts);
+                }
+                let now_us = world.now_us;
+                world.pending.wants(&task, now_us);
+                if let Some(source) = world.pending.spins() {
+                    let what = format!("looks at source {source} again and again, and nothing was heard of it");
+                    world.fail(Check::NoBusyLoop.failed(what));
+                }
                 world.run(task);
             }
             Effect::Signal { child, kill } => {
@@ -392,7 +415,12 @@ impl Run {
                     threads.context.processes.signal(child, kill);
                 }
             }
-            Effect::Answer { ticket, answer } => world.answered(ticket, &answer),
+            Effect::Answer { ticket, answer } => {
+                if let Answer::Status(json) = &answer {
+                    world.judge_status(json, verdicts);
+                }
+                world.answered(ticket, &answer);
+            }
             Effect::Happened(happened) => world.judge_told(&happened),
             Effect::Say(notice) => {
                 world.oracle.said(&notice);
@@ -401,9 +429,12 @@ impl Run {
             Effect::Idle => self.idle = true,
             Effect::HeldUp { .. } | Effect::GivenUp { .. } => {}
             Effect::Stopped => {
-                if let Some(what) = world.client.unanswered() {
+                // What cannot become durable is not answered: sprag waits no longer than it must.
+                let could = world.in_flight.is_none() && world.squeezed.is_none();
+                if let Some(what) = world.client.unanswered().filter(|_| could) {
                     world.fail(Check::AnsweredOnce.failed(format!("sprag stops and does not answer: {what}")));
                 }
+                world.judge_services_down();
                 if world.healed && world.in_flight.is_none() {
                     let records = world.durable;
                     world.oracle.ends(records);
@@ -479,6 +510,7 @@ impl Run {
         let since_us = *self.settled_us.get_or_insert(now_us);
         match self.phase {
             Phase::Open if self.idle && now_us >= since_us + SETTLE_US => {
+                world.judge_services();
                 self.phase = Phase::Stopping { since_us: now_us };
                 world.schedule(1, Due::Heard { life, event: Event::Stop(StopLevel::Drain) });
             }

@@ -1,4 +1,4 @@
-//! What is judged while a run goes on: health, publishing, and what a driver waits for.
+//! What is judged while a run goes on: decisions, what is told, publishing; and what a driver waits for.
 //!
 //! **Invariant.** Nothing here has an effect on sprag but through the world's own events.
 
@@ -8,8 +8,6 @@ use crate::world::World;
 use sprag_core::Verdict;
 use sprag_runtime::driver::{Driver, Happened, Notice};
 
-/// Health may be so much behind.
-const HEALTH_LATE_US: u64 = 10_000;
 /// So often a result may fail to be put at its destination after the last fault.
 const PUBLISH_FAILURES_MAX: u32 = 3;
 
@@ -43,16 +41,6 @@ impl World {
             if let Err(failure) = self.oracle.tells(&event.line(), self.durable) {
                 return self.fail(failure);
             }
-        }
-    }
-
-    /// A frame that does not come back for longer than a stall is one.
-    pub(crate) fn judge_health(&mut self, verdict: &Verdict) {
-        let stall_us = self.pipeline.limits.stall_ms * 1000;
-        let since_us = self.in_flight.filter(|(_, records)| *records > 0).map(|(since_us, _)| since_us);
-        let stuck = since_us.is_some_and(|since_us| self.now_us >= since_us + stall_us + HEALTH_LATE_US);
-        if stuck && !matches!(verdict, Verdict::Stalled(_)) {
-            self.fail(Check::HealthIsTrue.failed(format!("the journal is stuck, and health says {verdict:?}")));
         }
     }
 }

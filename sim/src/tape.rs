@@ -82,7 +82,7 @@ impl FromIterator<Choice> for Tape {
 }
 
 /// What bytes may speak of, by the number in the first byte.
-pub(crate) const FROM_BYTES: [What; 62] = [
+pub(crate) const FROM_BYTES: [What; 65] = [
     What::Is(Site::Pipeline),
     What::Is(Site::Identity),
     What::Is(Site::CallTime),
@@ -128,6 +128,9 @@ pub(crate) const FROM_BYTES: [What; 62] = [
     What::Is(Site::Linked),
     What::Is(Site::Rival),
     What::Is(Site::Bounds),
+    What::Is(Site::Stopped),
+    What::Is(Site::Frozen),
+    What::Is(Site::Monitor),
     What::Is(Site::Services),
     What::Is(Site::Away),
     // The rare ones twice.
