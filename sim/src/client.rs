@@ -6,6 +6,7 @@
 use crate::chance::Chance;
 use crate::failure::{Check, Failure};
 use crate::items;
+use crate::marks::Mark;
 use crate::places::{Actor, Site};
 use crate::trace::Kind;
 use crate::world::{Due, World};
@@ -222,7 +223,8 @@ impl World {
             Ask::Retry(job) => self.oracle.waits_no_more(Some(job)),
             Ask::RetryDead(_) => self.oracle.waits_no_more(None),
             Ask::Conflict { item } => _ = self.client.conflicts.insert(item + CONFLICTS),
-            Ask::Resume(_) | Ask::Status | Ask::Job(_) | Ask::Stop(_) => {}
+            Ask::Stop(_) => self.mark(Mark::StopAsked),
+            Ask::Resume(_) | Ask::Status | Ask::Job(_) => {}
         }
         self.client.tickets += 1;
         let ticket = self.client.tickets;

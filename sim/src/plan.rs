@@ -48,7 +48,9 @@ pub fn producers(chance: &mut Chance, fs: &SimFs, pipeline: &Pipeline) -> Vec<Pr
     let (mut producers, mut rivals) = (Vec::new(), Vec::new());
     for (source, spec) in (0..).zip(&pipeline.sources) {
         let actor = Actor::Producer(source);
-        let linked = spec.format != Format::Files && chance.one_in(actor, Site::Linked, 5);
+        // Where a link leads to is watched only once it is there; what comes before the first watch is found by looking again.
+        let may_be_linked = spec.format != Format::Files && !sprag_core::rescan_is_off();
+        let linked = may_be_linked && chance.one_in(actor, Site::Linked, 5);
         producers.push(Producer::new(chance, fs.new_process(), source, Shape::Source(spec.format), linked));
         if spec.format == Format::JsonArray && chance.one_in(actor, Site::Rival, 4) {
             rivals.push(Producer::rival(chance, fs.new_process(), source, linked));
@@ -124,7 +126,7 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
             again_ms: 300,
             stall_ms: 1_200,
             // Few only where those that ended make room soon.
-            jobs_max: if keep_jobs == 0 { [10_000_000, 5][bounds[0]] } else { 10_000_000 },
+            jobs_max: if keep_jobs == 0 { [10_000_000, 2][bounds[0]] } else { 10_000_000 },
             keep_jobs,
             keep_age_ms: [4_000, 1_000_000_000][below(2) as usize],
             ..Limits::default()

@@ -282,8 +282,7 @@ impl Run {
                 let writer = RefCell::new(opened.writer);
                 world.opened = true;
                 world.durable = opened.driver.machine().durable_seq().0;
-                let records = world.durable;
-                world.oracle.begins(records);
+                world.judge_beginning();
                 world.threads = Some(Rc::new(Threads { context, writer }));
                 let life = world.life;
                 self.driver = Some(opened.driver);
@@ -317,7 +316,7 @@ impl Run {
             if let Event::Journal(committed) = &event {
                 world.in_flight = None;
                 if let Committed::Frame { end, .. } = committed {
-                    world.durable = end.seq;
+                    world.judge_durable(end.seq);
                 }
             }
             if let Event::Request { ticket, .. } = &event {

@@ -3,6 +3,7 @@
 //! **Invariant.** Nothing here has an effect on sprag but through the world's own events.
 
 use crate::failure::Check;
+use crate::marks::Mark;
 use crate::oracle::Deciding;
 use crate::world::World;
 use sprag_core::Verdict;
@@ -26,12 +27,29 @@ impl World {
         }
     }
 
+    /// Sprag has opened its journal.
+    pub(crate) fn judge_beginning(&mut self) {
+        if let Err(failure) = self.oracle.begins(self.durable, &self.fs) {
+            self.fail(failure);
+        }
+    }
+
+    /// Sprag hears that its records are durable up to this one.
+    pub(crate) fn judge_durable(&mut self, through: u64) {
+        self.durable = through;
+        if let Err(failure) = self.oracle.durable(through, &self.pipeline) {
+            self.fail(failure);
+        }
+    }
+
     /// Sprag hands records to its journal.
     pub(crate) fn judge_decisions(&mut self, lines: &[u8]) {
         let steady_wall_ms = self.calendar_is_steady().then(|| self.now().wall.0);
         let now = Deciding { life: self.life, began_us: self.began_us, at_us: self.now_us, steady_wall_ms };
-        if let Err(failure) = self.oracle.decides(lines, now, &self.producers) {
-            self.fail(failure);
+        match self.oracle.decides(lines, now, &self.producers) {
+            Ok(0) => {}
+            Ok(_) => self.mark(Mark::KeyLetGo),
+            Err(failure) => self.fail(failure),
         }
     }
 

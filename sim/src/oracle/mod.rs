@@ -19,7 +19,7 @@ use records::{Fold, Job, Record, fold, is_segment, judge_snapshots, records};
 use sprag_core::Outcome;
 use sprag_runtime::driver::Notice;
 use sprag_runtime::pipeline::Pipeline;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use told::Stream;
@@ -58,11 +58,6 @@ pub enum Character {
     Hopeless,
 }
 
-/// How a wait before another attempt stands in a record.
-const RETRY: &[u8] = b"\"next\":\"retry\"";
-/// How a new job, and a key that is known no longer, stand in a record.
-const ADDED: &[u8] = b"\"type\":\"added\"";
-const KEY_LET_GO: &[u8] = b"\"type\":\"key_forgotten\"";
 /// Times are told in whole milliseconds: what is measured by them may be so much shorter, in microseconds.
 const CLOCK_US: u64 = 2_000;
 
@@ -94,6 +89,10 @@ pub struct Oracle {
     /// Segments that sprag has removed, as they were: what they said still counts.
     removed: BTreeMap<PathBuf, Rc<[u8]>>,
     stream: Stream,
+    /// Records that are durable as far as sprag has heard, and those that it has handed away since: judged as they come, so
+    /// that a failure is seen where it is made. What is on the medium is judged at the end.
+    live: Vec<Record>,
+    offered: VecDeque<Record>,
     /// Jobs that sprag has decided to make, with what they are made of.
     made: BTreeMap<u64, Id>,
     /// Jobs whose keys sprag has decided to let go.
@@ -197,27 +196,28 @@ impl Oracle {
     }
 
     /// Sprag hands these lines to its journal: what has to wait from when they were decided on, if calendar and clock have gone
-    /// alike meanwhile; and which keys are known no longer.
-    pub fn decides(&mut self, lines: &[u8], now: Deciding, producers: &[Producer]) -> Result<(), Failure> {
+    /// alike meanwhile; and which keys are known no longer. Says how many those are.
+    pub fn decides(&mut self, lines: &[u8], now: Deciding, producers: &[Producer]) -> Result<u32, Failure> {
+        let mut let_go = 0;
         for line in lines.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"{\"seq\":")) {
-            let has = |word: &[u8]| line.windows(word.len()).any(|window| window == word);
-            if !has(RETRY) && !has(ADDED) && !has(KEY_LET_GO) {
-                continue;
-            }
             let Ok(record) = serde_json::from_slice::<Record>(line) else { continue };
-            let Some(job) = record.job else { continue };
-            if let (Some(due), Some(wall_ms), true) = (record.due, now.steady_wall_ms, has(RETRY)) {
+            let last = self.offered.back().or(self.live.last()).map_or(0, |record| record.seq);
+            let new = record.seq > last;
+            let retry = record.next.as_deref() == Some("retry");
+            let job = record.job.unwrap_or(0);
+            if let (Some(due), Some(wall_ms), true) = (record.due, now.steady_wall_ms, retry) {
                 let decided_us = now.at_us.saturating_sub(wall_ms.saturating_sub(record.at) * 1000);
                 let until_us = decided_us + due.saturating_sub(record.at) * 1000;
                 self.waits(job, now.life, until_us.saturating_sub(CLOCK_US));
             }
             self.made.extend(record.payload.as_ref().and_then(items::of_value).map(|item| (job, item)));
             if record.kind == "key_forgotten" {
-                self.let_go.insert(job);
+                let_go += u32::from(self.let_go.insert(job));
                 self.judge_let_go(job, now, producers)?;
             }
+            self.offered.extend(Some(record).filter(|_| new));
         }
-        Ok(())
+        Ok(let_go)
     }
 
     /// A key is not let go while an item with it stands in a source.
@@ -238,8 +238,19 @@ impl Oracle {
     }
 
     /// A life of sprag begins, with so many records; listeners are told of what comes.
-    pub fn begins(&mut self, records: u64) {
-        self.stream.begins(records);
+    pub fn begins(&mut self, durable: u64, fs: &SimFs) -> Result<(), Failure> {
+        self.stream.begins(durable);
+        self.offered.clear();
+        self.live = records(&fs.draw(&mut |_| 1), &self.removed, "{\"seq\":")?;
+        Ok(())
+    }
+
+    /// Sprag hears that its records are durable up to this one.
+    pub fn durable(&mut self, through: u64, pipeline: &Pipeline) -> Result<(), Failure> {
+        while let Some(record) = self.offered.pop_front_if(|record| record.seq <= through) {
+            self.live.push(record);
+        }
+        fold(&self.live, pipeline).map(|_| ())
     }
 
     /// Sprag tells listeners of a record, while so many are durable.

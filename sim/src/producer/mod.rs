@@ -261,6 +261,10 @@ impl Producer {
             }
             Ok((what, true)) if self.stage == Stage::Done => (what, None),
             Ok((what, true)) => (what, Some(chance.span(actor, Site::ProducerRest, 10, 3_000_000))),
+            // Long enough for a half-written line to be complained of.
+            Ok((what, false)) if self.habit == Habit::Appends && chance.one_in(actor, Site::Away, 12) => {
+                (what, Some(chance.span(actor, Site::Away, 11_000_000, 20_000_000)))
+            }
             Ok((what, false)) => (what, Some(chance.span(actor, Site::ProducerStep, 10, 100_000))),
         };
         Step { what, stands, next_us }

@@ -3,6 +3,7 @@
 //! **Invariant.** Who writes a source last does so alone: when nobody else who writes it has anything left to do.
 
 use super::{Producer, Shape};
+use crate::marks::Mark;
 use crate::places::{Actor, Site};
 use crate::trace::Kind;
 use crate::world::{Due, World};
@@ -39,6 +40,9 @@ impl World {
             for producer in self.producers.iter_mut().filter(|producer| producer.source() == source) {
                 producer.look(self.now_us);
             }
+        }
+        if self.producers[index].is_rival() && step.stands {
+            self.mark(Mark::RivalWrites);
         }
         let kind = if step.stands { Kind::Act } else { Kind::Step };
         self.note(actor, kind, format_args!("{}", step.what));
