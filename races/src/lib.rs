@@ -10,4 +10,16 @@
 #![expect(clippy::disallowed_types, reason = "models of threads with locks, and the record of who waits for what")]
 
 mod handoff;
+pub mod steps;
 pub mod threads;
+
+/// Who built it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Design {
+    /// Watcher threads that hand events to an event loop, and wait for its results.
+    Original,
+    /// No watcher: the loop looks at the files every two seconds.
+    Polling,
+    /// One owner of all state; who else there is leaves marks and items, and waits for nobody.
+    Sprag,
+}

@@ -1,6 +1,7 @@
 //! Every row of R0 to R8: explored, and what comes out is what was measured of the original.
 
-use sprag_races::threads::{Design, Expected, Verdict, scenarios};
+use sprag_races::Design;
+use sprag_races::threads::{Expected, Verdict, scenarios};
 
 #[expect(clippy::print_stdout, reason = "the count is part of the proof")]
 fn explore(design: Design, planted: bool) {

@@ -9,18 +9,8 @@ mod ours;
 mod parts;
 mod planted;
 
+use crate::Design;
 pub use explore::{Explored, Verdict, Waits};
-
-/// Who built it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Design {
-    /// Watcher threads that hand events to an event loop, and wait for its results.
-    Original,
-    /// No watcher: the loop looks at the files every two seconds.
-    Polling,
-    /// One owner of all state; who else there is leaves marks and items, and waits for nobody.
-    Sprag,
-}
 
 /// What is expected of an exploration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

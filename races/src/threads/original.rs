@@ -3,7 +3,8 @@
 //! **Invariant.** The loop's thread is the model's first; the names of who waits, and for what, are those of the catalogue.
 
 use super::parts::{Call, Channel, EventLoop, FileLock, Future, Watched, lock};
-use super::{Design, Expected, Scenario, Waits};
+use super::{Expected, Scenario, Waits};
+use crate::Design;
 use loom::sync::Mutex;
 use loom::thread;
 use std::sync::Arc;

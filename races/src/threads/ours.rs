@@ -4,7 +4,8 @@
 //! waits for nobody but the world.
 
 use super::parts::FileLock;
-use super::{Design, Expected, Scenario, Waits};
+use super::{Expected, Scenario, Waits};
+use crate::Design;
 use crate::handoff::dirty::Dirty;
 use crate::handoff::mailbox::Mailbox;
 use crate::handoff::park::block_on;

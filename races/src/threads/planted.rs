@@ -4,7 +4,8 @@
 
 use super::ours::{File, Woken, World, join};
 use super::parts::{Channel, FileLock, lock};
-use super::{Design, Expected, Scenario, Waits};
+use super::{Expected, Scenario, Waits};
+use crate::Design;
 use crate::handoff::park::block_on;
 use crate::handoff::stop::Level;
 use loom::sync::Mutex;
