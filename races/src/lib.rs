@@ -23,3 +23,12 @@ pub enum Design {
     /// One owner of all state; who else there is leaves marks and items, and waits for nobody.
     Sprag,
 }
+
+/// A line of a story.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Who.
+    pub actor: &'static str,
+    /// What.
+    pub what: String,
+}

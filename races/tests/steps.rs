@@ -4,7 +4,6 @@
 use sprag_races::Design;
 use sprag_races::steps::scenarios;
 
-#[expect(clippy::print_stdout, reason = "the count is part of the proof")]
 #[test]
 fn what_can_come_of_each_is_what_was_measured() {
     let mut wrong = Vec::new();

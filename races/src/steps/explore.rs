@@ -5,19 +5,11 @@
 
 use super::Scenario;
 use super::world::{Harm, Then, World};
+use crate::Step;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// No model of the catalogue has nearly as many.
 const STATES_MAX: usize = 1_000_000;
-
-/// A line of a story.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// Who.
-    pub actor: &'static str,
-    /// What.
-    pub what: &'static str,
-}
 
 /// What came out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -101,6 +93,6 @@ impl Search<'_> {
             Then::Goto(there) => drop(next.at.insert(actor.name, there)),
             Then::End => drop(next.ended.insert(actor.name)),
         }
-        Some((next, Step { actor: actor.name, what }))
+        Some((next, Step { actor: actor.name, what: (*what).into() }))
     }
 }

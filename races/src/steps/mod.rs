@@ -11,7 +11,7 @@ mod watches;
 mod work;
 mod world;
 
-pub use explore::{Explored, Step};
+pub use explore::Explored;
 pub use world::Harm;
 
 use crate::Design;

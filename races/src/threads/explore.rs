@@ -2,6 +2,7 @@
 //!
 //! **Invariant.** Every limit of loom is set here: it returns as if it were done when one from the environment cuts it off.
 
+use crate::Step;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +15,14 @@ const BRANCHES_MAX: usize = 10_000;
 
 /// Who waits for what, as the actors themselves say before they wait.
 #[derive(Clone, Debug, Default)]
-pub struct Waits(Arc<Mutex<BTreeMap<&'static str, &'static str>>>);
+pub struct Waits(Arc<Mutex<Record>>);
+
+/// Of the execution that runs.
+#[derive(Clone, Debug, Default)]
+struct Record {
+    waiting: BTreeMap<&'static str, &'static str>,
+    story: Vec<Step>,
+}
 
 /// What came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,18 +45,29 @@ pub struct Explored {
     pub verdict: Verdict,
     /// How many executions were run; with a deadlock, up to and with the first that has it.
     pub executions: usize,
+    /// The last of them: who waited for what, and got it.
+    pub story: Vec<Step>,
 }
 
 impl Waits {
     /// Does what may wait, on record.
     pub(super) fn during<T>(&self, actor: &'static str, what: &'static str, wait: impl FnOnce() -> T) -> T {
-        self.lock().insert(actor, what);
+        self.waits(actor, what);
         let done = wait();
-        self.lock().remove(actor);
+        let mut record = self.lock();
+        record.waiting.remove(actor);
+        record.story.push(Step { actor, what: format!("has {what}") });
         done
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, &'static str>> {
+    /// It waits, for what no thread of the model does.
+    pub(super) fn waits(&self, actor: &'static str, what: &'static str) {
+        let mut record = self.lock();
+        record.waiting.insert(actor, what);
+        record.story.push(Step { actor, what: format!("waits for {what}") });
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Record> {
         // A model that panicked may have held it for a moment; what it says still stands.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -72,7 +91,7 @@ pub(super) fn explore(model: fn(&Waits)) -> Explored {
     let checked = quietly(move || {
         builder.check(move || {
             counter.fetch_add(1, Relaxed);
-            inside.lock().clear();
+            *inside.lock() = Record::default();
             model(&inside);
         });
     });
@@ -82,14 +101,16 @@ pub(super) fn explore(model: fn(&Waits)) -> Explored {
             let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
             match said.unwrap_or_default() {
                 said if said.starts_with("deadlock; threads =") => {
-                    let waits = waits.lock().iter().map(|(actor, what)| ((*actor).into(), (*what).into())).collect();
+                    let waits =
+                        waits.lock().waiting.iter().map(|(actor, what)| ((*actor).into(), (*what).into())).collect();
                     Verdict::Deadlock { waits }
                 }
                 said => Verdict::Broken(said.into()),
             }
         }
     };
-    Explored { verdict, executions: executions.load(Relaxed) }
+    let story = std::mem::take(&mut waits.lock().story);
+    Explored { verdict, executions: executions.load(Relaxed), story }
 }
 
 thread_local! {

@@ -27,6 +27,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     let handler = |held| Deadlock([("dispatcher", RESULT), ("loop", held)]);
     let pool = Deadlock([("pool thread 1", RESULT), ("pool thread 2", RESULT)]);
     let watch = Deadlock([("watcher", "room in the channel of events"), ("consumer", "the answer to `watch`")]);
+    let tasks = Deadlock([("task A", "its turn on the thread"), ("task B", "the lock of task A")]);
     let join = Deadlock([("dispatcher", RESULT), ("loop", "the end of the dispatcher")]);
     vec![
         row("R0", "literal story", Original, "no wait", CLEAN, 90, |w| literal(w, Wait::Not)),
@@ -44,8 +45,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         row("R4", WAKE, Original, "put_nowait", Stall(("loop", "anything to happen")), 1, |w| wakes(w, false)),
         row("R4", WAKE, Original, "call_soon_threadsafe", CLEAN, 18, |w| wakes(w, true)),
         row("R4", WAKE, Polling, "", CLEAN, 9, polls),
-        row("R5", AWAIT, Original, "", Stall(("task B", "the lock of task A")), 1, lock_across_await),
-        row("R5", AWAIT, Polling, "", Stall(("task B", "the lock of task A")), 1, lock_across_await),
+        row("R5", AWAIT, Original, "", tasks, 1, lock_across_await),
+        row("R5", AWAIT, Polling, "", tasks, 1, lock_across_await),
         row("R6", "pool starvation", Original, "", pool, 1, pool_starves),
         row("R6", "pool starvation", Polling, "", pool, 1, pool_starves),
         row("R7", "bounded both ways", Original, "", watch, 1, bounded_both_ways),
@@ -193,6 +194,7 @@ fn lock_across_await(waits: &Waits) {
     let mutex = Mutex::new(());
     let _held_by_a = lock(&mutex);
     // A awaits: the thread goes on with B.
+    waits.waits("task A", "its turn on the thread");
     drop(waits.during("task B", "the lock of task A", || lock(&mutex)));
 }
 
