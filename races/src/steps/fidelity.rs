@@ -133,7 +133,6 @@ fn a_watch_of_a_file_goes_with_its_inode() {
     both.compare();
 }
 
-#[expect(clippy::print_stderr, reason = "what was skipped is to be seen")]
 #[test]
 fn a_full_queue_says_so_once_and_drops_the_rest() {
     let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap_or_default();

@@ -7,7 +7,6 @@
 mod clocks;
 mod explore;
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 mod fidelity;
 mod files;
 mod watches;
