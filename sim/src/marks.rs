@@ -112,6 +112,7 @@ marks! {
     RefusedWrongState: "a client asks what a job's state does not allow",
     RefusedNoSuchJob: "a client asks for a job that is not there",
     DeadRetried: "dead jobs are tried again",
+    SourceIsSlow: "a source takes long to look at or to watch",
     SourceAway: "a folder or a pipe stands where a source should",
     LineUnfinished: "what stands behind the last newline is no line yet",
     FileSettles: "a file in a folder is not yet at rest",
@@ -189,6 +190,7 @@ impl World {
             Hazard::SweepFails => Mark::SweepFails,
             Hazard::DyingTakesLong => Mark::DyingTakesLong,
             Hazard::Stall => Mark::Stall,
+            Hazard::SourceIsSlow => Mark::SourceIsSlow,
         });
         self.mark_if(recovers && hazard == Hazard::CallFails, Mark::CallFailsInRecovery);
         self.mark_if(recovers && hazard == Hazard::WriteIsShort, Mark::ShortWriteInRecovery);

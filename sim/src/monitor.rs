@@ -10,8 +10,9 @@ use crate::world::{Due, World};
 use sprag_core::Verdict;
 use sprag_journal::fs::read_all;
 use sprag_runtime::driver::Event;
+use sprag_runtime::seams::{ChildId, Exit};
 use sprag_runtime::task::{Done, Task};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Health may be so much behind.
@@ -31,13 +32,15 @@ pub struct Pending {
     looks: BTreeMap<u16, u64>,
     /// Starts of jobs: their queue's number, since when.
     starts: BTreeMap<u64, (u16, u64)>,
+    /// Sources that were looked at in this life, and those that were watched.
+    begun: BTreeSet<(u16, bool)>,
     /// How often each source was looked at since something was heard of it, and since when that is counted.
     looked: BTreeMap<u16, (u32, u64)>,
 }
 
 impl Pending {
-    /// The driver wants something done.
-    pub fn wants(&mut self, task: &Task, now_us: u64) {
+    /// The driver wants something done. If it is to look at a source, or to watch it: which, and whether for the first time.
+    pub fn wants(&mut self, task: &Task, now_us: u64) -> Option<(u16, bool)> {
         if let Task::Look { source, .. } = task {
             let (looks, since_us) = self.looked.entry(*source).or_insert((0, now_us));
             if now_us > *since_us + 1_000_000 {
@@ -46,33 +49,39 @@ impl Pending {
             *looks += 1;
         }
         match task {
-            Task::Look { source, .. } | Task::Arm { source } => _ = self.looks.entry(*source).or_insert(now_us),
+            Task::Look { source, .. } | Task::Arm { source } => {
+                self.looks.entry(*source).or_insert(now_us);
+                return Some((*source, self.begun.insert((*source, matches!(task, Task::Arm { .. })))));
+            }
             Task::Start { job, attempt, .. } => _ = self.starts.insert(job.0, (attempt.queue.0, now_us)),
             Task::Drop { .. } | Task::Settle { .. } | Task::Prove { .. } | Task::Publish { .. } => {}
             Task::Serve { .. } | Task::Snapshot { .. } | Task::Survey | Task::Discard { .. } => {}
             Task::CopyStatus { .. } | Task::Measure { .. } | Task::Status { .. } => {}
         }
+        None
     }
 
     /// The driver hears of something.
     pub fn hears(&mut self, event: &Event, now_us: u64) {
         match event {
             Event::Done(Done::Looked { source, .. }) => _ = self.looks.remove(source),
-            Event::Done(Done::Spawned { .. } | Done::SpawnFailed { .. } | Done::Settled { .. }) => {
-                if let Event::Done(
-                    Done::Spawned { child: sprag_runtime::seams::ChildId::Attempt { job, .. } }
-                    | Done::SpawnFailed { child: sprag_runtime::seams::ChildId::Attempt { job, .. }, .. },
-                ) = event
-                {
-                    self.starts.remove(&job.0);
-                }
-                // What moves is its whole queue.
-                self.starts.values_mut().for_each(|(_, since_us)| *since_us = now_us);
-            }
+            // An end may be heard of before the start that it is the end of.
+            Event::Done(Done::Settled { job, .. }) => self.moved(job.0, now_us),
+            Event::Done(Done::Spawned { child } | Done::SpawnFailed { child, .. })
+            | Event::Exited(Exit { child, .. }) => match child {
+                ChildId::Attempt { job, .. } => self.moved(job.0, now_us),
+                ChildId::Service { .. } => {}
+            },
             Event::Dirty { source } => _ = self.looked.remove(source),
-            Event::Done(_) | Event::Journal(_) | Event::Exited(_) => {}
+            Event::Done(_) | Event::Journal(_) => {}
             Event::Request { .. } | Event::Stop(_) | Event::Tick | Event::Slept { .. } => {}
         }
+    }
+
+    /// A start came to something; what moves by that is its whole queue.
+    fn moved(&mut self, job: u64, now_us: u64) {
+        self.starts.remove(&job);
+        self.starts.values_mut().for_each(|(_, since_us)| *since_us = now_us);
     }
 
     /// A source that is looked at again and again though nothing was heard of it.

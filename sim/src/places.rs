@@ -68,6 +68,7 @@ pub enum Site {
     ProducerStep = 56,
     ProducerRest = 57,
     Hurry = 58,
+    Slow = 73,
     Away = 59,
     Character = 60,
     Failure = 61,
@@ -110,11 +111,13 @@ pub enum Hazard {
     DyingTakesLong,
     /// A task, an answer or the journal thread waits a thousand times longer.
     Stall,
+    /// A source takes long to look at or to watch: a slow mount.
+    SourceIsSlow,
 }
 
 impl Hazard {
     /// All of them. The place in here is part of what a seed means: add at the end.
-    pub const ALL: [Hazard; 11] = [
+    pub const ALL: [Hazard; 12] = [
         Hazard::CallFails,
         Hazard::WriteIsShort,
         Hazard::SyncIsLost,
@@ -126,6 +129,7 @@ impl Hazard {
         Hazard::SweepFails,
         Hazard::DyingTakesLong,
         Hazard::Stall,
+        Hazard::SourceIsSlow,
     ];
 
     /// Strikes per million opportunities, at most.
@@ -142,6 +146,7 @@ impl Hazard {
             Hazard::SweepFails => 300_000,
             Hazard::DyingTakesLong => 500_000,
             Hazard::Stall => 3_000,
+            Hazard::SourceIsSlow => 400_000,
         }
     }
 }

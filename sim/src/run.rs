@@ -262,7 +262,6 @@ impl Run {
             let fate = plan::fate(&mut world);
             (fate, world.now(), Arc::clone(&world.pipeline), world.limits, chance)
         };
-        self.shared.world.borrow_mut().hurry();
         let fs = self.shared.begin_life(fate);
         let opened = driver::open(&fs, Arc::clone(&pipeline), limits, now, chance);
         let mut world = self.shared.world.borrow_mut();
@@ -400,7 +399,9 @@ impl Run {
                     world.judge_status(json, verdicts);
                 }
                 let now_us = world.now_us;
-                world.pending.wants(&task, now_us);
+                if let Some((source, first)) = world.pending.wants(&task, now_us) {
+                    world.hurry(source, first);
+                }
                 if let Some(source) = world.pending.spins() {
                     let what = format!("looks at source {source} again and again, and nothing was heard of it");
                     world.fail(Check::NoBusyLoop.failed(what));

@@ -82,7 +82,7 @@ impl FromIterator<Choice> for Tape {
 }
 
 /// What bytes may speak of, by the number in the first byte.
-pub(crate) const FROM_BYTES: [What; 65] = [
+pub(crate) const FROM_BYTES: [What; 67] = [
     What::Is(Site::Pipeline),
     What::Is(Site::Identity),
     What::Is(Site::CallTime),
@@ -149,6 +149,8 @@ pub(crate) const FROM_BYTES: [What; 65] = [
     What::Strikes(Hazard::SweepFails),
     What::Strikes(Hazard::DyingTakesLong),
     What::Strikes(Hazard::Stall),
+    What::Strikes(Hazard::SourceIsSlow),
+    What::Is(Site::Slow),
 ];
 
 /// Who a byte speaks of.

@@ -1,10 +1,13 @@
 //! The program itself: what it prints is the same in every process, and what came of it is said by its exit code.
 
+#![cfg(test)]
+
 use serde_json::Value;
 use std::process::{Command, Output};
 
 fn sim(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_sim")).args(args).current_dir(std::env::temp_dir()).output().unwrap()
+    let output = Command::new(env!("CARGO_BIN_EXE_sim")).args(args).current_dir(std::env::temp_dir()).output();
+    output.unwrap_or_else(|error| panic!("sim {args:?}: {error}"))
 }
 
 fn code(output: &Output) -> i32 {
@@ -12,11 +15,11 @@ fn code(output: &Output) -> i32 {
 }
 
 fn text(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn complaint(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
+    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[test]

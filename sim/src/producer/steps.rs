@@ -8,6 +8,7 @@ use crate::places::{Actor, Site};
 use crate::trace::Kind;
 use crate::world::{Due, World};
 use sprag_core::{Bug, planted};
+use sprag_runtime::task::INBOX as INBOX_SOURCE;
 
 /// Who waits for another asks again after so long.
 const WAITS_US: u64 = 200_000;
@@ -64,16 +65,23 @@ impl World {
         }
     }
 
-    /// Sprag starts: some producers go on just then, when it looks for the first time and is not yet watching.
-    pub fn hurry(&mut self) {
+    /// Sprag is about to look at a source or to watch it: at times whoever writes it goes on just then, while it is read, or
+    /// before it is watched.
+    pub(crate) fn hurry(&mut self, source: u16, first: bool) {
         for index in 0..self.producers.len() {
-            let actor = self.producers[index].actor();
+            let producer = &self.producers[index];
+            let writes = match producer.shape() {
+                Shape::Source(_) => source == 1 + u16::from(producer.source()),
+                Shape::Inbox => source == INBOX_SOURCE,
+            };
+            let actor = producer.actor();
             let next = self.heap.iter().find(|(_, entry)| matches!(entry.due, Due::Producer(of) if of == index));
-            let next = next.map(|(key, _)| *key);
-            if let Some(key) = next.filter(|_| self.chance.one_in(actor, Site::Hurry, 4))
+            let next = next.map(|(key, _)| *key).filter(|_| writes);
+            if let Some(key) = next
+                && self.chance.one_in(actor, Site::Hurry, if first { 3 } else { 12 })
                 && let Some(entry) = self.heap.remove(&key)
             {
-                let at_us = self.now_us + self.chance.span(actor, Site::Hurry, 100, 10_000);
+                let at_us = self.now_us + self.chance.span(actor, Site::Hurry, 10, 10_000);
                 self.heap.insert((at_us.min(key.0), key.1), entry);
             }
         }
