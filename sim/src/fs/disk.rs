@@ -150,11 +150,19 @@ impl Disk {
         inode
     }
 
+    /// Why there is nothing of that name: what should lead there may be no folder.
+    pub(super) fn absent<T>(&self, path: &Path) -> io::Result<T> {
+        match path.ancestors().skip(1).find_map(|above| self.node(above)) {
+            Some(Node::File(_) | Node::Pipe | Node::Link(_)) => error(errno::ENOTDIR),
+            Some(Node::Dir) | None => error(errno::ENOENT),
+        }
+    }
+
     fn in_a_dir(&self, path: &Path) -> io::Result<()> {
         match path.parent().and_then(|dir| self.node(dir)) {
             Some(Node::Dir) => Ok(()),
             Some(Node::File(_) | Node::Pipe | Node::Link(_)) => error(errno::ENOTDIR),
-            None => error(errno::ENOENT),
+            None => self.absent(path),
         }
     }
 
@@ -179,7 +187,7 @@ impl Disk {
         match self.node(path) {
             Some(Node::Link(inode)) => Ok(String::from_utf8_lossy(self.cache(inode)).into_owned().into()),
             Some(Node::Dir | Node::File(_) | Node::Pipe) => error(errno::EINVAL),
-            None => error(errno::ENOENT),
+            None => self.absent(path),
         }
     }
 
@@ -187,7 +195,7 @@ impl Disk {
         match self.node(path) {
             Some(Node::File(inode)) => Ok(self.inodes.get(&inode).map_or(0, |file| file.changed_ns)),
             Some(Node::Dir | Node::Pipe | Node::Link(_)) => Ok(0),
-            None => error(errno::ENOENT),
+            None => self.absent(path),
         }
     }
 
@@ -207,7 +215,7 @@ impl Disk {
                 self.truncate(inode, 0);
                 inode
             }
-            (None, Open::Read | Open::Write) => return error(errno::ENOENT),
+            (None, Open::Read | Open::Write) => return self.absent(path),
             (None, Open::Create | Open::Replace | Open::Share) => {
                 let inode = self.new_inode();
                 self.change_names(vec![(path.to_owned(), Some(Node::File(inode)))]);
@@ -251,11 +259,13 @@ impl Disk {
     }
 
     pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        self.in_a_dir(from)?;
         self.in_a_dir(to)?;
         match (self.node(from), self.node(to)) {
-            (None, _) => error(errno::ENOENT),
+            (None, _) => self.absent(from),
             // Neither folders nor pipes nor links are renamed here.
             (Some(Node::Dir | Node::Pipe | Node::Link(_)), _) => error(errno::EINVAL),
+            (Some(Node::File(_)), Some(Node::Dir)) if from.starts_with(to) => error(errno::ENOTEMPTY),
             (Some(Node::File(_)), Some(Node::Dir)) => error(errno::EISDIR),
             (Some(node @ Node::File(_)), Some(Node::File(_) | Node::Pipe | Node::Link(_)) | None) => {
                 self.change_names(vec![(from.to_owned(), None), (to.to_owned(), Some(node))]);
@@ -271,7 +281,7 @@ impl Disk {
                 Ok(())
             }
             Some(Node::Dir) => error(errno::EISDIR),
-            None => error(errno::ENOENT),
+            None => self.absent(path),
         }
     }
 
@@ -292,7 +302,7 @@ impl Disk {
                 Ok(())
             }
             Some(Node::File(_) | Node::Pipe | Node::Link(_)) => error(errno::ENOTDIR),
-            None => error(errno::ENOENT),
+            None => self.absent(path),
         }
     }
 
@@ -300,7 +310,7 @@ impl Disk {
         match self.node(dir) {
             Some(Node::Dir) => {}
             Some(Node::File(_) | Node::Pipe | Node::Link(_)) => return error(errno::ENOTDIR),
-            None => return error(errno::ENOENT),
+            None => return self.absent(dir),
         }
         let inside = self.names.keys().filter(|path| path.parent() == Some(dir));
         let mut names: Vec<OsString> = inside.filter_map(|path| path.file_name().map(OsString::from)).collect();
@@ -310,8 +320,10 @@ impl Disk {
 
     /// Makes the names in a folder durable, and whatever was done before to the same names elsewhere.
     pub(super) fn sync_dir(&mut self, dir: &Path) -> io::Result<()> {
-        if self.node(dir) != Some(Node::Dir) {
-            return error(errno::ENOENT);
+        match self.node(dir) {
+            Some(Node::Dir) => {}
+            Some(Node::File(_) | Node::Pipe | Node::Link(_)) => return error(errno::ENOTDIR),
+            None => return self.absent(dir),
         }
         let mut touched = BTreeSet::new();
         let mut settled = vec![false; self.pending_names.len()];

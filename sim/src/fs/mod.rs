@@ -398,7 +398,7 @@ impl Fs for SimFs {
             Some(Node::Dir) => Ok(Metadata { kind: Kind::Dir, len: 0 }),
             Some(Node::File(inode)) => Ok(Metadata { kind: Kind::File, len: state.disk.len(inode) }),
             Some(Node::Pipe | Node::Link(_)) => Ok(Metadata { kind: Kind::Other, len: 0 }),
-            None => error(errno::ENOENT),
+            None => state.disk.absent(path),
         }
     }
 
@@ -420,7 +420,7 @@ impl SimFile {
             return error(errno::EIO);
         }
         if kind.changes() && !kind.syncs() && !self.writable {
-            return error(errno::EBADF);
+            return error(if kind == CallKind::Truncate { errno::EINVAL } else { errno::EBADF });
         }
         Ok(fault)
     }
