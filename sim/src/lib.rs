@@ -7,6 +7,7 @@
 pub mod chance;
 pub mod client;
 pub mod describe;
+pub mod explore;
 pub mod failure;
 pub mod fs;
 pub mod marks;

@@ -40,6 +40,9 @@ enum Command {
         #[command(flatten)]
         how: How,
     },
+    /// Search small worlds to their end: every state of the Machine, every disk that a crash may leave to the journal.
+    #[command(after_help = "Examples:\n  sim explore\n  sim explore machine --small\n  sim explore disks --json")]
+    Explore(cli::explore::Explore),
     /// Run a seed or a trace twice, the second time in another process, and print the first thing that was not the same.
     #[command(after_help = "Example:\n  sim check 42")]
     Check {
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Command::Replay { subject, events, calls, html, how } => {
             cli::replay::replay(&subject, events, calls, html.as_deref(), &how)
         }
+        Command::Explore(explore) => cli::explore::explore(&explore),
         Command::Check { subject, how } => cli::check::check(&subject, &how),
         #[cfg(feature = "planted")]
         Command::Mutants(mutants) => cli::mutants::mutants(&mutants),

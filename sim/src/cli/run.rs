@@ -1,6 +1,6 @@
 //! `sim run`: many seeds, each of them, or a share, run a second time in another process and another order.
 
-use super::{DIFFERS, FAILED, How, USAGE, WELL, check, complain, save, say};
+use super::{DIFFERS, FAILED, How, USAGE, WELL, check, complain, now, save, say};
 use clap::Args;
 use serde_json::json;
 use sim::marks::{Mark, Marks};
@@ -116,11 +116,6 @@ pub(crate) fn run(run: &Run) -> u8 {
         (0, _) => FAILED,
         _ => DIFFERS,
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "how fast it went is told to people, and decides nothing")]
-fn now() -> std::time::Instant {
-    std::time::Instant::now()
 }
 
 /// How far it has come, on a terminal.
