@@ -20,7 +20,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run many seeds, and say which ones fail.
-    #[command(after_help = "Examples:\n  sim run --seeds 20000\n  sim run --seeds 500 --start 7000 --twice 1 --json")]
+    #[command(
+        after_help = "Examples:\n  sim run --seeds 20000\n  sim run --seeds 500 --start 7000 --twice 1 --json\n  sim run --for 2m --start 4711"
+    )]
     Run(cli::run::Run),
     /// Tell the story of a seed, or of a saved trace.
     #[command(after_help = "Examples:\n  sim replay 42\n  sim replay sim-traces/seed-42.json --events\n  \

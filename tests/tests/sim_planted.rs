@@ -3,6 +3,7 @@
 //! Only with the feature `planted`: `cargo test --release -p sprag-tests --features planted --test sim_planted`. The feature
 //! is off everywhere else, and so are the bugs.
 
+use sim::explore::{Bound, Level, searches};
 use sim::failure::Check;
 use sim::mutants::{EVENTS_MAX, hunt};
 use sim::{Keep, run};
@@ -27,6 +28,28 @@ fn a_bug_that_is_not_found_is_missed() {
     assert_eq!(lost.missed, None, "the control fails");
     lost.starts(1, 20);
     assert!(lost.missed.unwrap().contains("not found in the 20 seeds"));
+}
+
+/// Bugs that hide from thousands of seeds, and one on each level that does not; each told as a story of a few steps.
+#[test]
+fn a_search_finds_what_seeds_do_not() {
+    let hidden = [
+        (Bug::StrictForgotten, Level::Machine),
+        (Bug::CancelMissesStart, Level::Machine),
+        (Bug::ReservationCounts, Level::Machine),
+        (Bug::ProofAskedOnce, Level::Machine),
+        (Bug::NamesTrusted, Level::Disks),
+    ];
+    for (bug, level) in hidden {
+        plant(Some(bug));
+        let plans = searches(Bound::Full).into_iter().filter(|plan| plan.level() == level);
+        let found = plans.map(|plan| plan.run(&mut |_, _| {})).find(|search| !search.is_well());
+        plant(None);
+        let search = found.unwrap();
+        assert_eq!(search.cut, None, "{bug:?}");
+        let finding = search.finding.unwrap();
+        assert!((1..=30).contains(&finding.story.len()), "{bug:?} in {}:\n{finding}", search.name);
+    }
 }
 
 #[test]

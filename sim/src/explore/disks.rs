@@ -6,21 +6,35 @@
 
 use super::workload::{End, Known, Session, Step, empty_disk, session};
 use super::{Bound, Finding, Progress, Search, or_panic};
-use crate::fs::{Call, Fault, Image, SimFs, Tear};
+use crate::fs::{Call, CallKind, Fault, Image, SimFs, Tear};
 use std::collections::BTreeSet;
 
-/// Every workload is made of these. The second fills a segment: what comes behind it rotates.
+/// Every workload is made of these. The second fills a segment: what comes behind it rotates. Four are too few for two
+/// snapshots that differ and a pruning by them, so what prunes goes by one.
 const OPERATIONS: [Step; 6] =
-    [Step::Append(1, 1), Step::Append(3, 120), Step::Seal, Step::Snapshot, Step::Prune, Step::Reopen];
+    [Step::Append(1, 1), Step::Append(3, 120), Step::Seal, Step::Snapshot, Step::PruneHard, Step::Reopen];
+
+/// What sprag does when it was started again after the process alone died: it goes on behind the last frame, and rotates.
+const AGAIN: [Step; 3] = [Step::Append(1, 1), Step::Append(3, 120), Step::Append(1, 1)];
 
 /// A search that would look at more disks is cut.
 const DISKS_MAX: usize = 3_000_000;
 
-/// How many operations, and how finely unsynced writes are torn at the first crash, at one in its recovery, and so on.
-fn measures(bound: Bound) -> (usize, &'static [Tear]) {
+/// How far a search goes.
+struct Measures {
+    operations_max: usize,
+    /// How finely unsynced writes are torn at the first power cut, at one in its recovery, and so on.
+    tears: &'static [Tear],
+    /// In workloads of up to so many operations the process alone dies too, or a sync fails; then the next one runs on what
+    /// the cache shows, and the power goes at every point of it.
+    restarted_max: usize,
+}
+
+fn measures(bound: Bound) -> Measures {
+    let tears = &[Tear::Pieces(2), Tear::Whole];
     match bound {
-        Bound::Small => (2, &[Tear::Pieces(2), Tear::Whole]),
-        Bound::Full => (4, &[Tear::Pieces(2), Tear::Whole]),
+        Bound::Small => Measures { operations_max: 2, tears, restarted_max: 1 },
+        Bound::Full => Measures { operations_max: 4, tears, restarted_max: 3 },
     }
 }
 
@@ -74,8 +88,7 @@ impl Explored {
         rest: &[Tear],
         tag: &str,
     ) {
-        let changes = whole.trace().into_iter().filter(|call| call.kind.changes() && call.index >= first);
-        for call in changes.map(Some).chain([None]) {
+        for call in changes(whole, first).map(Some).chain([None]) {
             let fs = SimFs::boot(start);
             fs.fault_at(call.as_ref().map_or(whole.calls(), |call| call.index), Fault::Crash);
             let (known, _, _) = session(&fs, known, steps, tag);
@@ -97,8 +110,54 @@ impl Explored {
         }
     }
 
+    /// Ends the process of the steps at every call from the given one on, or lets a sync fail so that it ends. The next one
+    /// runs on the cache, and the power goes at every point of that.
+    fn restart_from(&mut self, start: &Image, steps: &[Step], first: u64, whole: &SimFs) {
+        for call in changes(whole, first) {
+            let faults: &[Fault] = match call.kind {
+                kind if kind.syncs() => &[Fault::Kill(0), Fault::SyncLost],
+                CallKind::Write => {
+                    &[Fault::Kill(0), Fault::Kill(call.len as usize / 2), Fault::Kill(call.len as usize)]
+                }
+                _ => &[Fault::Kill(0)],
+            };
+            for fault in faults {
+                self.trail.push(format!("{}: {}", told_fault(*fault), told_call(&call)));
+                self.restarted(start, steps, call.index, *fault);
+                self.trail.pop();
+            }
+        }
+    }
+
+    fn restarted(&mut self, start: &Image, steps: &[Step], index: u64, fault: Fault) {
+        // First without a power cut, to see how many calls there are.
+        let run = |power_cut: Option<u64>| {
+            let fs = SimFs::boot(start);
+            fs.fault_at(index, fault);
+            let (known, _, _) = session(&fs, &Known::default(), steps, "a");
+            fs.kill();
+            let fs = fs.new_process();
+            let first = fs.calls();
+            if let Some(at) = power_cut {
+                fs.fault_at(at, Fault::Crash);
+            }
+            fs.start_trace();
+            let (known, end, _) = session(&fs, &known, &AGAIN, "b");
+            assert_eq!(end == End::Done, power_cut.is_none_or(|at| at >= fs.calls()), "an error without a fault");
+            (fs, known, first)
+        };
+        let (whole, _, first) = run(None);
+        for call in changes(&whole, first).map(Some).chain([None]) {
+            let (fs, known, _) = run(Some(call.as_ref().map_or(whole.calls(), |call| call.index)));
+            self.sessions += 2;
+            self.trail.push(format!("sprag starts again, appends and rotates; {}", told(call.as_ref(), known.acked)));
+            self.continue_from(fs.images(Tear::Whole), &known, &[]);
+            self.trail.pop();
+        }
+    }
+
     /// A workload on an empty disk, crashed during its last operation: its earlier ones are the last of shorter workloads.
-    fn workload(&mut self, steps: &[Step], tears: &[Tear]) {
+    fn workload(&mut self, steps: &[Step], measures: &Measures) {
         let (start, known) = (empty_disk(), Known::default());
         self.trail = steps.iter().map(ToString::to_string).collect();
         let fs = SimFs::boot(&start);
@@ -113,19 +172,37 @@ impl Explored {
             }
             first
         };
-        let Some((tear, rest)) = tears.split_first() else { return };
+        let Some((tear, rest)) = measures.tears.split_first() else { return };
         self.crash_from(&start, &known, steps, (first, &fs), *tear, rest, "a");
+        if steps.len() <= measures.restarted_max {
+            self.restart_from(&start, steps, first, &fs);
+        }
     }
 }
 
+/// The calls from the given one on that changed anything.
+fn changes(fs: &SimFs, first: u64) -> impl Iterator<Item = Call> {
+    fs.trace().into_iter().filter(move |call| call.kind.changes() && call.index >= first)
+}
+
 fn told(call: Option<&Call>, acked: usize) -> String {
-    let acknowledged = format!("{acked} records are acknowledged");
-    match call {
-        Some(Call { kind, path, len, .. }) => {
-            let bytes = if *len > 0 { format!(" ({len} bytes)") } else { String::new() };
-            format!("the power goes before {kind:?}{bytes} of {}; {acknowledged}", path.display())
+    let at = call.map_or("when all is done".into(), |call| format!("before: {}", told_call(call)));
+    format!("the power goes {at}; {acked} records are acknowledged")
+}
+
+fn told_call(call: &Call) -> String {
+    let bytes = if call.len > 0 { format!(", {} bytes", call.len) } else { String::new() };
+    format!("{:?} of {}{bytes}", call.kind, call.path.display())
+}
+
+fn told_fault(fault: Fault) -> String {
+    match fault {
+        Fault::Kill(0) => "the process is killed before".into(),
+        Fault::Kill(bytes) => format!("the process is killed after {bytes} bytes of"),
+        Fault::SyncLost => "fails, and what was to be written is lost".into(),
+        Fault::Errno(_) | Fault::Short(_) | Fault::Phantom | Fault::Misdirected(_) | Fault::Crash => {
+            format!("{fault:?}")
         }
-        None => format!("the power goes when all is done; {acknowledged}"),
     }
 }
 
@@ -149,18 +226,18 @@ fn workloads(operations_max: usize) -> Vec<Vec<Step>> {
 
 /// What the search within a bound is called.
 pub fn name(bound: Bound) -> String {
-    format!("the journal: workloads of up to {} operations", measures(bound).0)
+    format!("the journal: workloads of up to {} operations", measures(bound).operations_max)
 }
 
 /// Looks at all workloads within the bound.
 pub fn explore(name: &str, bound: Bound, progress: Progress<'_>) -> Search {
-    let (operations_max, tears) = measures(bound);
-    let workloads = workloads(operations_max);
+    let measures = measures(bound);
+    let workloads = workloads(measures.operations_max);
     let mut explored = Explored::default();
-    let depth = operations_max + tears.len();
+    let depth = measures.operations_max + measures.tears.len();
     let mut search = Search { name: name.into(), visited: 0, depth, notes: Vec::new(), cut: None, finding: None };
     for (at, steps) in workloads.iter().enumerate() {
-        if let Err(what) = or_panic(|| explored.workload(steps, tears)) {
+        if let Err(what) = or_panic(|| explored.workload(steps, &measures)) {
             search.finding = Some(Finding { what, story: std::mem::take(&mut explored.trail) });
             break;
         }

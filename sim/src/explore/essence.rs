@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(number(1_000, &state(1_000)), number(9_000, &state(9_000)));
         let health = Inner { deep: Deep { n: 9 }, moved: Mono(4) };
         assert_eq!(number(1_000, &state(1_000)), number(1_000, &State { health, ..state(1_000) }));
-        let over = |ago| State { at: Some(Mono(9_000 - ago)), ..state(9_000) };
+        let over = |ago: u64| State { at: Some(Mono(9_000 - ago)), ..state(9_000) };
         assert_eq!(number(9_000, &over(1_000)), number(9_000, &over(5_000)));
     }
 

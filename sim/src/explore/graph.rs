@@ -234,3 +234,103 @@ fn components(states: usize, edges: &[Edge]) -> Vec<u32> {
     }
     part
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A world that is drawn: from where, to where, and the duty if it is one. State 9 is wrong, state 0 the beginning.
+    #[derive(Clone)]
+    struct Drawn {
+        at: u8,
+        settled: &'static [u8],
+        edges: &'static [(u8, u8, Option<u8>)],
+    }
+
+    impl World for Drawn {
+        type Step = (u8, u8, Option<u8>);
+
+        fn steps(&self) -> Vec<Self::Step> {
+            self.edges.iter().filter(|(from, ..)| *from == self.at).copied().collect()
+        }
+
+        fn duty((.., duty): Self::Step) -> Option<u8> {
+            duty
+        }
+
+        fn apply(&mut self, (_, to, _): Self::Step) {
+            assert_ne!(to, 9, "nine");
+            self.at = to;
+        }
+
+        fn essence(&self) -> u128 {
+            self.at.into()
+        }
+
+        fn is_settled(&self) -> bool {
+            self.settled.contains(&self.at)
+        }
+
+        fn look(&self) {
+            assert_ne!(self.at, 8, "eight");
+        }
+
+        fn tell(&self, (from, to, _): Self::Step) -> String {
+            format!("{from} to {to}")
+        }
+    }
+
+    fn of(settled: &'static [u8], edges: &'static [(u8, u8, Option<u8>)]) -> Search {
+        search("drawn", Drawn { at: 0, settled, edges }, 6, &mut |_, _| {})
+    }
+
+    fn found(search: &Search) -> (&str, Vec<&str>) {
+        let finding = search.finding.as_ref().unwrap();
+        (&finding.what, finding.story.iter().map(String::as_str).collect())
+    }
+
+    #[test]
+    fn the_shortest_way_to_what_is_wrong() {
+        let long = of(&[2], &[(0, 1, Some(1)), (1, 2, Some(1)), (2, 9, None), (0, 3, None), (3, 9, None)]);
+        assert!(found(&long).0.contains("nine"));
+        assert_eq!(found(&long).1, ["0 to 3", "3 to 9"]);
+        let looked = of(&[1], &[(0, 1, Some(1)), (1, 8, None)]);
+        assert!(found(&looked).0.contains("eight"));
+        assert_eq!(found(&looked).1, ["0 to 1", "1 to 8"]);
+    }
+
+    #[test]
+    fn a_search_that_was_cut_says_so() {
+        let edges =
+            &[(0, 1, Some(1)), (0, 2, None), (0, 3, None), (0, 4, None), (0, 5, None), (0, 6, None), (0, 7, None)];
+        let cut = of(&[1], edges);
+        assert!(!cut.is_well() && cut.finding.is_none() && cut.cut.unwrap().contains("more than 6"));
+    }
+
+    #[test]
+    fn duties_alone_must_lead_to_rest() {
+        assert!(of(&[2], &[(0, 1, None), (0, 2, Some(1)), (1, 2, Some(1))]).is_well());
+        let stuck = of(&[2], &[(0, 1, None), (0, 2, Some(1)), (1, 2, None)]);
+        assert_eq!(found(&stuck).1, ["0 to 1"]);
+        assert!(found(&stuck).0.contains("not all comes to an end"));
+    }
+
+    #[test]
+    fn going_round_is_wrong_only_if_every_open_duty_is_done_on_the_way() {
+        // Duty 2 is open all over the circle and leads out of it: it is done some day.
+        let left = &[(0, 1, Some(1)), (1, 0, Some(1)), (0, 2, Some(2)), (1, 2, Some(2))];
+        let left = of(&[2], left);
+        assert_eq!(left.finding, None);
+        assert_eq!((left.visited, left.depth), (3, 1));
+        // It is open in one state alone: whoever goes round never has to do it.
+        let round = of(&[2], &[(0, 1, Some(1)), (1, 0, Some(1)), (0, 2, Some(2))]);
+        assert!(found(&round).0.contains("round for ever"));
+        // It is done inside too.
+        let inside = &[(0, 1, Some(1)), (1, 0, Some(2)), (0, 2, Some(2)), (1, 1, Some(1))];
+        assert!(found(&of(&[2], inside)).0.contains("round for ever"));
+        // Around rest anything may go round.
+        assert!(of(&[0], &[(0, 1, Some(1)), (1, 0, Some(1))]).is_well());
+        // What is no duty goes round at nobody's expense.
+        assert!(of(&[2], &[(0, 1, None), (1, 0, None), (0, 2, Some(2)), (1, 2, Some(2))]).is_well());
+    }
+}

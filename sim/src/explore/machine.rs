@@ -134,6 +134,13 @@ pub const WORLDS: &[Small] = &[
         from: Bound::Full,
     },
     Small {
+        name: "3 jobs, 1 place: a pause",
+        places: 1,
+        keep_jobs: KEEP_ALL,
+        budget: Budget { jobs: 3, pauses: 1, ..NONE },
+        from: Bound::Full,
+    },
+    Small {
         name: "3 jobs, 2 places: a cancel",
         places: 2,
         keep_jobs: KEEP_ALL,

@@ -30,6 +30,16 @@ pub enum Level {
     Disks,
 }
 
+impl Level {
+    /// As a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Level::Machine => "states",
+            Level::Disks => "disks",
+        }
+    }
+}
+
 /// A search that can be done.
 #[derive(Clone, Copy, Debug)]
 pub enum Plan {

@@ -6,7 +6,8 @@
 
 use crate::fs::{Image, SimFs};
 use sprag_journal::{
-    Append, Cut, Entry, JournalError, Limits, Opened, Place, QueueId, Replay, Snapshot, SnapshotWriter, open, prune,
+    Append, Cut, Entry, JournalError, Limits, Opened, Place, Pruned, QueueId, Replay, Snapshot, SnapshotWriter, open,
+    prune, prune_hard,
 };
 use std::fmt;
 use std::path::Path;
@@ -36,6 +37,8 @@ pub enum Step {
     Snapshot,
     /// Removes what the newest snapshot covers, if there is one.
     Prune,
+    /// As well, without keeping the one before it.
+    PruneHard,
     /// Opens the journal again.
     Reopen,
 }
@@ -47,6 +50,7 @@ impl fmt::Display for Step {
             Step::Seal => write!(f, "seal"),
             Step::Snapshot => write!(f, "take a snapshot"),
             Step::Prune => write!(f, "prune by the newest snapshot"),
+            Step::PruneHard => write!(f, "prune by the newest snapshot alone"),
             Step::Reopen => write!(f, "open again"),
         }
     }
@@ -168,7 +172,8 @@ impl<'a> Session<'a> {
             // It covers the end of a frame; before the first there is none.
             Step::Snapshot if self.known.written.is_empty() => return true,
             Step::Snapshot => return went_well("a snapshot", self.snapshot()),
-            Step::Prune => return went_well("pruning", self.prune()),
+            Step::Prune => return went_well("pruning", self.prune(prune)),
+            Step::PruneHard => return went_well("pruning", self.prune(prune_hard)),
             Step::Reopen => return self.reopen(),
         };
         let Some(frame) = frame else { return true };
@@ -203,13 +208,15 @@ impl<'a> Session<'a> {
     }
 
     /// By way of a recovery, as a process does that has just started.
-    fn prune(&self) -> Result<(), JournalError> {
+    fn prune(&self, prune: Prune) -> Result<(), JournalError> {
         match open_lines(self.fs)?.0.snapshot {
             Some(newest) => prune(self.fs, Path::new(ROOT), &newest).map(drop),
             None => Ok(()),
         }
     }
 }
+
+type Prune = fn(&SimFs, &Path, &Snapshot<SimFs>) -> Result<Pruned, JournalError>;
 
 fn went_well(what: &str, result: Result<(), JournalError>) -> bool {
     match result {
