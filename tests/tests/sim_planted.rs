@@ -6,6 +6,7 @@
 use sim::explore::{Bound, Level, searches};
 use sim::failure::Check;
 use sim::mutants::{EVENTS_MAX, hunt};
+use sim::saved::{Trace, Verdict};
 use sim::{Keep, run};
 use sprag_core::{Bug, Role, plant};
 
@@ -28,6 +29,30 @@ fn a_bug_that_is_not_found_is_missed() {
     assert_eq!(lost.missed, None, "the control fails");
     lost.starts(1, 20);
     assert!(lost.missed.unwrap().contains("not found in the 20 seeds"));
+}
+
+/// What `sim_traces` replays is worth it: with the bug put back each trace fails as it did.
+#[test]
+fn a_kept_trace_fails_with_its_bug() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/traces");
+    let mut failed = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let Some(trace) = path
+            .extension()
+            .filter(|extension| *extension == "json")
+            .map(|_| Trace::parse(&std::fs::read_to_string(&path).unwrap()).unwrap())
+        else {
+            continue;
+        };
+        let Some(bug) = &trace.planted else { continue };
+        plant(Bug::ALL.iter().find(|known| format!("{known:?}") == *bug).copied());
+        let verdict = trace.replay(Keep::Hash).1;
+        plant(None);
+        assert_eq!(verdict, Verdict::Fails, "{}", path.display());
+        failed += 1;
+    }
+    assert!(failed > 0, "no trace was recorded with a planted bug");
 }
 
 /// Bugs that hide from thousands of seeds, and one on each level that does not; each told as a story of a few steps.

@@ -102,7 +102,8 @@ fn tell(hunt: &Hunt, shrunk: Option<&Shrunk>, args: &Mutants) -> bool {
     if args.json {
         let said = json!({
             "planted": name, "about": hunt.bug.about().trim(), "levels": levels, "median": hunt.median(),
-            "worst": hunt.worst(), "starts": hunt.seeds, "events": events, "checks": checks, "explored": explored, "missed": missed,
+            "worst": hunt.worst(), "starts": hunt.seeds, "events": events, "checks": checks,
+            "explored": explored, "missed": missed,
         });
         say(format_args!("{said}"));
         return missed.is_some();

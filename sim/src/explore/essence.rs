@@ -25,7 +25,8 @@ pub(crate) struct Essence {
 }
 
 impl Essence {
-    /// Of a state at this moment, after this record and this request. The structure in a field named `health` is left out: it decides nothing.
+    /// Of a state at this moment, after this record and this request. The structure in a field named `health` is left out:
+    /// it decides nothing.
     pub(crate) fn new(now: Now, last: Seq, request: RequestId) -> Essence {
         Essence {
             text: Vec::with_capacity(4096),

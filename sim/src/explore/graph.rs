@@ -47,64 +47,6 @@ struct Graph<W: World> {
     edges: Vec<Edge>,
 }
 
-/// Visits every state; no more than `states_max`, and says so if there are.
-pub fn search<W: World>(name: &str, start: W, states_max: usize, progress: Progress<'_>) -> Search {
-    let mut search = Search { name: name.into(), visited: 0, depth: 0, notes: Vec::new(), cut: None, finding: None };
-    let mut graph = Graph { start: start.clone(), parents: vec![None], settled: Vec::new(), edges: Vec::new() };
-    let mut numbers = BTreeMap::from([(start.essence(), 0)]);
-    let mut front = vec![(0, start)];
-    let mut steps = 0;
-    while !front.is_empty() && search.finding.is_none() && search.cut.is_none() {
-        let mut next = Vec::new();
-        for (at, world) in front {
-            graph.settled.push(world.is_settled());
-            for step in world.steps() {
-                steps += 1;
-                let mut after = world.clone();
-                let reached = or_panic(|| {
-                    after.apply(step);
-                    after.essence()
-                });
-                let known = graph.parents.len() as u32;
-                let to = match reached {
-                    Ok(essence) => *numbers.entry(essence).or_insert(known),
-                    Err(what) => {
-                        search.finding.get_or_insert(Finding { what, story: graph.story(at, Some(step)) });
-                        break;
-                    }
-                };
-                graph.edges.extend(W::duty(step).map(|duty| Edge { from: at, to, duty }));
-                if to == known {
-                    graph.parents.push(Some((at, step)));
-                    if let Err(what) = or_panic(|| after.look()) {
-                        search.finding.get_or_insert(Finding { what, story: graph.story(to, None) });
-                    }
-                    next.push((to, after));
-                }
-            }
-            if search.finding.is_some() {
-                break;
-            }
-            if graph.parents.len() > states_max {
-                search.cut = Some(format!("there are more than {states_max} states"));
-                break;
-            }
-            if at % 1024 == 0 {
-                progress(graph.settled.len(), graph.parents.len());
-            }
-        }
-        search.depth += usize::from(!next.is_empty());
-        front = next;
-    }
-    if search.is_well() {
-        search.finding = graph.restless();
-    }
-    search.visited = graph.parents.len();
-    let at_rest = graph.settled.iter().filter(|settled| **settled).count();
-    search.notes = vec![("steps", steps), ("at rest", at_rest as u64)];
-    search
-}
-
 impl<W: World> Graph<W> {
     /// What happens on the shortest way to a state, and one step further.
     fn story(&self, to: u32, last: Option<W::Step>) -> Vec<String> {
@@ -180,6 +122,64 @@ impl<W: World> Graph<W> {
         let what = format!("from here on things can go round for ever (to state {})", turns.join(", "));
         Some(Finding { what, story: self.story(at, None) })
     }
+}
+
+/// Visits every state; no more than `states_max`, and says so if there are.
+pub fn search<W: World>(name: &str, start: W, states_max: usize, progress: Progress<'_>) -> Search {
+    let mut search = Search { name: name.into(), visited: 0, depth: 0, notes: Vec::new(), cut: None, finding: None };
+    let mut graph = Graph { start: start.clone(), parents: vec![None], settled: Vec::new(), edges: Vec::new() };
+    let mut numbers = BTreeMap::from([(start.essence(), 0)]);
+    let mut front = vec![(0, start)];
+    let mut steps = 0;
+    while !front.is_empty() && search.finding.is_none() && search.cut.is_none() {
+        let mut next = Vec::new();
+        for (at, world) in front {
+            graph.settled.push(world.is_settled());
+            for step in world.steps() {
+                steps += 1;
+                let mut after = world.clone();
+                let reached = or_panic(|| {
+                    after.apply(step);
+                    after.essence()
+                });
+                let known = graph.parents.len() as u32;
+                let to = match reached {
+                    Ok(essence) => *numbers.entry(essence).or_insert(known),
+                    Err(what) => {
+                        search.finding.get_or_insert(Finding { what, story: graph.story(at, Some(step)) });
+                        break;
+                    }
+                };
+                graph.edges.extend(W::duty(step).map(|duty| Edge { from: at, to, duty }));
+                if to == known {
+                    graph.parents.push(Some((at, step)));
+                    if let Err(what) = or_panic(|| after.look()) {
+                        search.finding.get_or_insert(Finding { what, story: graph.story(to, None) });
+                    }
+                    next.push((to, after));
+                }
+            }
+            if search.finding.is_some() {
+                break;
+            }
+            if graph.parents.len() > states_max {
+                search.cut = Some(format!("there are more than {states_max} states"));
+                break;
+            }
+            if at % 1024 == 0 {
+                progress(graph.settled.len(), graph.parents.len());
+            }
+        }
+        search.depth += usize::from(!next.is_empty());
+        front = next;
+    }
+    if search.is_well() {
+        search.finding = graph.restless();
+    }
+    search.visited = graph.parents.len();
+    let at_rest = graph.settled.iter().filter(|settled| **settled).count();
+    search.notes = vec![("steps", steps), ("at rest", at_rest as u64)];
+    search
 }
 
 /// The number of the part of each state: in one part are those that lead to each other (Tarjan 1972, without recursion).

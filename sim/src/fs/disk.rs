@@ -12,6 +12,7 @@ use std::rc::Rc;
 use sprag_journal::fs::{Open, Room};
 
 use super::image::Image;
+use super::names::Names;
 use super::{errno, error};
 
 const BLOCK_BYTES: u64 = 4096;
@@ -89,8 +90,8 @@ pub(super) struct Disk {
     next_inode: usize,
     /// Folders that were there from the beginning, outside any other: they are never lost.
     pub(super) roots: BTreeSet<PathBuf>,
-    pub(super) names: BTreeMap<PathBuf, Node>,
-    pub(super) durable_names: BTreeMap<PathBuf, Node>,
+    pub(super) names: Names,
+    pub(super) durable_names: Names,
     pub(super) pending_names: Vec<NameOp>,
     budget_blocks: Option<u64>,
     used_blocks: u64,
@@ -99,7 +100,7 @@ pub(super) struct Disk {
 impl Disk {
     pub(super) fn from_image(image: &Image) -> Disk {
         let mut disk = Disk::default();
-        disk.names.extend(image.dirs.iter().map(|dir| (dir.clone(), Node::Dir)));
+        image.dirs.iter().for_each(|dir| _ = disk.names.insert(dir.clone(), Node::Dir));
         let is_root = |dir: &&PathBuf| dir.parent().is_none_or(|parent| !image.dirs.contains(parent));
         disk.roots = image.dirs.iter().filter(is_root).cloned().collect();
         for (path, bytes) in &image.files {
@@ -129,7 +130,7 @@ impl Disk {
     }
 
     pub(super) fn node(&self, path: &Path) -> Option<Node> {
-        self.names.get(path).copied()
+        self.names.get(path)
     }
 
     fn inode(&mut self, inode: usize) -> &mut Inode {
@@ -193,9 +194,9 @@ impl Disk {
 
     /// Blocks of a file that nobody sees any more are free at once.
     fn free_if_unused(&mut self, inode: usize) {
-        let named = self.names.values().any(|node| *node == Node::File(inode));
-        let file = self.inodes.entry(inode).or_default();
-        if !named && file.handles == 0 {
+        let has_blocks = |file: &Inode| file.handles == 0 && !file.blocks.is_empty();
+        let Some(file) = self.inodes.get_mut(&inode).filter(|file| has_blocks(file)) else { return };
+        if !self.names.nodes().any(|node| node == Node::File(inode)) {
             self.used_blocks -= file.blocks.len() as u64;
             file.blocks.clear();
         }
@@ -237,7 +238,7 @@ impl Disk {
 
     pub(super) fn remove_dir(&mut self, path: &Path) -> io::Result<()> {
         match self.node(path) {
-            Some(Node::Dir) if self.names.keys().any(|name| name.parent() == Some(path)) => error(errno::ENOTEMPTY),
+            Some(Node::Dir) if self.names.inside(path).next().is_some() => error(errno::ENOTEMPTY),
             Some(Node::Dir) => {
                 self.change_names(vec![(path.to_owned(), None)]);
                 Ok(())
@@ -253,8 +254,8 @@ impl Disk {
             Some(Node::File(_)) => return error(errno::ENOTDIR),
             None => return error(errno::ENOENT),
         }
-        let inside = self.names.keys().filter(|path| path.parent() == Some(dir));
-        let mut names: Vec<OsString> = inside.filter_map(|path| path.file_name().map(OsString::from)).collect();
+        let mut names: Vec<OsString> =
+            self.names.inside(dir).filter_map(|path| path.file_name().map(OsString::from)).collect();
         names.sort_unstable();
         Ok(names)
     }
@@ -286,7 +287,7 @@ impl Disk {
 
     fn forget_unreachable(&mut self) {
         let pending = self.pending_names.iter().flatten().filter_map(|(_, node)| *node);
-        let nodes = self.names.values().copied().chain(self.durable_names.values().copied()).chain(pending);
+        let nodes = self.names.nodes().chain(self.durable_names.nodes()).chain(pending);
         let reachable: BTreeSet<usize> = nodes
             .filter_map(|node| match node {
                 Node::File(inode) => Some(inode),
@@ -393,7 +394,7 @@ impl Disk {
     }
 }
 
-pub(super) fn apply_names(names: &mut BTreeMap<PathBuf, Node>, op: &NameOp) {
+pub(super) fn apply_names(names: &mut Names, op: &NameOp) {
     for (path, node) in op {
         match node {
             Some(node) => names.insert(path.clone(), *node),

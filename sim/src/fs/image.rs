@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::disk::{Contents, DataOp, Disk, Inode, Node, apply_names};
+use super::names::Names;
 
 /// No more changes of names than this are enumerated at once: there are two to that power of subsets.
 const NAME_OPS_MAX: usize = 12;
@@ -115,22 +116,22 @@ fn variants(inode: &Inode, tear: Tear) -> Vec<Rc<[u8]>> {
 
 impl Disk {
     /// The names whose folders are all there.
-    fn reachable(&self, names: &BTreeMap<PathBuf, Node>) -> Vec<(PathBuf, Node)> {
+    fn reachable(&self, names: &Names) -> Vec<(PathBuf, Node)> {
         let whole = |path: &Path| {
             let mut path = path;
             while !self.roots.contains(path) {
                 match path.parent() {
-                    Some(dir) if names.get(dir) == Some(&Node::Dir) => path = dir,
+                    Some(dir) if names.get(dir) == Some(Node::Dir) => path = dir,
                     Some(_) | None => return false,
                 }
             }
             true
         };
         let kept = names.iter().filter(|(path, _)| whole(path));
-        kept.map(|(path, node)| (path.clone(), *node)).collect()
+        kept.map(|(path, node)| (path.clone(), node)).collect()
     }
 
-    fn image_of(&self, names: &BTreeMap<PathBuf, Node>, contents: &mut dyn FnMut(usize) -> Rc<[u8]>) -> Image {
+    fn image_of(&self, names: &Names, contents: &mut dyn FnMut(usize) -> Rc<[u8]>) -> Image {
         let mut image = Image::default();
         for (path, node) in self.reachable(names) {
             match node {
