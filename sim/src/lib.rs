@@ -24,6 +24,7 @@ pub mod saved;
 pub mod settled;
 pub mod shared;
 pub mod shrink;
+pub mod speed;
 pub mod tape;
 pub mod threads;
 pub mod trace;

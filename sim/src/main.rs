@@ -21,7 +21,8 @@ struct Cli {
 enum Command {
     /// Run many seeds, and say which ones fail.
     #[command(
-        after_help = "Examples:\n  sim run --seeds 20000\n  sim run --seeds 500 --start 7000 --twice 1 --json\n  sim run --for 2m --start 4711"
+        after_help = "Examples:\n  sim run --seeds 20000\n  sim run --seeds 500 --start 7000 --twice 1 --json\n  \
+                            sim run --for 2m --start 4711"
     )]
     Run(cli::run::Run),
     /// Tell the story of a seed, or of a saved trace.
@@ -42,6 +43,9 @@ enum Command {
         #[command(flatten)]
         how: How,
     },
+    /// Measure how fast seeds go.
+    #[command(after_help = "Example:\n  sim bench --seeds 2000")]
+    Bench(cli::bench::Bench),
     /// Search small worlds to their end: every state of the Machine, every disk that a crash may leave to the journal.
     #[command(after_help = "Examples:\n  sim explore\n  sim explore machine --small\n  sim explore disks --json")]
     Explore(cli::explore::Explore),
@@ -84,6 +88,7 @@ fn main() -> ExitCode {
         Command::Replay { subject, events, calls, html, how } => {
             cli::replay::replay(&subject, events, calls, html.as_deref(), &how)
         }
+        Command::Bench(bench) => cli::bench::bench(&bench),
         Command::Explore(explore) => cli::explore::explore(&explore),
         Command::Check { subject, how } => cli::check::check(&subject, &how),
         #[cfg(feature = "planted")]

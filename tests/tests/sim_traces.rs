@@ -1,7 +1,7 @@
 //! Traces of bugs that were found by simulation and mended: each world once more, without the bug.
 //!
-//! A trace that does not apply any more proves nothing, so it fails here and says that it is stale; `tests/traces/README.md` says how
-//! to make it anew. That each still shows its bug when that is put back: `sim_planted`.
+//! A trace that does not apply any more proves nothing, so it fails here and says that it is stale; `tests/traces/README.md`
+//! says how to make it anew. That each still shows its bug when that is put back: `sim_planted`.
 #![cfg(test)]
 
 use sim::Keep;

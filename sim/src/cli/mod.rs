@@ -2,6 +2,7 @@
 //!
 //! **Invariant.** Each command says what came of it by its exit code, and with `--json` in lines that are objects.
 
+pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod explore;
 #[cfg(feature = "planted")]

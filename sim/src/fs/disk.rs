@@ -3,6 +3,7 @@
 //! Invariant: the cached state is the durable one with all pending changes applied in order, except for what a failed sync
 //! dropped.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
@@ -79,9 +80,23 @@ impl Contents {
 pub(super) struct Inode {
     cache: Vec<u8>,
     pub(super) durable: Contents,
+    /// What of it counts, as it is given out; none since it changed.
+    durable_bytes: RefCell<Option<Rc<[u8]>>>,
     pub(super) pending: Vec<DataOp>,
     blocks: BTreeSet<u64>,
     handles: u32,
+}
+
+impl Inode {
+    /// What the medium holds.
+    pub(super) fn durable_bytes(&self) -> Rc<[u8]> {
+        let settled = || {
+            let mut contents = self.durable.clone();
+            contents.settle();
+            contents.bytes.into()
+        };
+        Rc::clone(self.durable_bytes.borrow_mut().get_or_insert_with(settled))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -387,6 +402,7 @@ impl Disk {
             });
             return;
         }
+        file.durable_bytes.take();
         for op in std::mem::take(&mut file.pending) {
             file.durable.apply(&op);
         }
