@@ -7,6 +7,7 @@ pub(crate) mod check;
 pub(crate) mod explore;
 #[cfg(feature = "planted")]
 pub(crate) mod mutants;
+pub(crate) mod races;
 pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod shrink;
