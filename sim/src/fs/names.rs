@@ -1,7 +1,8 @@
 //! The names on a disk: a map from paths that compares bytes, not parts of paths.
 //!
 //! Invariant: the order is that of paths part by part, as `Path` compares them: an image, and a draw of one, depend on it. It
-//! holds for absolute paths without `.`, `..` and doubled slashes, which are all that there are here.
+//! holds for absolute paths without `.`, `..` and doubled slashes, which are all that there are here; a slash at the end means
+//! nothing.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,13 +22,22 @@ fn mapped(byte: u8) -> u8 {
     if byte == b'/' { 0 } else { byte }
 }
 
+/// What counts of a path.
+fn bytes(path: &Path) -> &[u8] {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    match bytes {
+        [rest @ .., b'/'] if !rest.is_empty() => rest,
+        _ => bytes,
+    }
+}
+
 fn key(path: &Path) -> Key {
-    path.as_os_str().as_encoded_bytes().iter().copied().map(mapped).collect()
+    bytes(path).iter().copied().map(mapped).collect()
 }
 
 /// Calls with the key of a path.
 fn with_key<T>(path: &Path, act: impl FnOnce(&[u8]) -> T) -> T {
-    let bytes = path.as_os_str().as_encoded_bytes();
+    let bytes = bytes(path);
     let mut short = [0; SHORT_MAX];
     match short.get_mut(..bytes.len()) {
         Some(place) => {
@@ -44,7 +54,9 @@ impl Names {
     }
 
     pub(super) fn insert(&mut self, path: PathBuf, node: Node) -> Option<Node> {
-        self.0.insert(key(&path), (path, node)).map(|(_, node)| node)
+        let key = key(&path);
+        let plain = if path.as_os_str().len() == key.len() { path } else { path.components().collect() };
+        self.0.insert(key, (plain, node)).map(|(_, node)| node)
     }
 
     pub(super) fn remove(&mut self, path: &Path) -> Option<Node> {
@@ -96,6 +108,9 @@ mod tests {
                 names.iter().map(|(path, _)| path).filter(|path| path.parent() == Some(dir)).collect();
             assert_eq!(names.inside(dir).collect::<Vec<_>>(), expected, "{}", dir.display());
         }
+        assert_eq!((names.get(Path::new("/q/a/")), names.inside(Path::new("/q/a/")).count()), (Some(Node::Dir), 1));
+        names.insert("/q/c/".into(), Node::Dir);
+        assert_eq!(names.iter().find(|(path, _)| path.ends_with("c")).unwrap().0.as_os_str(), "/q/c");
         let long = PathBuf::from(format!("/q/{}", "x".repeat(2 * SHORT_MAX)));
         assert_eq!(names.get(&long), None);
         assert_eq!(names.insert(long.clone(), Node::File(1)), None);
