@@ -7,6 +7,7 @@
 pub mod chance;
 pub mod client;
 pub mod describe;
+pub mod explore;
 pub mod failure;
 pub mod fs;
 pub mod items;
@@ -27,6 +28,7 @@ pub mod services;
 pub mod settled;
 pub mod shared;
 pub mod shrink;
+pub mod speed;
 pub mod tape;
 pub mod threads;
 pub mod trace;

@@ -21,7 +21,10 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run many seeds, and say which ones fail.
-    #[command(after_help = "Examples:\n  sim run --seeds 20000\n  sim run --seeds 500 --start 7000 --twice 1 --json")]
+    #[command(
+        after_help = "Examples:\n  sim run --seeds 20000\n  sim run --seeds 500 --start 7000 --twice 1 --json\n  \
+                            sim run --for 2m --start 4711"
+    )]
     Run(cli::run::Run),
     /// The race catalogue: what can come of R0 to R29 in the original's design, with polling, and in sprag's.
     #[command(
@@ -50,6 +53,12 @@ enum Command {
         #[command(flatten)]
         how: How,
     },
+    /// Measure how fast seeds go.
+    #[command(after_help = "Example:\n  sim bench --seeds 2000")]
+    Bench(cli::bench::Bench),
+    /// Search small worlds to their end: every state of the Machine, every disk that a crash may leave to the journal.
+    #[command(after_help = "Examples:\n  sim explore\n  sim explore machine --small\n  sim explore disks --json")]
+    Explore(cli::explore::Explore),
     /// Run a seed or a trace twice, the second time in another process, and print the first thing that was not the same.
     #[command(after_help = "Example:\n  sim check 42")]
     Check {
@@ -97,6 +106,8 @@ fn main() -> ExitCode {
             };
             cli::replay::replay(&subject, events, calls, html.as_deref(), &how)
         }
+        Command::Bench(bench) => cli::bench::bench(&bench),
+        Command::Explore(explore) => cli::explore::explore(&explore),
         Command::Check { subject, how } => cli::check::check(&subject, &how),
         #[cfg(feature = "planted")]
         Command::Mutants(mutants) => cli::mutants::mutants(&mutants),

@@ -1,8 +1,9 @@
-//! How long planted bugs hide, and how small a world shows them.
+//! How long planted bugs hide, how small a world shows them, and by which level they are caught.
 //!
 //! **Invariant.** Each start begins behind the seed at which the one before it ended, so no two of them share a world. A bug
-//! that one start does not find within its budget is not found.
+//! that one start does not find within its budget is not found by seeds. A bug is missed if no level catches it.
 
+use crate::explore::{Bound, Level, searches};
 use crate::failure::Check;
 use crate::run::run;
 use crate::shrink::{Shrunk, shrink};
@@ -32,6 +33,8 @@ pub struct Hunt {
     pub checks: BTreeMap<Check, usize>,
     /// The seeds that showed it.
     pub shown_by: Vec<u64>,
+    /// The searches without chance that find it, the states or disks that each visited, and what it said.
+    pub explored: Vec<(Level, usize, String)>,
     /// What should be and is not, if anything.
     pub missed: Option<String>,
 }
@@ -52,9 +55,19 @@ impl Hunt {
 
 /// Looks for a planted bug so many times; a control must not be found, and a leak must make two runs differ.
 pub fn hunt(bug: Bug, starts: usize) -> Hunt {
-    let mut hunt = Hunt { bug, seeds: Vec::new(), checks: BTreeMap::new(), shown_by: Vec::new(), missed: None };
+    let mut hunt = Hunt {
+        bug,
+        seeds: Vec::new(),
+        checks: BTreeMap::new(),
+        shown_by: Vec::new(),
+        explored: Vec::new(),
+        missed: None,
+    };
     match bug.role() {
-        Role::Bug => hunt.starts(starts, SEEDS_MAX),
+        Role::Bug => {
+            hunt.starts(starts, SEEDS_MAX);
+            hunt.explore();
+        }
         Role::Leak => {
             plant(Some(bug));
             let differs = |seed: &u64| run(*seed, Keep::Hash).hash != run(*seed, Keep::Hash).hash;
@@ -93,6 +106,36 @@ impl Hunt {
         plant(None);
         let without = self.shown_by.first().and_then(|seed| Some((seed, run(*seed, Keep::Hash).failure?)));
         self.missed = without.map(|(seed, failure)| format!("seed {seed} fails without it too: {failure}"));
+    }
+
+    /// Searches small worlds for it: the smaller ones, and all only if nothing else has found it.
+    pub fn explore(&mut self) {
+        plant(Some(self.bug));
+        for level in [Level::Machine, Level::Disks] {
+            self.search(level, Bound::Small);
+        }
+        if self.missed.is_some() && self.explored.is_empty() {
+            for level in [Level::Machine, Level::Disks] {
+                self.search(level, Bound::Full);
+            }
+        }
+        plant(None);
+        if !self.explored.is_empty() && self.shown_by.is_empty() {
+            self.missed = None;
+        }
+    }
+
+    fn search(&mut self, level: Level, bound: Bound) {
+        let plans = searches(bound).into_iter().filter(|plan| plan.level() == level);
+        let found =
+            plans.map(|plan| plan.run(&mut |_, _| {})).find_map(|search| Some((search.visited, search.finding?)));
+        self.explored.extend(found.map(|(visited, finding)| (level, visited, finding.what)));
+    }
+
+    /// The levels that catch it.
+    pub fn levels(&self) -> Vec<&'static str> {
+        let explored = self.explored.iter().map(|(level, ..)| level.as_str());
+        (!self.shown_by.is_empty()).then_some("seeds").into_iter().chain(explored).collect()
     }
 
     /// The smallest world in which the bug shows, of those that a few of its seeds shrink to.

@@ -6,9 +6,8 @@
 
 #![allow(clippy::print_stdout, reason = "the number of states is a result")]
 
-mod journal_common;
-
-use journal_common::{End, Explored, Known, Step, empty_disk, session};
+use sim::explore::disks::Explored;
+use sim::explore::workload::{End, Known, Step, empty_disk, session};
 use sim::fs::{Fault, SimFs, Tear};
 
 fn explore(name: &str, steps: &[Step], tears: &[Tear]) {

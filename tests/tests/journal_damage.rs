@@ -4,12 +4,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-mod journal_common;
-
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use journal_common::{End, Known, ROOT, Step, empty_disk, open_lines, session};
+use sim::explore::workload::{self, End, Known, ROOT, Step, empty_disk, open_lines, session};
 use sim::fs::{CallKind, Fault, Image, SimFs};
 use sprag_journal::{Cut, Entry, JournalError, verify};
 
@@ -250,9 +248,9 @@ fn open_foreign() -> Image {
     let mut image = Image::default();
     let (own, _) = disk(&SEALED);
     let fs = SimFs::boot(&empty_disk());
-    let mut lines = journal_common::Lines::default();
+    let mut lines = workload::Lines::default();
     let queue = sprag_journal::QueueId([8; 16]);
-    let mut opened = sprag_journal::open(&fs, Path::new(ROOT), journal_common::LIMITS, queue, &mut lines).unwrap();
+    let mut opened = sprag_journal::open(&fs, Path::new(ROOT), workload::LIMITS, queue, &mut lines).unwrap();
     for (records, text) in [(2, 20), (1, 200), (1, 1), (2, 150), (1, 1)] {
         for _ in 0..records {
             let seq = opened.framer.seq() + 1;

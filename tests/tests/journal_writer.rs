@@ -3,14 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-mod journal_common;
-
 use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 
-use journal_common::{LIMITS, Lines, ROOT, empty_disk, open_lines};
 use proptest::prelude::*;
+use sim::explore::workload::{LIMITS, Lines, ROOT, empty_disk, open_lines};
 use sim::fs::{CallKind, Fault, SimFs, errno};
 use sprag_journal::{Append, Frame, Limits, Opened, QueueId, dump, open, read, verify};
 

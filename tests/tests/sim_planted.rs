@@ -3,8 +3,10 @@
 //! Only with the feature `planted`: `cargo test --release -p sprag-tests --features planted --test sim_planted`. The feature
 //! is off everywhere else, and so are the bugs.
 
+use sim::explore::{Bound, Level, searches};
 use sim::failure::Check;
 use sim::mutants::{EVENTS_MAX, hunt};
+use sim::saved::{Trace, Verdict};
 use sim::{Keep, run};
 use sprag_core::{Bug, Role, plant};
 
@@ -27,6 +29,52 @@ fn a_bug_that_is_not_found_is_missed() {
     assert_eq!(lost.missed, None, "the control fails");
     lost.starts(1, 20);
     assert!(lost.missed.unwrap().contains("not found in the 20 seeds"));
+}
+
+/// What `sim_traces` replays is worth it: with the bug put back each trace fails as it did.
+#[test]
+fn a_kept_trace_fails_with_its_bug() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/traces");
+    let mut failed = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let Some(trace) = path
+            .extension()
+            .filter(|extension| *extension == "json")
+            .map(|_| Trace::parse(&std::fs::read_to_string(&path).unwrap()).unwrap())
+        else {
+            continue;
+        };
+        let Some(bug) = &trace.planted else { continue };
+        plant(Bug::ALL.iter().find(|known| format!("{known:?}") == *bug).copied());
+        let verdict = trace.replay(Keep::Hash).1;
+        plant(None);
+        assert_eq!(verdict, Verdict::Fails, "{}", path.display());
+        failed += 1;
+    }
+    assert!(failed > 0, "no trace was recorded with a planted bug");
+}
+
+/// Bugs that hide from thousands of seeds, and one on each level that does not; each told as a story of a few steps.
+#[test]
+fn a_search_finds_what_seeds_do_not() {
+    let hidden = [
+        (Bug::StrictForgotten, Level::Machine),
+        (Bug::CancelMissesStart, Level::Machine),
+        (Bug::ReservationCounts, Level::Machine),
+        (Bug::ProofAskedOnce, Level::Machine),
+        (Bug::NamesTrusted, Level::Disks),
+    ];
+    for (bug, level) in hidden {
+        plant(Some(bug));
+        let plans = searches(Bound::Full).into_iter().filter(|plan| plan.level() == level);
+        let found = plans.map(|plan| plan.run(&mut |_, _| {})).find(|search| !search.is_well());
+        plant(None);
+        let search = found.unwrap();
+        assert_eq!(search.cut, None, "{bug:?}");
+        let finding = search.finding.unwrap();
+        assert!((1..=30).contains(&finding.story.len()), "{bug:?} in {}:\n{finding}", search.name);
+    }
 }
 
 #[test]

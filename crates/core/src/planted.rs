@@ -156,6 +156,16 @@ bugs! {
     KeyLetGo: Bug,
     /// A tick is asked for though it can lead to nothing. Was once a bug.
     BusyLoop: Bug,
+    /// A job whose reservation was given back is reserved ahead again.
+    StrictForgotten: Bug,
+    /// A cancel that comes while the command is being executed does not end it.
+    CancelMissesStart: Bug,
+    /// A reservation that was not used when sprag died is held against the job.
+    ReservationCounts: Bug,
+    /// A proof of death that could not be given is not asked for again.
+    ProofAskedOnce: Bug,
+    /// Recovery does not make the names of segments durable.
+    NamesTrusted: Bug,
 }
 
 impl Bug {

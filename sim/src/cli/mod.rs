@@ -2,7 +2,9 @@
 //!
 //! **Invariant.** Each command says what came of it by its exit code, and with `--json` in lines that are objects.
 
+pub(crate) mod bench;
 pub(crate) mod check;
+pub(crate) mod explore;
 #[cfg(feature = "planted")]
 pub(crate) mod mutants;
 pub(crate) mod races;
@@ -175,6 +177,11 @@ pub(crate) fn save(trace: &Trace, path: &Path) -> Result<(), String> {
         std::fs::create_dir_all(folder).map_err(wrong)?;
     }
     std::fs::write(path, text).map_err(wrong)
+}
+
+#[expect(clippy::disallowed_methods, reason = "how fast it went is told to people, and decides nothing")]
+pub(crate) fn now() -> std::time::Instant {
+    std::time::Instant::now()
 }
 
 /// How many threads.

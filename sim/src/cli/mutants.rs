@@ -9,6 +9,9 @@ use sim::shrink::Shrunk;
 use sprag_core::{Bug, Role};
 use std::path::PathBuf;
 
+/// No more of what a search says is printed in a line.
+const WHAT_CHARS_MAX: usize = 60;
+
 /// Which, and how often.
 #[derive(Args)]
 pub(crate) struct Mutants {
@@ -42,7 +45,7 @@ pub(crate) fn mutants(args: &Mutants) -> u8 {
         }
     };
     if !args.json {
-        say(format_args!("{:<22} {:<10} {:>7} {:>6} {:>7}  found by", "planted", "level", "median", "worst", "events"));
+        say(format_args!("{:<22} {:<16} {:>7} {:>6} {:>7}  found by", "planted", "level", "median", "worst", "events"));
     }
     let jobs = super::jobs(args.jobs);
     let mut missed = 0;
@@ -60,6 +63,9 @@ pub(crate) fn mutants(args: &Mutants) -> u8 {
         let alive = bugs.iter().filter(|bug| bug.role() == Role::Bug).count();
         let well = bugs.len() as u32 - missed;
         say(format_args!("{well} of {} are as they should be; {alive} of them bugs", bugs.len()));
+        say(format_args!(
+            "level: who catches it; seeds (simulation), states (sim explore machine), disks (sim explore disks)"
+        ));
     }
     if missed > 0 { FAILED } else { WELL }
 }
@@ -82,16 +88,22 @@ fn tell(hunt: &Hunt, shrunk: Option<&Shrunk>, args: &Mutants) -> bool {
     {
         complain(format_args!("{what}"));
     }
-    let level = match hunt.bug.role() {
-        Role::Bug => "simulation",
-        Role::Leak => "run twice",
-        Role::Control => "control",
+    let levels = match hunt.bug.role() {
+        Role::Bug => hunt.levels(),
+        Role::Leak => vec!["run twice"],
+        Role::Control => vec!["control"],
     };
     let checks: Vec<String> = hunt.checks.keys().map(ToString::to_string).collect();
+    let explored = hunt
+        .explored
+        .iter()
+        .map(|(level, visited, what)| (level.as_str(), json!({ "visited": visited, "what": what })));
+    let explored: std::collections::BTreeMap<&str, _> = explored.collect();
     if args.json {
         let said = json!({
-            "planted": name, "about": hunt.bug.about().trim(), "level": level, "median": hunt.median(),
-            "worst": hunt.worst(), "starts": hunt.seeds, "events": events, "checks": checks, "missed": missed,
+            "planted": name, "about": hunt.bug.about().trim(), "levels": levels, "median": hunt.median(),
+            "worst": hunt.worst(), "starts": hunt.seeds, "events": events, "checks": checks,
+            "explored": explored, "missed": missed,
         });
         say(format_args!("{said}"));
         return missed.is_some();
@@ -101,8 +113,17 @@ fn tell(hunt: &Hunt, shrunk: Option<&Shrunk>, args: &Mutants) -> bool {
         (Some(what), _) => format!("MISSED: {what}"),
         (None, Role::Control) => "nothing, as it should be".into(),
         (None, Role::Leak) => "two runs that differ".into(),
+        (None, Role::Bug) if checks.is_empty() => {
+            let what = hunt.explored.first().map_or("", |(_, _, what)| what.as_str());
+            what.chars().take(WHAT_CHARS_MAX).collect()
+        }
         (None, Role::Bug) => checks.join(", "),
     };
-    say(format_args!("{name:<22} {level:<10} {:>7} {:>6} {events:>7}  {found}", hunt.median(), hunt.worst()));
+    say(format_args!(
+        "{name:<22} {:<16} {:>7} {:>6} {events:>7}  {found}",
+        levels.join(","),
+        hunt.median(),
+        hunt.worst()
+    ));
     missed.is_some()
 }

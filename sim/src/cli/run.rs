@@ -1,6 +1,6 @@
 //! `sim run`: many seeds, each of them, or a share, run a second time in another process and another order.
 
-use super::{DIFFERS, FAILED, How, USAGE, WELL, check, complain, save, say};
+use super::{DIFFERS, FAILED, How, USAGE, WELL, check, complain, now, save, say};
 use clap::Args;
 use serde_json::json;
 use sim::marks::{Mark, Marks};
@@ -24,6 +24,9 @@ pub(crate) struct Run {
     /// How many seeds.
     #[arg(long, default_value_t = 2000)]
     seeds: u64,
+    /// As many seeds as so long takes instead: 90s, 2m.
+    #[arg(long = "for", value_name = "TIME", value_parser = seconds_of, conflicts_with = "seeds")]
+    seconds: Option<u64>,
     /// The first one.
     #[arg(long, default_value_t = 0)]
     start: u64,
@@ -83,10 +86,13 @@ pub(crate) fn run(run: &Run) -> u8 {
         return hashes(run);
     }
     let began = now();
-    let bar = Bar { on: std::io::stderr().is_terminal() && !run.how.json, seeds: run.seeds };
+    let bar = Bar { on: std::io::stderr().is_terminal() && !run.how.json, seeds: run.seeds, seconds: run.seconds };
     let mut sum = Sum::default();
-    while sum.seeds < run.seeds {
-        let count = (jobs as u64 * BATCH).min(run.seeds - sum.seeds);
+    // Seeds are numbers of 64 bits, and there are enough behind any start for any time.
+    let seeds = if run.seconds.is_some() { u64::MAX - run.start } else { run.seeds };
+    let is_over = || run.seconds.is_some_and(|seconds| now().duration_since(began).as_secs() >= seconds);
+    while sum.seeds < seeds && !is_over() {
+        let count = (jobs as u64 * BATCH).min(seeds - sum.seeds);
         let first = run.start + sum.seeds;
         let compared = elsewhere(first, count, run).and_then(|other| {
             let ran = batch(first, count, jobs as u64, &run.how);
@@ -118,15 +124,28 @@ pub(crate) fn run(run: &Run) -> u8 {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "how fast it went is told to people, and decides nothing")]
-fn now() -> std::time::Instant {
-    std::time::Instant::now()
+/// Seconds, from a number with its unit.
+fn seconds_of(text: &str) -> Result<u64, String> {
+    let (number, unit) = text.split_at(text.trim_end_matches(char::is_alphabetic).len());
+    let unit = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        _ => return Err("a number with its unit: 90s, 2m, 1h".into()),
+    };
+    let number: u64 = number.parse().map_err(|_| "a number with its unit: 90s, 2m, 1h".to_owned())?;
+    number
+        .checked_mul(unit)
+        .filter(|seconds| *seconds > 0)
+        .ok_or_else(|| "more than nothing, and less than for ever".into())
 }
 
 /// How far it has come, on a terminal.
 struct Bar {
     on: bool,
     seeds: u64,
+    /// How long it is to take, if not so many seeds.
+    seconds: Option<u64>,
 }
 
 impl Bar {
@@ -134,11 +153,13 @@ impl Bar {
 
     fn show(&self, sum: &Sum, seconds: f64) {
         if self.on {
-            let done = (sum.seeds * Bar::WIDTH / self.seeds) as usize;
+            let (all, done) = self.seconds.map_or((self.seeds, sum.seeds), |all| (all, seconds as u64));
+            let done = (done * Bar::WIDTH / all.max(1)).min(Bar::WIDTH) as usize;
             let bar = format!("{}{}", "#".repeat(done), ".".repeat(Bar::WIDTH as usize - done));
             let rate = sum.seeds as f64 / seconds;
-            let (ran, seeds, failed) = (sum.seeds, self.seeds, sum.failures);
-            let _ = write!(std::io::stderr(), "\r[{bar}] {ran} of {seeds} seeds, {failed} failed, {rate:.0}/s ");
+            let (ran, failed) = (sum.seeds, sum.failures);
+            let of = self.seconds.map_or_else(|| format!(" of {}", self.seeds), |_| String::new());
+            let _ = write!(std::io::stderr(), "\r[{bar}] {ran}{of} seeds, {failed} failed, {rate:.0}/s ");
         }
     }
 

@@ -3,6 +3,7 @@
 //! Invariant: the cached state is the durable one with all pending changes applied in order, except for what a failed sync
 //! dropped.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
@@ -12,6 +13,7 @@ use std::rc::Rc;
 use sprag_journal::fs::{Open, Room};
 
 use super::image::Image;
+use super::names::Names;
 use super::{errno, error};
 
 const BLOCK_BYTES: u64 = 4096;
@@ -82,10 +84,24 @@ impl Contents {
 pub(super) struct Inode {
     cache: Vec<u8>,
     pub(super) durable: Contents,
+    /// What of it counts, as it is given out; none since it changed.
+    durable_bytes: RefCell<Option<Rc<[u8]>>>,
     pub(super) pending: Vec<DataOp>,
     blocks: BTreeSet<u64>,
     handles: u32,
     changed_ns: u64,
+}
+
+impl Inode {
+    /// What the medium holds.
+    pub(super) fn durable_bytes(&self) -> Rc<[u8]> {
+        let settled = || {
+            let mut contents = self.durable.clone();
+            contents.settle();
+            contents.bytes.into()
+        };
+        Rc::clone(self.durable_bytes.borrow_mut().get_or_insert_with(settled))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -94,8 +110,8 @@ pub(super) struct Disk {
     next_inode: usize,
     /// Folders that were there from the beginning, outside any other: they are never lost.
     pub(super) roots: BTreeSet<PathBuf>,
-    pub(super) names: BTreeMap<PathBuf, Node>,
-    pub(super) durable_names: BTreeMap<PathBuf, Node>,
+    pub(super) names: Names,
+    pub(super) durable_names: Names,
     pub(super) pending_names: Vec<NameOp>,
     budget_blocks: Option<u64>,
     used_blocks: u64,
@@ -106,7 +122,7 @@ pub(super) struct Disk {
 impl Disk {
     pub(super) fn from_image(image: &Image) -> Disk {
         let mut disk = Disk::default();
-        disk.names.extend(image.dirs.iter().map(|dir| (dir.clone(), Node::Dir)));
+        image.dirs.iter().for_each(|dir| _ = disk.names.insert(dir.clone(), Node::Dir));
         let is_root = |dir: &&PathBuf| dir.parent().is_none_or(|parent| !image.dirs.contains(parent));
         disk.roots = image.dirs.iter().filter(is_root).cloned().collect();
         for (path, bytes) in &image.files {
@@ -136,7 +152,7 @@ impl Disk {
     }
 
     pub(super) fn node(&self, path: &Path) -> Option<Node> {
-        self.names.get(path).copied()
+        self.names.get(path)
     }
 
     fn inode(&mut self, inode: usize) -> &mut Inode {
@@ -250,9 +266,9 @@ impl Disk {
 
     /// Blocks of a file that nobody sees any more are free at once.
     fn free_if_unused(&mut self, inode: usize) {
-        let named = self.names.values().any(|node| *node == Node::File(inode));
-        let file = self.inodes.entry(inode).or_default();
-        if !named && file.handles == 0 {
+        let has_blocks = |file: &Inode| file.handles == 0 && !file.blocks.is_empty();
+        let Some(file) = self.inodes.get_mut(&inode).filter(|file| has_blocks(file)) else { return };
+        if !self.names.nodes().any(|node| node == Node::File(inode)) {
             self.used_blocks -= file.blocks.len() as u64;
             file.blocks.clear();
         }
@@ -296,7 +312,7 @@ impl Disk {
 
     pub(super) fn remove_dir(&mut self, path: &Path) -> io::Result<()> {
         match self.node(path) {
-            Some(Node::Dir) if self.names.keys().any(|name| name.parent() == Some(path)) => error(errno::ENOTEMPTY),
+            Some(Node::Dir) if self.names.inside(path).next().is_some() => error(errno::ENOTEMPTY),
             Some(Node::Dir) => {
                 self.change_names(vec![(path.to_owned(), None)]);
                 Ok(())
@@ -312,8 +328,8 @@ impl Disk {
             Some(Node::File(_) | Node::Pipe | Node::Link(_)) => return error(errno::ENOTDIR),
             None => return self.absent(dir),
         }
-        let inside = self.names.keys().filter(|path| path.parent() == Some(dir));
-        let mut names: Vec<OsString> = inside.filter_map(|path| path.file_name().map(OsString::from)).collect();
+        let mut names: Vec<OsString> =
+            self.names.inside(dir).filter_map(|path| path.file_name().map(OsString::from)).collect();
         names.sort_unstable();
         Ok(names)
     }
@@ -347,7 +363,7 @@ impl Disk {
 
     fn forget_unreachable(&mut self) {
         let pending = self.pending_names.iter().flatten().filter_map(|(_, node)| *node);
-        let nodes = self.names.values().copied().chain(self.durable_names.values().copied()).chain(pending);
+        let nodes = self.names.nodes().chain(self.durable_names.nodes()).chain(pending);
         let reachable: BTreeSet<usize> = nodes
             .filter_map(|node| match node {
                 Node::File(inode) | Node::Link(inode) => Some(inode),
@@ -449,6 +465,7 @@ impl Disk {
             });
             return;
         }
+        file.durable_bytes.take();
         for op in std::mem::take(&mut file.pending) {
             file.durable.apply(&op);
         }
@@ -456,7 +473,7 @@ impl Disk {
     }
 }
 
-pub(super) fn apply_names(names: &mut BTreeMap<PathBuf, Node>, op: &NameOp) {
+pub(super) fn apply_names(names: &mut Names, op: &NameOp) {
     for (path, node) in op {
         match node {
             Some(node) => names.insert(path.clone(), *node),

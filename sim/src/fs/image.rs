@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::disk::{Contents, DataOp, Disk, Inode, Node, apply_names};
+use super::names::Names;
 
 /// No more changes of names than this are enumerated at once: there are two to that power of subsets.
 const NAME_OPS_MAX: usize = 12;
@@ -113,24 +114,38 @@ fn variants(inode: &Inode, tear: Tear) -> Vec<Rc<[u8]>> {
     settled.collect::<BTreeSet<_>>().into_iter().map(Rc::from).collect()
 }
 
+/// The bytes of the folder that a path lies in.
+fn parent(path: &Path) -> &[u8] {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    let end = bytes.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+    // The root is its own separator.
+    &bytes[..end.max(usize::from(bytes.len() > 1))]
+}
+
 impl Disk {
-    /// The names whose folders are all there.
-    fn reachable(&self, names: &BTreeMap<PathBuf, Node>) -> Vec<(PathBuf, Node)> {
-        let whole = |path: &Path| {
-            let mut path = path;
-            while !self.roots.contains(path) {
-                match path.parent() {
-                    Some(dir) if names.get(dir) == Some(&Node::Dir) => path = dir,
-                    Some(_) | None => return false,
+    /// The names whose folders are all there. A folder comes before what is in it, so one look at each is enough.
+    fn reachable(&self, names: &Names) -> Vec<(PathBuf, Node)> {
+        let mut kept = Vec::new();
+        // The folders that are there and that lie above the name looked at.
+        let mut above: Vec<&Path> = Vec::new();
+        for (path, node) in names.iter() {
+            let bytes = |path: &'_ Path| path.as_os_str().as_encoded_bytes().len();
+            let parent = parent(path);
+            while above.last().is_some_and(|dir| bytes(dir) > parent.len()) {
+                above.pop();
+            }
+            let inside = above.last().is_some_and(|dir| dir.as_os_str().as_encoded_bytes() == parent);
+            if inside || self.roots.contains(path) {
+                kept.push((path.clone(), node));
+                if node == Node::Dir {
+                    above.push(path);
                 }
             }
-            true
-        };
-        let kept = names.iter().filter(|(path, _)| whole(path));
-        kept.map(|(path, node)| (path.clone(), *node)).collect()
+        }
+        kept
     }
 
-    fn image_of(&self, names: &BTreeMap<PathBuf, Node>, contents: &mut dyn FnMut(usize) -> Rc<[u8]>) -> Image {
+    fn image_of(&self, names: &Names, contents: &mut dyn FnMut(usize) -> Rc<[u8]>) -> Image {
         let mut image = Image::default();
         for (path, node) in self.reachable(names) {
             match node {
@@ -186,23 +201,28 @@ impl Disk {
         }
         self.image_of(&names, &mut |number| {
             let Some(inode) = self.inodes.get(&number) else { return Rc::from([]) };
-            let mut contents = inode.durable.clone();
-            for op in &inode.pending {
-                let len = match op {
-                    DataOp::Write { bytes, .. } => bytes.len(),
-                    DataOp::Grow(_) | DataOp::SetLen(_) => 0,
-                };
-                let fate = match chance(4) {
-                    0 => Fate::Kept,
-                    1 => Fate::Lost,
-                    2 if len > 0 => Fate::Range(0, chance(len as u32 + 1) as usize),
-                    _ if len > 0 => Fate::Pieces { mask: chance(256), of: 8 },
-                    _ => Fate::Lost,
-                };
-                apply_fate(&mut contents, op, fate);
+            let fates: Vec<Fate> = inode.pending.iter().map(|op| draw_fate(op, chance)).collect();
+            if fates.iter().all(|fate| matches!(fate, Fate::Lost)) {
+                return inode.durable_bytes();
             }
+            let mut contents = inode.durable.clone();
+            inode.pending.iter().zip(fates).for_each(|(op, fate)| apply_fate(&mut contents, op, fate));
             contents.settle();
             contents.bytes.into()
         })
+    }
+}
+
+fn draw_fate(op: &DataOp, chance: &mut dyn FnMut(u32) -> u32) -> Fate {
+    let len = match op {
+        DataOp::Write { bytes, .. } => bytes.len(),
+        DataOp::Grow(_) | DataOp::SetLen(_) => 0,
+    };
+    match chance(4) {
+        0 => Fate::Kept,
+        1 => Fate::Lost,
+        2 if len > 0 => Fate::Range(0, chance(len as u32 + 1) as usize),
+        _ if len > 0 => Fate::Pieces { mask: chance(256), of: 8 },
+        _ => Fate::Lost,
     }
 }

@@ -22,6 +22,7 @@
 
 mod disk;
 mod image;
+mod names;
 #[cfg(test)]
 mod tests;
 

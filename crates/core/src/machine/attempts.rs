@@ -58,7 +58,7 @@ impl Machine {
         self.health.queue_moved(run.attempt.queue, now.mono);
         if self.stopping == StopLevel::Kill {
             self.end_attempt(now, id, Ending::Stop);
-        } else if self.jobs.get(id).is_some_and(|job| job.cancelling) {
+        } else if self.jobs.get(id).is_some_and(|job| job.cancelling) && !planted(Bug::CancelMissesStart) {
             self.end_attempt(now, id, Ending::Cancel);
         }
     }
@@ -135,7 +135,7 @@ impl Machine {
         let Some(job) = self.jobs.get(id) else { return };
         let next = if job.cancelling && !planted(Bug::CancelForgotten) {
             Next::Cancelled
-        } else if !executed {
+        } else if !executed && !planted(Bug::ReservationCounts) {
             Next::Unused
         } else if job.crashes + 1 >= self.config.limits.crashes_max {
             Next::Dead(DeadReason::Poison)
@@ -234,6 +234,7 @@ impl Machine {
             Phase::Lingering { .. } | Phase::Leftover { .. } => {
                 // The first proof has failed or takes long: by now it is something to tell.
                 self.health.unproved.insert(id);
+                let again = again.filter(|_| !planted(Bug::ProofAskedOnce));
                 self.workers.set(id, run.phase, again);
                 self.outputs.push_back(Output::Prove { job: id, attempt: run.attempt });
             }

@@ -203,7 +203,7 @@ impl Machine {
             }
             Next::Unused => {
                 // The number stays used: a late answer, or a file left behind, must not pass for the next attempt's.
-                job.strict = true;
+                job.strict = !planted(Bug::StrictForgotten);
                 State::Ready
             }
         };

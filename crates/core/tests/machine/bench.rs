@@ -3,7 +3,7 @@
 //! **Invariant.** The world never lies about what it saw: `Gone` and `gone` are said only of what is really gone. Late,
 //! repeated and misaddressed answers it does give. No two processes of one job, and no two users of one slot, ever live.
 
-use crate::model::Model;
+use super::model::Model;
 use sprag_core::{
     Attempt, Config, Digest, Input, JobId, KeyHash, Kill, Limits, Machine, Mono, NewJob, Now, Outcome, Output,
     QueueConfig, QueueId, Reply, RequestId, Restorer, RetryPolicy, Seq, Space, SpawnFailure, StateName, StopLevel,
@@ -35,7 +35,8 @@ pub(crate) struct Bench {
     pub(crate) seen: Vec<Output>,
     /// Answers given so far, to be given again.
     pub(crate) said: Vec<Input>,
-    next_request: u64,
+    /// The last one given.
+    pub(crate) next_request: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -294,12 +295,15 @@ impl Bench {
     /// sprag dies and comes back. The journal keeps `keep_extra` of the records that were not durable; of what was asked
     /// to start, `executed` says whether it runs.
     pub(crate) fn crash(&mut self, keep_extra: usize, executed: bool) {
+        self.crash_unchecked(keep_extra, executed);
+        self.restored_is_folded_anywhere();
+    }
+
+    /// As [`Bench::crash`], without the slow comparison of what is restored with what is folded.
+    pub(crate) fn crash_unchecked(&mut self, keep_extra: usize, executed: bool) {
         let keep = keep_extra.saturating_add(self.model.durable.0 as usize).min(self.model.journal.len());
         self.model = self.model.reborn(self.now, keep);
         self.machine = self.folded(keep);
-        for cut in [0, keep / 3, keep - keep / 3, keep] {
-            self.restored_is_folded(cut, keep);
-        }
         self.processes.retain(|p| p.life != Life::Asked || executed);
         self.processes.iter_mut().for_each(|p| p.life = Life::Left);
         (self.proves, self.publishes) = (Vec::new(), Vec::new());
@@ -320,6 +324,14 @@ impl Bench {
         let records = self.model.journal.iter().zip(&self.model.times).zip(1..);
         for ((record, at), seq) in records.take(to).skip(from) {
             machine.replay(self.now, *at, Seq(seq), record).unwrap();
+        }
+    }
+
+    /// Wherever between the records of earlier lives a snapshot was taken.
+    pub(crate) fn restored_is_folded_anywhere(&self) {
+        let keep = self.model.born;
+        for cut in [0, keep / 3, keep - keep / 3, keep] {
+            self.restored_is_folded(cut, keep);
         }
     }
 

@@ -3,10 +3,10 @@
 //!
 //! **Invariant.** Every rule is stated from outside: over inputs, outputs and the public view, never over internals.
 
-use crate::model::{Attempt, End, Job, Model, Ripe, Told, Why};
+use super::model::{Attempt, End, Job, Model, Ripe, Told, Why};
 use sprag_core::{
     DeadReason, JobId, KeyHash, Kill, Machine, NewJob, Next, Outcome, Output, QueueConfig, QueueId, Record, Refusal,
-    Reply, Seq, Slot, Space, SpawnFailure, State, StateName, StopLevel, Wall, When,
+    Reply, Slot, Space, SpawnFailure, State, StateName, StopLevel, Wall, When,
 };
 use std::cmp::Reverse;
 
@@ -421,12 +421,5 @@ impl Model {
         let at_rest = self.attempts().next().is_none() && !self.jobs.values().any(|job| job.unpublished);
         let quiet = at_rest && self.durable == self.last() && self.level > StopLevel::Run;
         assert_eq!(self.stopped || quiet, self.stopped, "all is quiet, yet it does not stop");
-    }
-
-    /// The part of the model that a later judgement may rest on: for telling states apart.
-    pub(crate) fn essence(&self) -> String {
-        let tail = &self.journal[self.durable.0 as usize..];
-        let kept = (&self.jobs, &self.keys, &self.paused, self.level, self.space);
-        format!("{kept:?}{:?}{:?}{:?}{tail:?}", self.held_until, self.asked, Seq(self.durable.0))
     }
 }
