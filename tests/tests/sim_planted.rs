@@ -4,7 +4,8 @@
 //! is off everywhere else, and so are the bugs.
 
 use sim::failure::Check;
-use sim::mutants::{EVENTS_MAX, hunt};
+use sim::mutants::hunt;
+use sim::shrink::EVENTS_MAX;
 use sim::{Keep, run};
 use sprag_core::{Bug, Role, plant};
 
