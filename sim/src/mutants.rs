@@ -6,7 +6,7 @@
 use crate::explore::{Bound, Level, searches};
 use crate::failure::Check;
 use crate::run::run;
-use crate::shrink::{Shrunk, shrink};
+use crate::shrink::{EVENTS_MAX, Shrunk, shrink};
 use crate::trace::Keep;
 use sprag_core::{Bug, Role, plant};
 use std::collections::BTreeMap;
@@ -15,9 +15,7 @@ use std::collections::BTreeMap;
 pub const SEEDS_MAX: u64 = 8_000;
 /// A control must be clean for so many seeds.
 pub const CONTROL_SEEDS: u64 = 300;
-/// A shrunk trace with more events is tried again from another seed.
-pub const EVENTS_MAX: u32 = 20;
-/// From so many seeds.
+/// A trace that is too long for a person is shrunk again from another seed, of so many.
 const SHRINK_SEEDS_MAX: usize = 12;
 /// With at most so many runs each.
 const SHRINK_RUNS_MAX: u32 = 4_000;

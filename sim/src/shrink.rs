@@ -2,7 +2,8 @@
 //!
 //! **Invariant.** Every step keeps the failed check and leaves fewer choices, or smaller ones. Faults, schedule, workload and
 //! the world itself are all choices, so all of them shrink together. At the end no choice can be left out and, unless the
-//! budget ran out, none lowered by half. What is late only because much happens before it is tried earlier too, by chance.
+//! budget ran out, none lowered by half. What is late only because much happens before it is tried earlier too, by chance, and
+//! so is what is harder: fewer events count for more than calmer ones.
 
 use crate::chance::mix;
 use crate::failure::Check;
@@ -17,6 +18,10 @@ const BY_ONE_MAX: u64 = 32;
 
 /// So many tries in a row that shorten nothing are enough.
 const WANDER_MAX: u32 = 1_500;
+/// No value is raised by more, and no new one is larger.
+const RAISED_MAX: u64 = 4;
+/// A new choice stands no further behind one of its kind.
+const NEARBY: u64 = 8;
 /// No try changes more choices.
 const CHANGES_MAX: u64 = 4;
 
@@ -33,17 +38,36 @@ pub struct Shrunk {
 
 struct Shrinker {
     check: Check,
+    /// What leaves fewer choices is taken only if it tells no longer story.
+    never_longer: bool,
     best: Report,
     runs: u32,
     runs_max: u32,
     seen: BTreeSet<u64>,
 }
 
-/// Shrinks a run that fails, in at most so many runs. None if its own choices do not lead to the failure again.
+/// No story for a person is longer.
+pub const EVENTS_MAX: u32 = 20;
+
+/// Shrinks a run that fails, in at most so many runs each way. None if its own choices do not lead to the failure again.
+///
+/// First to the calmest world. That may be one in which it takes long to fail: then once more, by steps that make no story
+/// longer.
 pub fn shrink(report: &Report, runs_max: u32) -> Option<Shrunk> {
+    let calm = shrink_by(report, runs_max, false)?;
+    if calm.report.events <= EVENTS_MAX {
+        return Some(calm);
+    }
+    let short = shrink_by(report, runs_max, true)?;
+    let runs = calm.runs + short.runs;
+    let best = if short.report.events < calm.report.events { short } else { calm };
+    Some(Shrunk { runs, ..best })
+}
+
+fn shrink_by(report: &Report, runs_max: u32, never_longer: bool) -> Option<Shrunk> {
     let check = report.failure.as_ref()?.check;
     let best = Report { choices: Vec::new(), ..report.clone() };
-    let mut shrinker = Shrinker { check, best, runs: 0, runs_max, seen: BTreeSet::new() };
+    let mut shrinker = Shrinker { check, never_longer, best, runs: 0, runs_max, seen: BTreeSet::new() };
     if !shrinker.fails(report.choices.clone()) {
         return None;
     }
@@ -56,7 +80,8 @@ pub fn shrink(report: &Report, runs_max: u32) -> Option<Shrunk> {
 impl Shrinker {
     /// Whether these choices fail in the same way; if so, what they led to is the best so far.
     fn fails(&mut self, choices: Vec<Choice>) -> bool {
-        self.fails_as(choices, |_, _| true)
+        let never_longer = self.never_longer;
+        self.fails_as(choices, |one, best| !never_longer || one.events <= best.events)
     }
 
     /// As well, if what they led to is better than the best.
@@ -103,7 +128,8 @@ impl Shrinker {
         any
     }
 
-    /// Leaves out, lowers and moves forward a few choices at a time, by chance, for a shorter story. True if there is one.
+    /// Leaves out, lowers, raises, adds and moves forward a few choices at a time, by chance, for a shorter story. True if
+    /// there is one.
     fn wander(&mut self) -> bool {
         let mut chance = u64::from(self.runs);
         let mut below = |n: u64| {
@@ -115,9 +141,16 @@ impl Shrinker {
             for _ in 0..=below(CHANGES_MAX) {
                 let at = below(choices.len() as u64) as usize;
                 let Some(choice) = choices.get_mut(at) else { break };
-                match below(3) {
+                match below(5) {
                     0 => choice.index = below(u64::from(choice.index)) as u32,
                     1 => choice.value = 1 + below(choice.value - 1),
+                    // A harder world may fail sooner: what is brought below its bound is what can be drawn.
+                    2 => choice.value += 1 + below(RAISED_MAX),
+                    3 => {
+                        let index = below(u64::from(choice.index) + NEARBY);
+                        let beside = Choice { index: index as u32, value: 1 + below(RAISED_MAX), ..*choice };
+                        choices.push(beside);
+                    }
                     _ => _ = choices.swap_remove(at),
                 }
             }

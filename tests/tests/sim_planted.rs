@@ -5,8 +5,9 @@
 
 use sim::explore::{Bound, Level, searches};
 use sim::failure::Check;
-use sim::mutants::{EVENTS_MAX, hunt};
+use sim::mutants::hunt;
 use sim::saved::{Trace, Verdict};
+use sim::shrink::EVENTS_MAX;
 use sim::{Keep, run};
 use sprag_core::{Bug, Role, plant};
 

@@ -3,9 +3,9 @@
 use super::{FAILED, USAGE, WELL, complain, save, say};
 use clap::Args;
 use serde_json::json;
-use sim::mutants::{EVENTS_MAX, Hunt, hunt};
+use sim::mutants::{Hunt, hunt};
 use sim::saved::Trace;
-use sim::shrink::Shrunk;
+use sim::shrink::{EVENTS_MAX, Shrunk};
 use sprag_core::{Bug, Role};
 use std::path::PathBuf;
 
