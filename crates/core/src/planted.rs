@@ -120,6 +120,10 @@ bugs! {
     StallHealthy: Bug,
     /// A tick is asked for though it can lead to nothing. Was once a bug.
     BusyLoop: Bug,
+    /// The flight recorder is not told that sprag was asked to pause, cancel or try again.
+    InputNotRecorded: Bug,
+    /// The flight recorder leaves out which queues have short jobs, and that starts are held.
+    VolatileForgotten: Bug,
 }
 
 impl Bug {

@@ -110,6 +110,17 @@ impl Queues {
         assert!(was_free, "job {} stood in the index of state {:?} already", id.0, job.state);
     }
 
+    /// Every scheduled job; until when, if it waits by elapsed time.
+    pub(crate) fn scheduled(&self) -> impl Iterator<Item = (JobId, Option<Mono>)> {
+        let delayed = self.delayed.iter().map(|(wake, job)| (*job, Some(*wake)));
+        delayed.chain(self.appointed.iter().map(|(_, job)| (*job, None)))
+    }
+
+    /// How many they are.
+    pub(crate) fn scheduled_len(&self) -> usize {
+        self.delayed.len() + self.appointed.len()
+    }
+
     /// A scheduled job whose time has come.
     pub(crate) fn due(&self, now: Now) -> Option<JobId> {
         let late = u64::from(planted(Bug::TimerOffByOne));

@@ -11,9 +11,11 @@ mod image;
 mod requests;
 mod retention;
 mod start;
+mod volatile;
 
 pub use fold::Inconsistent;
 pub use image::{JobImage, KeyImage, Restorer};
+pub use volatile::Volatile;
 
 use crate::config::Config;
 use crate::ended::Ended;
