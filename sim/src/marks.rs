@@ -237,7 +237,8 @@ impl World {
             Event::Done(done) => self.mark_done(done),
             Event::Exited(exit) => self.mark_if(matches!(exit.outcome, Outcome::Signal(_)), Mark::ExitedBySignal),
             Event::Slept { .. } => self.mark_if(self.works(), Mark::SleptWithCommand),
-            Event::Journal(Committed::Frame { .. } | Committed::Room(false)) | Event::Dirty { .. } => {}
+            Event::Journal(Committed::Frame { .. } | Committed::Room(false) | Committed::NotRecorded { .. })
+            | Event::Dirty { .. } => {}
             Event::Request { .. } | Event::Stop(_) | Event::Tick => {}
         }
     }
@@ -337,7 +338,8 @@ impl World {
             | Notice::Complaint { .. }
             | Notice::Health { .. }
             | Notice::SnapshotFailed { .. }
-            | Notice::StatusFailed { .. } => {}
+            | Notice::StatusFailed { .. }
+            | Notice::NotRecorded { .. } => {}
         }
     }
 

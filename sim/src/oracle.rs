@@ -223,7 +223,8 @@ impl Oracle {
             | Notice::TornTail { .. }
             | Notice::Health { .. }
             | Notice::SnapshotFailed { .. }
-            | Notice::StatusFailed { .. } => return,
+            | Notice::StatusFailed { .. }
+            | Notice::NotRecorded { .. } => return,
         };
         self.said.insert(said);
     }

@@ -19,7 +19,7 @@ use crate::watch::SimWatch;
 use crate::world::{Due, End};
 use sprag_core::StopLevel;
 use sprag_journal::JournalError;
-use sprag_runtime::driver::{self, Driver, Effect, Event, JournalWork, OpenError};
+use sprag_runtime::driver::{self, Committed, Driver, Effect, Event, JournalWork, OpenError};
 use sprag_runtime::seams::Processes as _;
 use sprag_runtime::task::{Context, Done, Measured, Task};
 use std::cell::RefCell;
@@ -267,7 +267,8 @@ impl Run {
                     epoch: opened.epoch,
                 };
                 let writer = RefCell::new(opened.writer);
-                world.threads = Some(Rc::new(Threads { context, writer }));
+                let recorder = RefCell::new(opened.recorder);
+                world.threads = Some(Rc::new(Threads { context, writer, recorder }));
                 let life = world.life;
                 self.driver = Some(opened.driver);
                 world.schedule(1, Due::Tick { life });
@@ -295,7 +296,9 @@ impl Run {
             let mut world = self.shared.world.borrow_mut();
             world.note(Actor::Sprag, Kind::Heard, format_args!("{}", describe::Heard(&event)));
             world.mark_heard(&event);
-            if let Event::Journal(_) = event {
+            if let Event::Journal(committed) = &event
+                && !matches!(committed, Committed::NotRecorded { .. })
+            {
                 world.in_flight = None;
             }
             if let Event::Request { ticket, .. } = event {

@@ -14,6 +14,7 @@ use crate::trace::{Keep, Kind};
 use crate::watch::{self, SimWatch, Watched};
 use crate::world::{Due, End, Entry, Fate, World};
 use sprag_journal::Writer;
+use sprag_runtime::flight::Recorder;
 use sprag_runtime::task::Context;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -39,6 +40,8 @@ pub struct Threads {
     pub context: Context<SimFs, SimProcesses, SimWatch>,
     /// The journal thread's.
     pub writer: RefCell<Writer<SimFs>>,
+    /// The flight recorder's, on the same thread.
+    pub recorder: RefCell<Recorder<SimFs>>,
 }
 
 impl Shared {

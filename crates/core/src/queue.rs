@@ -80,6 +80,11 @@ impl Queues {
         usize::from(id.0) < self.queues.len()
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.queues.len()
+    }
+
     pub(crate) fn ids(&self) -> impl Iterator<Item = QueueId> + use<> {
         (0..self.queues.len()).map_while(|n| u16::try_from(n).ok()).map(QueueId)
     }

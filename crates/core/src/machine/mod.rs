@@ -203,6 +203,11 @@ impl Machine {
         })
     }
 
+    /// How many queues there are.
+    pub fn queues_len(&self) -> usize {
+        self.queues.len()
+    }
+
     /// A job.
     pub fn job(&self, id: JobId) -> Option<&Job> {
         self.jobs.get(id)

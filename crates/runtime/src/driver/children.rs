@@ -279,9 +279,10 @@ impl Driver {
             self.prove_leftovers();
         }
         self.services.forgive(now);
-        let failing: Vec<(u16, bool)> = self.services.failing().collect();
-        for (service, failing) in failing {
-            self.machine.handle(now, Input::Service { service, failing });
+        let known = self.machine.health();
+        let news = self.services.failing().filter(|(service, failing)| known.service_is_failing(*service) != *failing);
+        for (service, failing) in news.collect::<Vec<_>>() {
+            self.feed(now, Input::Service { service, failing });
         }
         self.drain(now);
         if !self.clear || self.stopping > StopLevel::Run {

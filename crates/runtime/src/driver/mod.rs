@@ -10,6 +10,7 @@ mod children;
 mod control;
 mod destinations;
 mod events;
+mod flight;
 mod heartbeat;
 mod idle;
 mod intake;
@@ -24,7 +25,7 @@ mod space;
 
 pub use events::Happened;
 pub use idle::HELD_UP_MS;
-pub use persist::{Committed, JournalWork, journal_step};
+pub use persist::{Committed, JournalWork, journal_step, record_step};
 pub use recovery::{OpenError, Recovered, machine_config, open};
 pub use report::{Notice, count_text, outcome_text};
 pub use space::bytes_text;
@@ -39,6 +40,7 @@ use children::Services;
 use control::Control;
 use destinations::Destinations;
 use events::Events;
+use flight::Flight;
 use idle::Idle;
 use intake::Intake;
 use kept::Kept;
@@ -143,6 +145,7 @@ pub struct Driver {
     asked: Asked,
     services: Services,
     reporter: Reporter,
+    flight: Flight,
     snapshots: Snapshots,
     space: DiskSpace,
     kept: Kept,
@@ -177,6 +180,7 @@ impl Driver {
     /// Takes events that have come together, in order; what follows by itself follows once, so that what they lead to shares
     /// a frame.
     pub fn handle_all(&mut self, now: Now, events: impl IntoIterator<Item = Event>) {
+        self.turn_the_page(now);
         for event in events {
             self.take(now, event);
         }
@@ -231,7 +235,7 @@ impl Driver {
 
     /// Feeds the Machine and leads what it decides onward.
     fn input(&mut self, now: Now, input: Input) {
-        self.machine.handle(now, input);
+        self.feed(now, input);
         self.drain(now);
     }
 
@@ -375,7 +379,7 @@ impl Driver {
             // To watch a dead mount hangs like reading from it. What is armed is looked at next.
             if let Task::Look { source, .. } | Task::Arm { source } = &task {
                 let report = SourceReport::Looking;
-                self.machine.handle(now, Input::Source { source: sprag_core::SourceId(*source), report });
+                self.feed(now, Input::Source { source: sprag_core::SourceId(*source), report });
             }
             self.effects.push_back(Effect::Run(task));
         }

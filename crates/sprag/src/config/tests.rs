@@ -19,6 +19,7 @@ keep_log_age = "1h"
 keep_bytes = "3MiB"
 keep_keys = 7
 keep_key_age = "1d"
+flight = "8MiB"
 crashes = 4
 env = ["PATH", "EDITOR"]
 
@@ -140,6 +141,7 @@ fn everything_that_can_be_said_is_understood() {
             keep_bytes: Some(3 << 20),
             keep_keys: 7,
             keep_key_age_ms: 86_400_000,
+            flight_bytes: Some(8 << 20),
         },
         status_path: Some("/var/lib/monitor/status".into()),
         stop_timeout_ms: 30_000,
