@@ -9,6 +9,7 @@ pub mod client;
 pub mod describe;
 pub mod failure;
 pub mod fs;
+pub mod incident;
 pub mod marks;
 #[cfg(feature = "planted")]
 pub mod mutants;

@@ -24,10 +24,25 @@ enum Command {
     Run(cli::run::Run),
     /// Tell the story of a seed, or of a saved trace.
     #[command(after_help = "Examples:\n  sim replay 42\n  sim replay sim-traces/seed-42.json --events\n  \
-                            sim replay 42 --html story.html")]
+                            sim replay 42 --html story.html\n  sim replay --incident ~/pipeline\n  \
+                            sim replay --incident ~/pipeline --until 1042 --job 17")]
     Replay {
         /// A seed, or the file of a trace.
-        subject: Subject,
+        #[arg(required_unless_present = "incident")]
+        subject: Option<Subject>,
+        /// Run again what the flight recorder of a sprag wrote down: the folder of a pipeline, its `.sprag`, or a copy.
+        #[arg(long, value_name = "DIR", conflicts_with_all = ["subject", "calls"])]
+        incident: Option<PathBuf>,
+        /// Of an incident: stop there, and show the state. A record's number, an input's (e12), seconds (4.5s), or a moment
+        /// (@MILLISECONDS since 1970).
+        #[arg(long, value_name = "POINT", requires = "incident")]
+        until: Option<cli::incident::Point>,
+        /// Of an incident: this job alone, what led to it, and why it is where it is.
+        #[arg(long, value_name = "ID", requires = "incident")]
+        job: Option<u64>,
+        /// Of an incident: this life of sprag alone; 1 is the first on record. Without it, all are run and the last is told.
+        #[arg(long, value_name = "N", requires = "incident")]
+        life: Option<usize>,
         /// The events alone: what went wrong, what actors did, what sprag decided.
         #[arg(long)]
         events: bool,
@@ -76,8 +91,15 @@ fn main() -> ExitCode {
     sim::quiet_panics();
     let code = match cli.command {
         Command::Run(run) => cli::run::run(&run),
-        Command::Replay { subject, events, calls, html, how } => {
-            cli::replay::replay(&subject, events, calls, html.as_deref(), &how)
+        Command::Replay { subject, incident, until, job, life, events, calls, html, how } => {
+            match (subject, incident) {
+                (_, Some(dir)) => {
+                    let asked = cli::incident::Asked { until, job, life, events, html };
+                    cli::incident::replay(&dir, &asked, &how)
+                }
+                (Some(subject), None) => cli::replay::replay(&subject, events, calls, html.as_deref(), &how),
+                (None, None) => unreachable!("clap asks for one of them"),
+            }
         }
         Command::Check { subject, how } => cli::check::check(&subject, &how),
         #[cfg(feature = "planted")]

@@ -3,15 +3,20 @@
 //! **Invariant.** The page holds every line that was kept, and nothing in it is fetched from anywhere.
 
 use crate::run::Report;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const PAGE: &str = include_str!("page.html");
 
 /// The page of a run; `title` says of which.
 pub fn page(report: &Report, title: &str) -> String {
-    let lines: Vec<_> = report.lines.iter().map(crate::trace::Line::to_json).collect();
+    let lines = report.lines.iter().map(crate::trace::Line::to_json).collect();
     let result = report.failure.as_ref().map_or_else(|| "all is well".to_owned(), ToString::to_string);
-    let story = json!({ "title": format!("{title}: {result}"), "failed": report.failure.is_some(), "lines": lines });
+    page_of(lines, &format!("{title}: {result}"), report.failure.is_some())
+}
+
+/// The page of a story: each line an object with number, time in microseconds (`at_us`), actor, kind, text, cause and `line`.
+pub fn page_of(lines: Vec<Value>, title: &str, failed: bool) -> String {
+    let story = json!({ "title": title, "failed": failed, "lines": lines });
     // Inside the element no `</` may stand; in JSON a slash may be escaped.
     PAGE.replacen("STORY", &story.to_string().replace("</", "<\\/"), 1)
 }

@@ -83,7 +83,7 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
             // Keys of clients stand in no source and may be forgotten; the oracle holds them to be kept.
             keep_keys: 1_000,
             keep_key_age_ms: 1_000_000_000,
-            flight_bytes: Some(128 << 10),
+            flight_bytes: Some(64 << 10),
         },
         status_path: (below(2) == 1).then(|| "status".into()),
         stop_timeout_ms: 2_000,

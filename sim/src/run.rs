@@ -269,6 +269,7 @@ impl Run {
                 let writer = RefCell::new(opened.writer);
                 let recorder = RefCell::new(opened.recorder);
                 world.threads = Some(Rc::new(Threads { context, writer, recorder }));
+                world.recorded = Some((opened.epoch, true));
                 let life = world.life;
                 self.driver = Some(opened.driver);
                 world.schedule(1, Due::Tick { life });
@@ -426,6 +427,7 @@ impl Run {
             if end == End::PowerCut {
                 world.reboot();
             }
+            world.judge_recording(end);
         }
         let again = match self.phase {
             Phase::Open => true,

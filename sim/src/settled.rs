@@ -3,8 +3,10 @@
 //! **Invariant.** Nothing here has an effect on sprag but through the world's own events.
 
 use crate::failure::Check;
+use crate::fs::SimFs;
+use crate::incident;
 use crate::places::{Actor, Site};
-use crate::world::{Due, World};
+use crate::world::{Due, End, World};
 use sprag_core::Verdict;
 use sprag_runtime::driver::{Driver, Notice};
 
@@ -40,6 +42,17 @@ impl World {
         if *failures >= PUBLISH_FAILURES_MAX {
             let what = format!("the result of job {} cannot be put at its destination: {what}", job.0);
             self.fail(Check::ResultStands.failed(what));
+        }
+    }
+
+    /// What was recorded of the life that is over leads to the same decisions. Whoever kills sprag takes nothing from it; a power
+    /// cut may, since nothing of it is synced.
+    pub(crate) fn judge_recording(&mut self, end: End) {
+        let Some((epoch, whole)) = self.recorded else { return };
+        let whole = whole && end != End::PowerCut;
+        let fs = SimFs::boot(&self.fs.cached());
+        if let Err(what) = incident::judge(&fs, self.pipeline.state().path(), epoch, whole) {
+            self.fail(Check::IncidentReplays.failed(what));
         }
     }
 

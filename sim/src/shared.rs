@@ -167,7 +167,7 @@ impl Shared {
         world.fate = fate;
         world.slept_ms = 0;
         (world.ending, world.in_flight, world.excused) = (None, None, world.squeezed.is_some());
-        world.stopping = false;
+        (world.stopping, world.recorded) = (false, None);
         fs
     }
 

@@ -128,7 +128,9 @@ pub fn journal(shared: &Rc<Shared>) {
     let Some(threads) = threads else { return };
     let (_, failed) = record_step(&mut threads.recorder.borrow_mut());
     if let Some(failed) = failed {
-        shared.world.borrow_mut().answer(life, Event::Journal(failed));
+        let mut world = shared.world.borrow_mut();
+        world.recorded = world.recorded.map(|(epoch, _)| (epoch, false));
+        world.answer(life, Event::Journal(failed));
     }
     let committed = journal_step(&mut threads.writer.borrow_mut(), work);
     let mut world = shared.world.borrow_mut();

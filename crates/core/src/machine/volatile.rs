@@ -12,7 +12,6 @@ use crate::planted::{Bug, planted};
 use crate::time::Mono;
 use crate::vocabulary::{Output, Space, StopLevel};
 use crate::worker::{Phase, Run};
-use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -20,8 +19,6 @@ use serde::{Deserialize, Serialize};
 /// What no record holds: clocks, timers, what waits for a record, what was told of the world.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volatile {
-    /// The names of all queues; their places are their numbers.
-    pub queues: Vec<Box<str>>,
     /// The last record known to be durable.
     pub durable: Seq,
     /// What waits for a record to become durable.
@@ -83,7 +80,6 @@ impl Machine {
             "a Machine is written down in the middle of something"
         );
         Volatile {
-            queues: queues.ids().map(|id| queues.get(id).name.clone()).collect(),
             durable: *durable,
             withheld: withheld.iter().cloned().collect(),
             stopping: *stopping,
@@ -105,7 +101,6 @@ impl Machine {
     /// It belongs to other records than those.
     pub fn assume(&mut self, volatile: Volatile) -> Result<(), &'static str> {
         let Volatile {
-            queues,
             durable,
             withheld,
             stopping,
@@ -118,10 +113,6 @@ impl Machine {
             publish_again,
             health,
         } = volatile;
-        let named = self.queues.ids().map(|id| &self.queues.get(id).name);
-        if !named.eq(&queues) {
-            return Err("it has other queues");
-        }
         if attempts.len() != self.workers.len() {
             return Err("other attempts are under way");
         }

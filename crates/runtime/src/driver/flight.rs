@@ -26,6 +26,8 @@ pub(super) struct Flight {
     segment: u32,
     segment_bytes: u64,
     bytes: u64,
+    /// How many inputs stand in it.
+    inputs: u64,
     /// The end of what is durable.
     end: Position,
     /// The moment that was written last.
@@ -71,6 +73,7 @@ impl Flight {
             segment,
             segment_bytes: bytes_max / SEGMENTS,
             bytes: 0,
+            inputs: 0,
             end,
             now: Now::default(),
             queues: 0,
@@ -107,10 +110,12 @@ impl Flight {
             seq: machine.last_seq(),
             journal: (end.segment, end.offset, end.seq),
             now,
+            follows: (self.state == State::On && !opened).then_some(self.inputs),
             config: self.config.clone(),
+            queues: machine.queues().map(|queue| queue.name.to_owned()).collect(),
             volatile: (!opened).then(|| machine.volatile()),
         };
-        (self.bytes, self.now, self.queues) = (0, now, machine.queues_len());
+        (self.bytes, self.inputs, self.now, self.queues) = (0, 0, now, machine.queues_len());
         self.state = State::On;
         self.push(now, "flight", &head);
     }
@@ -130,6 +135,7 @@ impl Flight {
             self.now = now;
             self.push(now, "now", &(now.mono, now.wall));
         }
+        self.inputs += 1;
         self.push(now, "in", input);
     }
 

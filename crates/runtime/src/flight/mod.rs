@@ -73,8 +73,13 @@ pub struct Head {
     pub journal: (u32, u64, u64),
     /// When.
     pub now: Now,
+    /// How many inputs the segment before holds, if it is of the same life and nothing was left out since: only then this one
+    /// goes on where that one ends.
+    pub follows: Option<u64>,
     /// What the Machine was told at its birth.
     pub config: Config,
+    /// The names of all queues; their places are their numbers.
+    pub queues: Vec<String>,
     /// What the Machine was beside the records; none at the beginning of a life, when it has just read the journal and is
     /// about to resume.
     pub volatile: Option<Volatile>,

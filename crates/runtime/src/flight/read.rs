@@ -78,6 +78,11 @@ fn read(number: u32, bytes: &[u8]) -> Segment {
 }
 
 impl Segment {
+    /// How many inputs it holds.
+    pub fn inputs(&self) -> u64 {
+        self.events.iter().filter(|event| matches!(event, Event::In(..))).count() as u64
+    }
+
     fn take(&mut self, line: Line, now: &mut Now) -> Result<(), String> {
         match (line, &self.head) {
             (Line::Flight(head), None) if head.version != VERSION => {

@@ -42,7 +42,7 @@ fn unknown_keys_and_words_name_the_nearest() {
             "",
         ),
         (
-            "[run]\nflight = \"63KiB\"\n",
+            "[run]\nflight = \"63KiB\"\n[queue.q]\ncommand = [\"true\"]",
             "sprag.toml:2:10: `flight` in [run] is too small",
             "write \"64KiB\" or more, or \"0B\" for none",
         ),
