@@ -5,6 +5,7 @@
 use crate::failure::Check;
 use crate::fs::SimFs;
 use crate::incident;
+use crate::marks::Mark;
 use crate::places::{Actor, Site};
 use crate::world::{Due, End, World};
 use sprag_core::Verdict;
@@ -51,8 +52,12 @@ impl World {
         let Some((epoch, whole)) = self.recorded else { return };
         let whole = whole && end != End::PowerCut;
         let fs = SimFs::boot(&self.fs.cached());
-        if let Err(what) = incident::judge(&fs, self.pipeline.state().path(), epoch, whole) {
-            self.fail(Check::IncidentReplays.failed(what));
+        match incident::judge(&fs, self.pipeline.state().path(), epoch, whole) {
+            Ok(segments) => {
+                self.mark_if(whole && segments > 0, Mark::RecordedWhole);
+                self.mark_if(segments > 1, Mark::RecordedInParts);
+            }
+            Err(what) => self.fail(Check::IncidentReplays.failed(what)),
         }
     }
 

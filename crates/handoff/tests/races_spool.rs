@@ -63,7 +63,7 @@ impl Carry for TwoSteps {
 
 #[test]
 fn proof_what_is_pushed_is_taken_once_and_in_order() {
-    prove(Unbounded, 20, || what_is_pushed_is_taken_once_and_in_order(|| Spool::new(3)));
+    prove(Unbounded, 60, || what_is_pushed_is_taken_once_and_in_order(|| Spool::new(3)));
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_take_in_two_steps_is_caught() {
 
 #[test]
 fn proof_who_comes_too_late_is_given_a_beginning() {
-    prove(Unbounded, 3, || {
+    prove(Unbounded, 16, || {
         let spool = Arc::new(Spool::new(2));
         let taker = Arc::clone(&spool);
         let taker = thread::spawn(move || taker.take());

@@ -61,12 +61,15 @@ impl<F: Fs> Incident<F> {
 /// Runs the life of this epoch again, if it is the last one on record: from its beginning, and from its last segment alone. With
 /// `whole`, nothing of it may be missing: whatever is in the journal was recorded before.
 ///
+/// Says how many segments there were.
+///
 /// # Errors
 /// What is not the same, or not there.
-pub fn judge<F: Fs>(fs: &F, state: &Path, epoch: u64, whole: bool) -> Result<(), String> {
-    let Ok(segments) = flight::segments(fs, state) else { return Ok(()) };
-    let Some(life) = lives(segments).pop().filter(|life| life.epoch() == Some(epoch)) else { return Ok(()) };
+pub fn judge<F: Fs>(fs: &F, state: &Path, epoch: u64, whole: bool) -> Result<usize, String> {
+    let Ok(segments) = flight::segments(fs, state) else { return Ok(0) };
+    let Some(life) = lives(segments).pop().filter(|life| life.epoch() == Some(epoch)) else { return Ok(0) };
     let facts = Facts::read(fs, state)?;
+    let segments = life.segments.len();
     let last = life.segments.last().filter(|_| life.segments.len() > 1).cloned();
     let alone = last.map(|segment| Life { segments: vec![segment], lost: Vec::new() });
     for life in [Some(life), alone].into_iter().flatten() {
@@ -79,7 +82,7 @@ pub fn judge<F: Fs>(fs: &F, state: &Path, epoch: u64, whole: bool) -> Result<(),
             None => {}
         }
     }
-    Ok(())
+    Ok(segments)
 }
 
 impl Life {

@@ -122,11 +122,15 @@ pub fn run(
     let ended = runtime.block_on(async {
         sys::settle_in().map_err(system("settle in"))?;
         let live = Live::open(pipeline, options, &lock)?;
+        let journal = Arc::clone(&live.journal);
         // A task among the connections' tasks: to wake it takes no system call, and it comes after all that are ready.
         match tokio::spawn(live.turn(stop, Box::new(say))).await {
             Ok(ended) => ended,
             Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
+                Ok(panic) => {
+                    record_the_rest(&journal);
+                    std::panic::resume_unwind(panic)
+                }
                 Err(error) => Err(RunError::System { what: "go on", source: io::Error::other(error) }),
             },
         }
@@ -135,6 +139,21 @@ pub fn run(
     runtime.shutdown_background();
     drop(lock);
     ended
+}
+
+/// After a bug of ours, what led to it is to be on record: a journal thread whose mailbox is closed writes it, and ends. One that
+/// hangs is not waited for any longer than this.
+#[expect(clippy::disallowed_methods, reason = "the loop is gone, and the program about to end")]
+fn record_the_rest(journal: &Arc<Mailbox<JournalWork>>) {
+    const ROUNDS_MAX: u32 = 100;
+    journal.close();
+    for _ in 0..ROUNDS_MAX {
+        // The thread's own handle is the other one.
+        if Arc::strong_count(journal) == 1 {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
