@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "this measures: it reads clocks, waits, and starts threads")]
 
 mod adds;
+mod deaths;
 mod http;
 mod idle;
 mod latency;
@@ -72,12 +73,13 @@ impl Bench {
 
 type Group = (&'static str, fn(&mut Bench) -> Res<()>);
 
-const GROUPS: [Group; 9] = [
+const GROUPS: [Group; 10] = [
     ("add-1-client", adds::one_client),
     ("add-16-clients", adds::many_clients),
     ("add-bulk", adds::bulk),
     ("no-op-jobs", adds::nothing_twice),
     ("file-replaced", latency::replaced_to_started),
+    ("deaths", deaths::again),
     ("restart", size::restart),
     ("scaling", size::scaling),
     ("machine", machine::alone),

@@ -5,6 +5,7 @@
 mod cli;
 
 use clap::{Parser, Subcommand};
+use cli::races::{Tale, Whose};
 use cli::{How, Subject};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,16 +23,25 @@ enum Command {
     /// Run many seeds, and say which ones fail.
     #[command(after_help = "Examples:\n  sim run --seeds 20000\n  sim run --seeds 500 --start 7000 --twice 1 --json")]
     Run(cli::run::Run),
+    /// The race catalogue: what can come of R0 to R29 in the original's design, with polling, and in sprag's.
+    #[command(
+        after_help = "Examples:\n  sim races\n  sim replay R17 --design original\n  sim races --seeds 4000 --json"
+    )]
+    Races(cli::races::Races),
     /// Tell the story of a seed, or of a saved trace.
     #[command(after_help = "Examples:\n  sim replay 42\n  sim replay sim-traces/seed-42.json --events\n  \
-                            sim replay 42 --html story.html\n  sim replay --incident ~/pipeline\n  \
+                            sim replay 42 --html story.html\n  sim replay R17 --design original\n  \
+                            sim replay --incident ~/pipeline\n  \
                             sim replay --incident ~/pipeline --until 1042 --job 17")]
     Replay {
-        /// A seed, or the file of a trace.
-        #[arg(required_unless_present = "incident")]
-        subject: Option<Subject>,
+        /// A seed, the file of a trace, or a row of the race catalogue (R17).
+        #[arg(value_name = "SUBJECT", required_unless_present = "incident")]
+        tale: Option<Tale>,
+        /// For a row of the race catalogue: in whose design.
+        #[arg(long, value_enum, default_value_t = Whose::Sprag)]
+        design: Whose,
         /// Run again what the flight recorder of a sprag wrote down: the folder of a pipeline, its `.sprag`, or a copy.
-        #[arg(long, value_name = "DIR", conflicts_with_all = ["subject", "calls"])]
+        #[arg(long, value_name = "DIR", conflicts_with_all = ["tale", "calls", "design"])]
         incident: Option<PathBuf>,
         /// Of an incident: stop there, and show the state. A record's number, an input's (e12), seconds (4.5s), or a moment
         /// (@MILLISECONDS since 1970).
@@ -91,15 +101,21 @@ fn main() -> ExitCode {
     sim::quiet_panics();
     let code = match cli.command {
         Command::Run(run) => cli::run::run(&run),
-        Command::Replay { subject, incident, until, job, life, events, calls, html, how } => {
-            match (subject, incident) {
-                (_, Some(dir)) => {
+        Command::Races(races) => cli::races::races(&races),
+        Command::Replay { tale, design, incident, until, job, life, events, calls, html, how } => {
+            let subject = match (incident, tale) {
+                (Some(dir), _) => {
                     let asked = cli::incident::Asked { until, job, life, events, html };
-                    cli::incident::replay(&dir, &asked, &how)
+                    return ExitCode::from(cli::incident::replay(&dir, &asked, &how));
                 }
-                (Some(subject), None) => cli::replay::replay(&subject, events, calls, html.as_deref(), &how),
+                (None, Some(Tale::Of(subject))) => subject,
+                (None, Some(Tale::Race(id))) => match cli::races::replay(&id, design, html.as_deref(), how.json) {
+                    Ok(code) => return ExitCode::from(code),
+                    Err(seed) => Subject::Seed(seed),
+                },
                 (None, None) => unreachable!("clap asks for one of them"),
-            }
+            };
+            cli::replay::replay(&subject, events, calls, html.as_deref(), &how)
         }
         Command::Check { subject, how } => cli::check::check(&subject, &how),
         #[cfg(feature = "planted")]

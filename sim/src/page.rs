@@ -3,7 +3,7 @@
 //! **Invariant.** The page holds every line that was kept, and nothing in it is fetched from anywhere.
 
 use crate::run::Report;
-use serde_json::{Value, json};
+use serde_json::json;
 
 const PAGE: &str = include_str!("page.html");
 
@@ -11,11 +11,11 @@ const PAGE: &str = include_str!("page.html");
 pub fn page(report: &Report, title: &str) -> String {
     let lines = report.lines.iter().map(crate::trace::Line::to_json).collect();
     let result = report.failure.as_ref().map_or_else(|| "all is well".to_owned(), ToString::to_string);
-    page_of(lines, &format!("{title}: {result}"), report.failure.is_some())
+    page_of(&format!("{title}: {result}"), report.failure.is_some(), lines)
 }
 
-/// The page of a story: each line an object with number, time in microseconds (`at_us`), actor, kind, text, cause and `line`.
-pub fn page_of(lines: Vec<Value>, title: &str, failed: bool) -> String {
+/// The page of any story; the lines are objects as [`crate::trace::Line::to_json`] makes them.
+pub fn page_of(title: &str, failed: bool, lines: Vec<serde_json::Value>) -> String {
     let story = json!({ "title": title, "failed": failed, "lines": lines });
     // Inside the element no `</` may stand; in JSON a slash may be escaped.
     PAGE.replacen("STORY", &story.to_string().replace("</", "<\\/"), 1)

@@ -36,6 +36,8 @@ pub struct Pipeline {
     pub disk: DiskLimits,
     /// Where a copy of the heartbeat is put, relative to [`Pipeline::dir`].
     pub status_path: Option<PathBuf>,
+    /// Each command gets a cgroup of its own.
+    pub cgroup: bool,
     /// On SIGTERM, attempts may go on for so long before they are ended.
     pub stop_timeout_ms: u64,
     /// What stood in `sprag.toml`: tells whether it was changed since.
@@ -212,6 +214,7 @@ impl Pipeline {
             disk: DiskLimits::default(),
             status_path: None,
             stop_timeout_ms: STOP_TIMEOUT_MS,
+            cgroup: false,
             config_digest: ConfigDigest::default(),
         }
     }
@@ -321,6 +324,11 @@ impl StateDir {
     /// The segments of the flight recorder.
     pub fn flight(&self) -> PathBuf {
         flight::dir(&self.0)
+    }
+
+    /// Where cgroups were made, a folder on each line.
+    pub fn cgroups(&self) -> PathBuf {
+        self.0.join("cgroups")
     }
 
     /// Held by the one writer.

@@ -121,7 +121,7 @@ fn tell(dir: &Path, story: &Story, checked: &Checked, asked: &Asked, how: &How) 
             None => format!("{}: it decides the same", dir.display()),
         };
         let lines = lines.iter().map(|line| line.to_json()).collect();
-        let page = page_of(lines, &title, checked.difference.is_some());
+        let page = page_of(&title, checked.difference.is_some(), lines);
         std::fs::write(path, page).map_err(|error| format!("{}: {error}", path.display()))?;
     } else {
         for line in lines {

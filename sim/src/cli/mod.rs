@@ -6,6 +6,7 @@ pub(crate) mod check;
 pub(crate) mod incident;
 #[cfg(feature = "planted")]
 pub(crate) mod mutants;
+pub(crate) mod races;
 pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod shrink;

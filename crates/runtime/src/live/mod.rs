@@ -1,6 +1,7 @@
 //! The real world: Linux.
 
 pub mod api;
+mod cgroup;
 pub mod children;
 pub mod clock;
 mod keeper;
@@ -11,6 +12,7 @@ mod sweep;
 pub mod sys;
 pub mod watch;
 
+pub use cgroup::{ENTER, enter};
 pub use children::{Children, Message, Spawned};
 pub use clock::{Timer, now};
 pub use lock::{LockError, WriterLock, holder, open_folder};

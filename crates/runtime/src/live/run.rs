@@ -6,6 +6,7 @@
 //! out.
 
 use super::api::{Api, Asked, Client, LocalListener, Patience};
+use super::cgroup::Cgroups;
 use super::clock::{Sleeps, Timer, now};
 use super::keeper::{Order, Watchdog};
 use super::processes::LiveProcesses;
@@ -210,7 +211,10 @@ impl Live {
         let answers = Arc::new(Mailbox::new(ANSWERS_MAX));
         let orders = Arc::new(Mailbox::new(ANSWERS_MAX));
         let to_keeper = Arc::clone(&orders);
-        let processes = LiveProcesses::new(Arc::new(move |message| post(&to_keeper, Order::Child(message))));
+        let cgroups = Cgroups::open(&recovered.queue_id, &pipeline.state().cgroups(), pipeline.cgroup)
+            .map_err(system("make cgroups, as `[run] cgroup` asks"))?;
+        let processes =
+            LiveProcesses::new(Arc::new(move |message| post(&to_keeper, Order::Child(message)))).within(cgroups);
         let (watch, events) = LiveWatch::new().map_err(system("watch files"))?;
         let dirty = Arc::new(Dirty::new(pipeline.sources.len() + 1));
         let latch = Arc::clone(&dirty);
@@ -405,6 +409,7 @@ impl Live {
         self.journal.close();
         // The keeper is not waited for: it may hang in a start.
         self.orders.close();
+        self.context.processes.leave();
         if self.journal_thread.join().is_err() {
             tracing::error!("a thread of sprag ended by a bug");
         }

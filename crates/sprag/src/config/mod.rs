@@ -35,7 +35,7 @@ const CRASHES_MAX: u64 = 10_000;
 /// A smaller `log_max` is refused, in bytes.
 const LOG_BYTES_MIN: u64 = 64 << 10;
 /// What can stand in `[run]`.
-const RUN_KEYS: [&str; 14] = [
+const RUN_KEYS: [&str; 15] = [
     "concurrency",
     "stop_timeout",
     "min_free",
@@ -49,6 +49,7 @@ const RUN_KEYS: [&str; 14] = [
     "keep_log_age",
     "flight",
     "crashes",
+    "cgroup",
     "env",
 ];
 /// What commands inherit unless `[run] env` says otherwise.
@@ -186,6 +187,9 @@ fn read_run(section: &Section<'_>, pipeline: &mut Pipeline) -> Result<(), Config
     }
     if let Some(entry) = section.get("crashes") {
         pipeline.limits.crashes_max = entry.small(1, CRASHES_MAX)?;
+    }
+    if let Some(entry) = section.get("cgroup") {
+        pipeline.cgroup = entry.bool()?;
     }
     if let Some(entry) = section.get("env") {
         pipeline.env_allow = Vec::new();

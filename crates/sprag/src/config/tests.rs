@@ -21,6 +21,7 @@ keep_keys = 7
 keep_key_age = "1d"
 flight = "8MiB"
 crashes = 4
+cgroup = true
 env = ["PATH", "EDITOR"]
 
 [status]
@@ -145,6 +146,7 @@ fn everything_that_can_be_said_is_understood() {
         },
         status_path: Some("/var/lib/monitor/status".into()),
         stop_timeout_ms: 30_000,
+        cgroup: true,
         config_digest: pipeline.config_digest,
     };
     assert_eq!(pipeline, expected);
