@@ -29,7 +29,7 @@ use crate::queue::Queues;
 use crate::table::Table;
 use crate::time::{Mono, Now, Wall};
 use crate::vocabulary::{Attempt, Input, Next, Output, Record, Reply, Space, StopLevel};
-use crate::worker::{Phase, Workers};
+use crate::worker::{Phase, Run, Workers};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
@@ -266,6 +266,11 @@ impl Machine {
     /// Every attempt that holds a slot.
     pub fn attempts(&self) -> impl Iterator<Item = (JobId, Attempt)> {
         self.workers.iter().map(|(job, run)| (job, run.attempt))
+    }
+
+    /// The same, and where each stands.
+    pub fn runs(&self) -> impl Iterator<Item = (JobId, &Run)> {
+        self.workers.iter()
     }
 
     /// Nothing to do and nothing under way: no job that may still run, no attempt, no result to publish, nothing to

@@ -40,7 +40,7 @@ struct Service {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ServicePhase {
+pub(super) enum ServicePhase {
     /// To be started at this moment.
     Waiting(Mono),
     Starting,
@@ -63,6 +63,11 @@ impl Services {
         let policy = RetryPolicy { backoff_ms: 1_000, max_ms: 60_000, ..RetryPolicy::default() };
         let services = pipeline.services.iter().map(|spec| service(spec.kind)).collect();
         Services { services, policy, prove_at: None }
+    }
+
+    /// Where each stands.
+    pub(super) fn phases(&self) -> impl Iterator<Item = ServicePhase> {
+        self.services.iter().map(|service| service.phase)
     }
 
     pub(super) fn oneshots_ended(&self) -> bool {

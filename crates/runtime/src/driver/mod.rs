@@ -22,6 +22,7 @@ mod recovery;
 mod report;
 mod snapshots;
 mod space;
+mod waits;
 
 pub use events::Happened;
 pub use idle::HELD_UP_MS;
@@ -29,6 +30,7 @@ pub use persist::{Committed, JournalWork, journal_step, record_step};
 pub use recovery::{OpenError, Recovered, machine_config, open};
 pub use report::{Notice, count_text, outcome_text};
 pub use space::bytes_text;
+pub use waits::{For, Kind, Wait};
 
 use crate::pipeline::Pipeline;
 use crate::request::{Answer, Request, Ticket};
@@ -54,6 +56,7 @@ use sprag_core::{
 };
 use std::collections::VecDeque;
 use std::sync::Arc;
+use waits::UnderWay;
 
 /// What happens to the driver.
 #[derive(Debug)]
@@ -146,6 +149,7 @@ pub struct Driver {
     services: Services,
     reporter: Reporter,
     flight: Flight,
+    under_way: UnderWay,
     snapshots: Snapshots,
     space: DiskSpace,
     kept: Kept,
@@ -180,6 +184,7 @@ impl Driver {
     /// Takes events that have come together, in order; what follows by itself follows once, so that what they lead to shares
     /// a frame.
     pub fn handle_all(&mut self, now: Now, events: impl IntoIterator<Item = Event>) {
+        self.under_way.turn(now);
         self.turn_the_page(now);
         for event in events {
             self.take(now, event);
@@ -202,7 +207,9 @@ impl Driver {
 
     /// The next thing to be done, or `None`.
     pub fn poll(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        let effect = self.effects.pop_front()?;
+        self.under_way.handed_out(&effect);
+        Some(effect)
     }
 
     /// When the next `Tick` is wanted, if nothing else comes before.
@@ -273,6 +280,7 @@ impl Driver {
     }
 
     fn done(&mut self, now: Now, done: Done) {
+        self.under_way.came_back(&done);
         match done {
             Done::Armed { source, result } => {
                 let said = self.intake.armed(now, source, result);

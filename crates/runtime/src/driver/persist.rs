@@ -227,6 +227,9 @@ impl Persistence {
 
 impl Driver {
     pub(super) fn journal_answered(&mut self, now: Now, committed: Committed) {
+        if !matches!(committed, Committed::NotRecorded { .. }) {
+            self.under_way.journal_answered();
+        }
         match committed {
             Committed::Frame { end, room } => {
                 self.persistence.committed(now, end, room);

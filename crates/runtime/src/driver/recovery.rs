@@ -17,6 +17,7 @@ use super::persist::Persistence;
 use super::report::Reporter;
 use super::snapshots::Snapshots;
 use super::space::DiskSpace;
+use super::waits::UnderWay;
 use super::{Driver, Notice};
 use crate::attempt::make_dir;
 use crate::flight::Recorder;
@@ -141,6 +142,7 @@ pub fn open<F: Fs>(
         services: Services::new(&pipeline),
         reporter: Reporter::new(&machine),
         flight,
+        under_way: UnderWay::default(),
         persistence: Persistence::new(opened.framer, opened.sealed),
         snapshots: Snapshots::new(opened.end, covered, journal_bytes, live_bytes),
         space: DiskSpace::default(),
