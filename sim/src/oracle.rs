@@ -1,7 +1,6 @@
 //! What must be true, judged from outside: from what the commands did, what the producers wrote, and the files on disk.
 //!
-//! **Invariant.** No code of the core or the journal is used here. Records are read as the lines of JSON that anybody can
-//! read, executions come from a log that sprag never sees.
+//! **Invariant.** No code of the core or the journal is used: records are lines of JSON, executions a log that sprag never sees.
 
 use crate::chance::Chance;
 use crate::client::{self, Client};

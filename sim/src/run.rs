@@ -19,7 +19,7 @@ use crate::watch::SimWatch;
 use crate::world::{Due, End};
 use sprag_core::StopLevel;
 use sprag_journal::JournalError;
-use sprag_runtime::driver::{self, Committed, Driver, Effect, Event, JournalWork, OpenError};
+use sprag_runtime::driver::{self, Driver, Effect, Event, JournalWork, OpenError};
 use sprag_runtime::seams::Processes as _;
 use sprag_runtime::task::{Context, Done, Measured, Task};
 use std::cell::RefCell;
@@ -38,8 +38,6 @@ const IDLE_WITHIN_US: u64 = 300_000_000;
 const STOP_WITHIN_US: u64 = 30_000_000;
 /// So long after sprag was told that there is too little room it may still start what it had decided to.
 const HELD_WITHIN_US: u64 = 5_000_000;
-/// At each turn whose step is a multiple of this it is asked who waits for what.
-const WAITS_EVERY: u32 = 16;
 /// So many ticks in a row that it asked for in the past, and that led to nothing, are a busy loop.
 const SPINS_MAX: u32 = 0;
 
@@ -299,11 +297,7 @@ impl Run {
             let mut world = self.shared.world.borrow_mut();
             world.note(Actor::Sprag, Kind::Heard, format_args!("{}", describe::Heard(&event)));
             world.mark_heard(&event);
-            if let Event::Journal(committed) = &event
-                && !matches!(committed, Committed::NotRecorded { .. })
-            {
-                world.in_flight = None;
-            }
+            world.journal_heard(&event);
             if let Event::Request { ticket, .. } = event {
                 world.client.heard(ticket);
             }
@@ -327,10 +321,7 @@ impl Run {
         let effects: Vec<Effect> = std::iter::from_fn(|| driver.poll()).collect();
         let deadline = driver.deadline(now);
         let verdict = driver.machine().verdict(now);
-        // That an edge leads back to the loop would be a panic there; not at each turn, since it takes time to tell.
-        if self.shared.world.borrow().trace.count() % WAITS_EVERY == 0 {
-            drop(driver.waits(now));
-        }
+        self.shared.world.borrow().judge_waits(driver, now);
         let spins = tick && self.late && effects.is_empty();
         self.spins = if spins { self.spins + 1 } else { 0 };
         let cause = self.shared.world.borrow().cause;

@@ -9,12 +9,15 @@ use crate::marks::Mark;
 use crate::places::{Actor, Site};
 use crate::world::{Due, End, World};
 use sprag_core::Verdict;
-use sprag_runtime::driver::{Driver, Notice};
+use sprag_runtime::driver::{Committed, Driver, Event, Notice};
 
 /// Health may be so much behind.
 const HEALTH_LATE_US: u64 = 10_000;
 /// So often a result may fail to be put at its destination after the last fault.
 const PUBLISH_FAILURES_MAX: u32 = 3;
+
+/// At each turn whose step is a multiple of this it is asked who waits for what.
+const WAITS_EVERY: u32 = 16;
 
 impl World {
     /// Sprag starts: some producers go on just then, when it looks for the first time and is not yet watching.
@@ -43,6 +46,22 @@ impl World {
         if *failures >= PUBLISH_FAILURES_MAX {
             let what = format!("the result of job {} cannot be put at its destination: {what}", job.0);
             self.fail(Check::ResultStands.failed(what));
+        }
+    }
+
+    /// With the answer to a frame none is in flight.
+    pub(crate) fn journal_heard(&mut self, event: &Event) {
+        match event {
+            Event::Journal(Committed::NotRecorded { .. }) => {}
+            Event::Journal(_) => self.in_flight = None,
+            _ => {}
+        }
+    }
+
+    /// Asks who waits for what: an edge that leads back to the loop is a panic there. Not at each turn: to tell takes time.
+    pub(crate) fn judge_waits(&self, driver: &Driver, now: sprag_core::Now) {
+        if self.trace.count().is_multiple_of(WAITS_EVERY) {
+            drop(driver.waits(now));
         }
     }
 

@@ -1,7 +1,7 @@
 //! What the journal says: its records by number, and which life wrote them.
 //!
-//! **Invariant.** Only frames that are right count, and nothing is written. The state after a record is the newest snapshot before
-//! it and the fold of the records since, by the code that opening uses.
+//! **Invariant.** Only frames that are right count, and nothing is written. The state after a record is the newest snapshot
+//! before it and the fold of the records since, by the code that opening uses.
 
 use sprag_core::{Machine, Now};
 use sprag_journal::fs::{Fs, read_all};

@@ -90,6 +90,9 @@ fn everything_that_can_be_said_is_understood() {
     };
     let archive = QueueConfig { name: "archive".into(), ..QueueConfig::default() };
     let command = |words: &[&str]| words.iter().map(|word| String::from(*word)).collect::<Vec<_>>();
+    let (kind, log_bytes_max) = (ServiceKind::Oneshot, 2 << 20);
+    let producer =
+        ServiceSpec { name: "producer".into(), command: command(&["sh", "producer.sh"]), kind, log_bytes_max };
     let source = |path: &str, format, queue: &str, key: Option<&str>| SourceSpec {
         path: path.into(),
         format,
@@ -113,12 +116,7 @@ fn everything_that_can_be_said_is_understood() {
             source("drafts", Format::Files, "archive", None),
         ],
         services: vec![
-            ServiceSpec {
-                name: "producer".into(),
-                command: command(&["sh", "producer.sh"]),
-                kind: ServiceKind::Oneshot,
-                log_bytes_max: 2 << 20,
-            },
+            producer,
             ServiceSpec {
                 name: "outline".into(),
                 command: command(&["outline"]),
