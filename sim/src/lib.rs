@@ -10,7 +10,9 @@ pub mod describe;
 pub mod failure;
 pub mod fs;
 pub mod incident;
+pub mod items;
 pub mod marks;
+pub mod monitor;
 #[cfg(feature = "planted")]
 pub mod mutants;
 pub mod oracle;
@@ -22,6 +24,7 @@ pub mod producer;
 pub mod races;
 pub mod run;
 pub mod saved;
+pub mod services;
 pub mod settled;
 pub mod shared;
 pub mod shrink;

@@ -20,7 +20,7 @@ pub use read::resolve;
 
 use crate::pipeline::{Format, SourceSpec, key_hash};
 use serde_json::value::RawValue;
-use sprag_core::{KeyHash, Mono, SourceFault, When};
+use sprag_core::{Bug, KeyHash, Mono, SourceFault, When, planted};
 use sprag_journal::fs::Fs;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -180,6 +180,13 @@ impl Seen {
     /// The look has come back.
     pub fn end(&mut self, now: Mono) {
         files::rest_from(&mut self.settling, now);
+    }
+
+    /// The machine slept until now, and so did whoever writes.
+    pub fn woke(&mut self, now: Mono) {
+        if !planted(Bug::SleepSettles) {
+            files::rest_anew(&mut self.settling, now);
+        }
     }
 
     /// Forgets a drop-box file that is gone.
