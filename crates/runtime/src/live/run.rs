@@ -458,15 +458,12 @@ fn journal_thread(
                 }
                 false => work.take_blocking(),
             };
+            // What led to these frames was handed over before they were, so it is written first.
             let (some, failed) = driver::record_step(&mut recorder);
             soon = some;
             failed.map(answer);
             let Some(batch) = batch else { break };
             for item in batch {
-                // What led to it is written first.
-                let (some, failed) = driver::record_step(&mut recorder);
-                soon |= some;
-                failed.map(answer);
                 answer(driver::journal_step(&mut writer, item));
             }
         }
