@@ -60,6 +60,8 @@ bugs! {
     TornRead: Bug,
     /// A source that could not be parsed is never looked at again.
     ParseErrorEndsSource: Bug,
+    /// A source is taken for unchanged when its time is what it was after it was read last.
+    TimeForContent: Bug,
     /// What the Machine refused for want of room is not offered again.
     RefusedForgotten: Bug,
     /// A frame is called durable after the write, before the sync.
