@@ -129,6 +129,7 @@ impl fmt::Display for Heard<'_> {
             Event::Journal(Committed::Room(room)) => {
                 write!(f, "the disk has {}", if *room { "room" } else { "no room" })
             }
+            Event::Journal(Committed::NotRecorded { what }) => write!(f, "not recorded: {what}"),
             Event::Journal(Committed::Failed { what }) => write!(f, "the journal failed: {what}"),
             Event::Dirty { source } => write!(f, "source {source} may have changed"),
             Event::Done(done) => write!(f, "{}", DoneText(done)),
@@ -235,6 +236,7 @@ impl fmt::Display for NoticeText<'_> {
             Notice::TornTail { cut } => write!(f, "cut {} torn bytes: {}", cut.len, cut.what),
             Notice::Health { verdict } => write!(f, "health: {verdict:?}"),
             Notice::SnapshotFailed { what } => write!(f, "no snapshot: {what}"),
+            Notice::NotRecorded { what } => write!(f, "not recorded: {what}"),
             Notice::StatusFailed { what } => write!(f, "status not written: {what}"),
         }
     }

@@ -80,6 +80,8 @@ pub enum Check {
     StartsHeld,
     /// No more outcomes on record than executions.
     OutcomesAreReal,
+    /// What the flight recorder wrote down leads to the same decisions.
+    IncidentReplays,
 }
 
 /// What is wrong with a run.

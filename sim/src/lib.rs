@@ -10,6 +10,7 @@ pub mod describe;
 pub mod explore;
 pub mod failure;
 pub mod fs;
+pub mod incident;
 pub mod items;
 pub mod marks;
 pub mod monitor;

@@ -33,14 +33,29 @@ enum Command {
     Races(cli::races::Races),
     /// Tell the story of a seed, or of a saved trace.
     #[command(after_help = "Examples:\n  sim replay 42\n  sim replay sim-traces/seed-42.json --events\n  \
-                            sim replay 42 --html story.html\n  sim replay R17 --design original")]
+                            sim replay 42 --html story.html\n  sim replay R17 --design original\n  \
+                            sim replay --incident ~/pipeline\n  \
+                            sim replay --incident ~/pipeline --until 1042 --job 17")]
     Replay {
         /// A seed, the file of a trace, or a row of the race catalogue (R17).
-        #[arg(value_name = "SUBJECT")]
-        tale: Tale,
+        #[arg(value_name = "SUBJECT", required_unless_present = "incident")]
+        tale: Option<Tale>,
         /// For a row of the race catalogue: in whose design.
         #[arg(long, value_enum, default_value_t = Whose::Sprag)]
         design: Whose,
+        /// Run again what the flight recorder of a sprag wrote down: the folder of a pipeline, its `.sprag`, or a copy.
+        #[arg(long, value_name = "DIR", conflicts_with_all = ["tale", "calls", "design"])]
+        incident: Option<PathBuf>,
+        /// Of an incident: stop there, and show the state. A record's number, an input's (e12), seconds (4.5s), or a moment
+        /// (@MILLISECONDS since 1970).
+        #[arg(long, value_name = "POINT", requires = "incident")]
+        until: Option<cli::incident::Point>,
+        /// Of an incident: this job alone, what led to it, and why it is where it is.
+        #[arg(long, value_name = "ID", requires = "incident")]
+        job: Option<u64>,
+        /// Of an incident: this life of sprag alone; 1 is the first on record. Without it, all are run and the last is told.
+        #[arg(long, value_name = "N", requires = "incident")]
+        life: Option<usize>,
         /// The events alone: what went wrong, what actors did, what sprag decided.
         #[arg(long)]
         events: bool,
@@ -96,13 +111,18 @@ fn main() -> ExitCode {
     let code = match cli.command {
         Command::Run(run) => cli::run::run(&run),
         Command::Races(races) => cli::races::races(&races),
-        Command::Replay { tale, design, events, calls, html, how } => {
-            let subject = match tale {
-                Tale::Of(subject) => subject,
-                Tale::Race(id) => match cli::races::replay(&id, design, html.as_deref(), how.json) {
+        Command::Replay { tale, design, incident, until, job, life, events, calls, html, how } => {
+            let subject = match (incident, tale) {
+                (Some(dir), _) => {
+                    let asked = cli::incident::Asked { until, job, life, events, html };
+                    return ExitCode::from(cli::incident::replay(&dir, &asked, &how));
+                }
+                (None, Some(Tale::Of(subject))) => subject,
+                (None, Some(Tale::Race(id))) => match cli::races::replay(&id, design, html.as_deref(), how.json) {
                     Ok(code) => return ExitCode::from(code),
                     Err(seed) => Subject::Seed(seed),
                 },
+                (None, None) => unreachable!("clap asks for one of them"),
             };
             cli::replay::replay(&subject, events, calls, html.as_deref(), &how)
         }

@@ -91,6 +91,9 @@ marks! {
     SnapshotTaken: "a snapshot is taken",
     SnapshotFails: "a snapshot fails",
     StatusFails: "the status cannot be written",
+    RecordedWhole: "a recording of the flight recorder is run again, and nothing of it may be missing",
+    RecordedInParts: "so is one of several segments",
+    RecordingFails: "the flight recorder cannot write",
     SourceMalformed: "a source is read half-written",
     SourceMended: "a source is whole again",
     SourcePolled: "a source is polled",
@@ -165,7 +168,8 @@ impl World {
         self.marks.set(mark);
     }
 
-    fn mark_if(&mut self, seen: bool, mark: Mark) {
+    /// Sets a mark if it is seen.
+    pub fn mark_if(&mut self, seen: bool, mark: Mark) {
         if seen {
             self.marks.set(mark);
         }
@@ -254,6 +258,7 @@ impl World {
             Event::Done(done) => self.mark_done(done),
             Event::Exited(exit) => self.mark_if(matches!(exit.outcome, Outcome::Signal(_)), Mark::ExitedBySignal),
             Event::Slept { .. } => self.mark_if(self.works(), Mark::SleptWithCommand),
+            Event::Journal(Committed::NotRecorded { .. }) => self.mark(Mark::RecordingFails),
             Event::Journal(Committed::Frame { .. } | Committed::Room(false)) | Event::Dirty { .. } => {}
             Event::Request { .. } | Event::Stop(_) | Event::Tick => {}
         }
@@ -369,7 +374,8 @@ impl World {
             | Notice::Complaint { .. }
             | Notice::Health { .. }
             | Notice::SnapshotFailed { .. }
-            | Notice::StatusFailed { .. } => {}
+            | Notice::StatusFailed { .. }
+            | Notice::NotRecorded { .. } => {}
         }
     }
 

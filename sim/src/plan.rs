@@ -139,6 +139,7 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
             keep_bytes: None,
             keep_keys: [1_000, 2, 0][bounds[1]],
             keep_key_age_ms: [1_000_000_000, 1_000_000_000, 3_000][bounds[2]],
+            flight_bytes: Some(64 << 10),
         },
         services,
         status_path: (below(2) == 1).then(|| "status".into()),

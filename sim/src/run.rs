@@ -19,7 +19,7 @@ use crate::watch::SimWatch;
 use crate::world::{Due, End};
 use sprag_core::{StopLevel, Verdict};
 use sprag_journal::JournalError;
-use sprag_runtime::driver::{self, Committed, Driver, Effect, Event, JournalWork, OpenError};
+use sprag_runtime::driver::{self, Driver, Effect, Event, JournalWork, OpenError};
 use sprag_runtime::request::{Answer, Request};
 use sprag_runtime::seams::Processes as _;
 use sprag_runtime::task::{Context, Done, Measured, Task};
@@ -279,10 +279,12 @@ impl Run {
                     epoch: opened.epoch,
                 };
                 let writer = RefCell::new(opened.writer);
+                world.recorded = Some((opened.epoch, true));
                 world.opened = true;
                 world.durable = opened.driver.machine().durable_seq().0;
                 world.judge_beginning();
-                world.threads = Some(Rc::new(Threads { context, writer }));
+                let recorder = RefCell::new(opened.recorder);
+                world.threads = Some(Rc::new(Threads { context, writer, recorder }));
                 let life = world.life;
                 self.driver = Some(opened.driver);
                 world.schedule(1, Due::Tick { life });
@@ -312,12 +314,7 @@ impl Run {
             world.mark_heard(&event);
             let now_us = world.now_us;
             world.pending.hears(&event, now_us);
-            if let Event::Journal(committed) = &event {
-                world.in_flight = None;
-                if let Committed::Frame { end, .. } = committed {
-                    world.judge_durable(end.seq);
-                }
-            }
+            world.journal_heard(&event);
             if let Event::Request { ticket, .. } = &event {
                 world.client.heard(*ticket);
             }
@@ -343,6 +340,7 @@ impl Run {
         let effects: Vec<Effect> = std::iter::from_fn(|| driver.poll()).collect();
         let deadline = driver.deadline(now);
         let verdicts = [driver.machine().verdict(now), before];
+        self.shared.world.borrow().judge_waits(driver, now);
         let spins = tick && self.late && effects.is_empty();
         self.spins = if spins { self.spins + 1 } else { 0 };
         let cause = self.shared.world.borrow().cause;
@@ -465,6 +463,7 @@ impl Run {
             if end == End::PowerCut {
                 world.reboot();
             }
+            world.judge_recording(end);
         }
         let again = match self.phase {
             Phase::Open => true,

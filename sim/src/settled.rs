@@ -3,14 +3,19 @@
 //! **Invariant.** Nothing here has an effect on sprag but through the world's own events.
 
 use crate::failure::Check;
+use crate::fs::SimFs;
+use crate::incident;
 use crate::marks::Mark;
 use crate::oracle::Deciding;
-use crate::world::World;
+use crate::world::{End, World};
 use sprag_core::Verdict;
-use sprag_runtime::driver::{Driver, Happened, Notice};
+use sprag_runtime::driver::{Committed, Driver, Event, Happened, Notice};
 
 /// So often a result may fail to be put at its destination after the last fault.
 const PUBLISH_FAILURES_MAX: u32 = 3;
+
+/// At each turn whose step is a multiple of this it is asked who waits for what.
+const WAITS_EVERY: u32 = 16;
 
 impl World {
     /// Where nothing goes wrong any more, a result on record is put at its destination: at the latest when tried again.
@@ -24,6 +29,41 @@ impl World {
         if *failures >= PUBLISH_FAILURES_MAX {
             let what = format!("the result of job {} cannot be put at its destination: {what}", job.0);
             self.fail(Check::ResultStands.failed(what));
+        }
+    }
+
+    /// With the answer to a frame none is in flight.
+    pub(crate) fn journal_heard(&mut self, event: &Event) {
+        let Event::Journal(committed) = event else { return };
+        match committed {
+            Committed::NotRecorded { .. } => {}
+            Committed::Frame { end, .. } => {
+                self.in_flight = None;
+                self.judge_durable(end.seq);
+            }
+            Committed::Refused { .. } | Committed::Room(_) | Committed::Failed { .. } => self.in_flight = None,
+        }
+    }
+
+    /// Asks who waits for what: an edge that leads back to the loop is a panic there. Not at each turn: to tell takes time.
+    pub(crate) fn judge_waits(&self, driver: &Driver, now: sprag_core::Now) {
+        if self.trace.count().is_multiple_of(WAITS_EVERY) {
+            drop(driver.waits(now));
+        }
+    }
+
+    /// What was recorded of the life that is over leads to the same decisions. Whoever kills sprag takes nothing from it; a power
+    /// cut may, since nothing of it is synced.
+    pub(crate) fn judge_recording(&mut self, end: End) {
+        let Some((epoch, whole)) = self.recorded else { return };
+        let whole = whole && end != End::PowerCut;
+        let fs = SimFs::boot(&self.fs.cached());
+        match incident::judge(&fs, self.pipeline.state().path(), epoch, whole) {
+            Ok(segments) => {
+                self.mark_if(whole && segments > 0, Mark::RecordedWhole);
+                self.mark_if(segments > 1, Mark::RecordedInParts);
+            }
+            Err(what) => self.fail(Check::IncidentReplays.failed(what)),
         }
     }
 

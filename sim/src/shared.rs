@@ -15,6 +15,7 @@ use crate::trace::{Keep, Kind};
 use crate::watch::{self, SimWatch, Watched};
 use crate::world::{Due, End, Entry, Fate, World};
 use sprag_journal::Writer;
+use sprag_runtime::flight::Recorder;
 use sprag_runtime::task::Context;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -40,6 +41,8 @@ pub struct Threads {
     pub context: Context<SimFs, SimProcesses, SimWatch>,
     /// The journal thread's.
     pub writer: RefCell<Writer<SimFs>>,
+    /// The flight recorder's, on the same thread.
+    pub recorder: RefCell<Recorder<SimFs>>,
 }
 
 impl Shared {
@@ -169,7 +172,7 @@ impl Shared {
         world.fate = fate;
         (world.slept_ms, world.began_us) = (0, world.now_us);
         (world.ending, world.in_flight, world.excused) = (None, None, world.squeezed.is_some());
-        world.stopping = false;
+        (world.stopping, world.recorded) = (false, None);
         fs
     }
 

@@ -9,7 +9,7 @@ use crate::places::{Actor, Hazard, Site};
 use crate::shared::Shared;
 use crate::trace::Kind;
 use crate::world::{Due, World};
-use sprag_runtime::driver::{Event, JournalWork, journal_step};
+use sprag_runtime::driver::{Event, JournalWork, journal_step, record_step};
 use sprag_runtime::seams::Exit;
 use sprag_runtime::task::{Done, Task};
 use std::rc::Rc;
@@ -138,6 +138,12 @@ pub fn journal(shared: &Rc<Shared>) {
         (world.life, world.threads.clone(), work)
     };
     let Some(threads) = threads else { return };
+    let (_, failed) = record_step(&mut threads.recorder.borrow_mut());
+    if let Some(failed) = failed {
+        let mut world = shared.world.borrow_mut();
+        world.recorded = world.recorded.map(|(epoch, _)| (epoch, false));
+        world.answer(life, Event::Journal(failed));
+    }
     let committed = journal_step(&mut threads.writer.borrow_mut(), work);
     let mut world = shared.world.borrow_mut();
     world.journal.pop_front();

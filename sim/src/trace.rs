@@ -45,6 +45,22 @@ impl Kind {
     }
 }
 
+impl Kind {
+    /// What stands before its text.
+    pub fn mark(self) -> char {
+        match self {
+            Kind::Heard => '>',
+            Kind::Wants => '<',
+            Kind::Decides => '*',
+            Kind::Act => '+',
+            Kind::Did | Kind::Step => ' ',
+            Kind::Call => '.',
+            Kind::Fault => '!',
+            Kind::World | Kind::Setting => '=',
+        }
+    }
+}
+
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
@@ -164,16 +180,7 @@ impl fmt::Display for Line {
     /// One line of the timeline: number, simulated seconds, actor, what happened, and the number of the cause.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (s, us) = (self.at_us / 1_000_000, self.at_us % 1_000_000);
-        let mark = match self.kind {
-            Kind::Heard => '>',
-            Kind::Wants => '<',
-            Kind::Decides => '*',
-            Kind::Act => '+',
-            Kind::Did | Kind::Step => ' ',
-            Kind::Call => '.',
-            Kind::Fault => '!',
-            Kind::World | Kind::Setting => '=',
-        };
+        let mark = self.kind.mark();
         let Line { number, actor, text, .. } = self;
         write!(f, "{number:>6} {s:>4}.{us:06}  {actor:<10} {mark} {text}")?;
         if self.cause > 0 { write!(f, "  [{}]", self.cause) } else { Ok(()) }

@@ -173,6 +173,8 @@ pub struct World {
     pub excused: bool,
     /// A frame was handed to the journal thread at this time, and no answer came back yet; with its number of records.
     pub in_flight: Option<(u64, u32)>,
+    /// Which life of the journal's writer is recorded, and whether the flight recorder could write everything so far.
+    pub recorded: Option<(u64, bool)>,
     /// Jobs whose results could not be put at their destinations since nothing goes wrong any more, and how often.
     pub unpublished: BTreeMap<u64, u32>,
     /// Sprag was asked to stop in this life.
@@ -245,6 +247,7 @@ impl World {
             sync_lost: false,
             excused: false,
             in_flight: None,
+            recorded: None,
             unpublished: BTreeMap::new(),
             stopping: false,
             marks: Marks::default(),

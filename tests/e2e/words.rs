@@ -1,6 +1,6 @@
 //! What a person sees: nothing fails in silence, nothing is said for ever, and each line says what to do.
 
-use crate::support::{Pipeline, until};
+use crate::support::{Pipeline, lines, until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs;
@@ -217,4 +217,23 @@ fn jobs_that_all_die_are_told() {
     );
     running.terminate();
     running.end();
+}
+
+#[test]
+fn health_says_who_waits_for_what() {
+    let pipeline = Pipeline::new("[queue.q]\ncommand = [\"sleep\", \"60\"]\n");
+    assert_eq!(pipeline.sprag(&["health", "--diagnose"]).code, Some(2), "nothing runs, and nothing waits");
+    let _running = pipeline.start(&[]);
+    pipeline.sprag(&["add", "q", "1"]);
+    let waits = |kind: &str, awaited: &str| {
+        let answer = pipeline.sprag(&["health", "--diagnose", "--json"]);
+        let waits = lines(&answer.out)[0]["waits"].as_array().cloned().unwrap_or_default();
+        waits.iter().any(|wait| wait["kind"] == kind && wait["for"] == awaited)
+    };
+    until("the attempt waits for its command", || waits("attempt", "command") && waits("queue", "attempts"));
+    let answer = pipeline.sprag(&["health", "--diagnose"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let row = |who: &str| answer.out.lines().find(|line| line.starts_with(who)).unwrap_or_default().to_owned();
+    assert!(row("job 1 attempt 1").contains("command"), "{}", answer.out);
+    assert!(row("loop").contains("anything") && row("WHO").contains("WAITS FOR"), "{}", answer.out);
 }

@@ -1,9 +1,10 @@
 //! What the Machine is told at birth. Times in milliseconds, factors in parts per million: no floating point in the core.
 
 use alloc::{boxed::Box, vec::Vec};
+use serde::{Deserialize, Serialize};
 
 /// Everything that steers the Machine's decisions.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Config {
     /// The queues, in the order of the configuration file.
     pub queues: Vec<QueueConfig>,
@@ -16,7 +17,7 @@ pub struct Config {
 }
 
 /// Named bounds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Jobs known at once, in any state; one more is refused.
     pub jobs_max: u64,
@@ -55,7 +56,7 @@ impl Default for Limits {
 }
 
 /// One queue's policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueConfig {
     /// Its name in the configuration and in records.
     pub name: Box<str>,
@@ -72,7 +73,7 @@ pub struct QueueConfig {
 }
 
 /// When a failed attempt is followed by another.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetryPolicy {
     /// Failed attempts until the job is dead. At least 1.
     pub attempts: u32,

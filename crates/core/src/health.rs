@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 const NAMED_MAX: usize = 20;
 
 /// What became of a look at a source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SourceReport {
     /// It is being read.
     Looking,
@@ -118,7 +119,7 @@ pub enum Reason {
 pub const DEATHS_MAX: u32 = 5;
 
 /// Progress of one queue or source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Progress {
     /// Moves on with each start and each end of an attempt, or with each complete read.
     pub count: u64,
@@ -131,7 +132,7 @@ pub struct Progress {
 }
 
 /// What the judgement is made from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
     queues: Vec<Progress>,
     sources: Vec<(Progress, Option<SourceFault>)>,
@@ -216,6 +217,11 @@ impl Health {
     /// A job of the queue succeeded, or a dead one is tried again: somebody has seen to it.
     pub(crate) fn lives(&mut self, queue: QueueId) {
         self.queue_mut(queue).deaths = 0;
+    }
+
+    /// Whether the service is known to fail again and again.
+    pub fn service_is_failing(&self, service: u16) -> bool {
+        self.failing_services.contains(&service)
     }
 
     pub(crate) fn service(&mut self, service: u16, failing: bool) {

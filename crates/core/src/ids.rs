@@ -8,15 +8,18 @@ use serde::{Deserialize, Serialize};
 pub struct JobId(pub u64);
 
 /// A queue, by its place in the Machine's list of names. Not stable across restarts: records carry the name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct QueueId(pub u16);
 
 /// A source, by its place in the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct SourceId(pub u16);
 
 /// Whoever asked: the driver finds its client, source item or drop-box file by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct RequestId(pub u64);
 
 /// The place of a record in the journal's order. Starts at 1; 0 stands before the first.
@@ -31,12 +34,12 @@ pub struct Seq(pub u64);
 pub struct Slot(pub u16);
 
 /// The first 128 bits of the BLAKE3 hash of a result: what was recorded can be told from what lies on disk later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Digest(pub u128);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Digest(#[serde(with = "crate::hex")] pub u128);
 
 /// What makes a job the same job: a hash over queue name and key text, wide enough that nobody finds two alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct KeyHash(pub u128);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct KeyHash(#[serde(with = "crate::hex")] pub u128);
 
 impl JobId {
     /// The next one.

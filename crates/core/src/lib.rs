@@ -19,6 +19,7 @@ mod config;
 mod ended;
 mod forgotten;
 mod health;
+mod hex;
 mod ids;
 mod job;
 mod machine;
@@ -35,7 +36,7 @@ pub use config::{Config, Limits, QueueConfig, RetryPolicy};
 pub use health::{DEATHS_MAX, Health, Progress, Reason, SourceFault, SourceReport, Verdict};
 pub use ids::{Digest, JobId, KeyHash, QueueId, RequestId, Seq, Slot, SourceId};
 pub use job::{Counts, DeadReason, Job, Outcome, PayloadRef, State, StateName};
-pub use machine::{Inconsistent, JobImage, KeyImage, Machine, QueueView, Restorer};
+pub use machine::{Inconsistent, JobImage, KeyImage, Machine, QueueView, Restorer, Volatile};
 #[cfg(feature = "planted")]
 pub use planted::plant;
 pub use planted::{Bug, Role, planted, rescan_is_off};
@@ -43,3 +44,4 @@ pub use time::{Mono, Now, Wall};
 pub use vocabulary::{
     Attempt, Input, Kill, NewJob, Next, Output, Record, Refusal, Reply, Space, SpawnFailure, StopLevel, When,
 };
+pub use worker::{Ending, Phase, Run};

@@ -166,6 +166,10 @@ bugs! {
     ProofAskedOnce: Bug,
     /// Recovery does not make the names of segments durable.
     NamesTrusted: Bug,
+    /// The flight recorder is not told that sprag was asked to pause, cancel or try again.
+    InputNotRecorded: Bug,
+    /// The flight recorder leaves out which queues have short jobs, and that starts are held.
+    VolatileForgotten: Bug,
 }
 
 impl Bug {

@@ -50,6 +50,11 @@ impl Publishing {
         self.again.first().map(|(at, _)| *at)
     }
 
+    /// Those that wait for their next try, and until when.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (JobId, Mono)> {
+        self.again.iter().map(|(at, job)| (*job, *at))
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.jobs.len()
     }

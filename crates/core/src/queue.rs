@@ -80,6 +80,11 @@ impl Queues {
         usize::from(id.0) < self.queues.len()
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.queues.len()
+    }
+
     pub(crate) fn ids(&self) -> impl Iterator<Item = QueueId> + use<> {
         (0..self.queues.len()).map_while(|n| u16::try_from(n).ok()).map(QueueId)
     }
@@ -108,6 +113,17 @@ impl Queues {
             State::Running { .. } | State::Succeeded | State::Dead(_) | State::Cancelled => true,
         };
         assert!(was_free, "job {} stood in the index of state {:?} already", id.0, job.state);
+    }
+
+    /// Every scheduled job; until when, if it waits by elapsed time.
+    pub(crate) fn scheduled(&self) -> impl Iterator<Item = (JobId, Option<Mono>)> {
+        let delayed = self.delayed.iter().map(|(wake, job)| (*job, Some(*wake)));
+        delayed.chain(self.appointed.iter().map(|(_, job)| (*job, None)))
+    }
+
+    /// How many they are.
+    pub(crate) fn scheduled_len(&self) -> usize {
+        self.delayed.len() + self.appointed.len()
     }
 
     /// A scheduled job whose time has come.

@@ -6,7 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 /// Milliseconds since boot, suspend included. Only differences mean anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Mono(pub u64);
 
 /// Milliseconds since the Unix epoch, as the system's calendar has it. May jump either way.
@@ -15,7 +16,7 @@ pub struct Mono(pub u64);
 pub struct Wall(pub u64);
 
 /// The moment at which an input is handled, on both clocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Now {
     /// Elapsed time.
     pub mono: Mono,

@@ -7,9 +7,11 @@ use crate::health::SourceReport;
 use crate::ids::{Digest, JobId, KeyHash, QueueId, RequestId, Seq, Slot, SourceId};
 use crate::job::{DeadReason, Outcome};
 use crate::time::Wall;
+use serde::{Deserialize, Serialize};
 
 /// What happens to the Machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Input {
     /// Somebody wants a job done.
     Submit {
@@ -136,13 +138,14 @@ pub enum Input {
 }
 
 /// A job as asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewJob {
     /// Where it goes.
     pub queue: QueueId,
     /// What makes it unique, if anything does.
     pub key: Option<KeyHash>,
     /// A digest of the payload: the same key with another payload is a conflict.
+    #[serde(with = "crate::hex")]
     pub digest: u64,
     /// Higher runs first.
     pub priority: i16,
@@ -151,7 +154,8 @@ pub struct NewJob {
 }
 
 /// The earliest start of a new job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum When {
     /// At once.
     Now,
@@ -162,7 +166,8 @@ pub enum When {
 }
 
 /// Why a command was not executed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SpawnFailure {
     /// It does not exist.
     NotFound,
@@ -173,7 +178,8 @@ pub enum SpawnFailure {
 }
 
 /// How much room the disk has, from much to little. Completions are recorded in every case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Space {
     /// Enough for anything.
     #[default]
@@ -185,7 +191,8 @@ pub enum Space {
 }
 
 /// How far the end of the program has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StopLevel {
     /// Not at all.
     #[default]
@@ -197,7 +204,8 @@ pub enum StopLevel {
 }
 
 /// What the Machine decides. Drained with `poll` after each input.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Output {
     /// Append this record.
     Persist {
@@ -255,7 +263,7 @@ pub enum Output {
 }
 
 /// One run of a job's command, as everyone outside names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Attempt {
     /// 1 for the first.
     pub number: u32,
@@ -268,7 +276,8 @@ pub struct Attempt {
 }
 
 /// How an attempt is ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kill {
     /// Asked (SIGTERM).
     Term,
@@ -277,7 +286,8 @@ pub enum Kill {
 }
 
 /// The answer to a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reply {
     /// A new job.
     Added(JobId),
@@ -292,7 +302,8 @@ pub enum Reply {
 }
 
 /// Why a request was not done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Refusal {
     /// No such job.
     NoSuchJob,
@@ -309,7 +320,8 @@ pub enum Refusal {
 }
 
 /// One fact in the journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Record {
     /// A job came.
     Added {
@@ -387,7 +399,8 @@ pub enum Record {
 }
 
 /// What follows an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Next {
     /// The job is done.
     Succeeded {

@@ -8,6 +8,7 @@ use crate::job::Outcome;
 use crate::time::Mono;
 use crate::vocabulary::Attempt;
 use alloc::collections::{BTreeMap, BTreeSet};
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Workers {
@@ -45,18 +46,22 @@ impl Counts {
 }
 
 /// An attempt and what is going on with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Run {
-    pub(crate) attempt: Attempt,
-    pub(crate) phase: Phase,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Which.
+    pub attempt: Attempt,
+    /// Where it stands.
+    pub phase: Phase,
     /// When it was started.
-    pub(crate) since: Mono,
+    pub since: Mono,
     /// When the phase is to be looked at again.
-    timer: Option<Mono>,
+    pub timer: Option<Mono>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+/// Where an attempt stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
     /// Journaled ahead, not executed.
     Reserved,
     /// To be executed once its record is durable.
@@ -70,17 +75,32 @@ pub(crate) enum Phase {
     /// Forced to end.
     Killing(Ending),
     /// Its command exited, but some process of it may be alive.
-    Lingering { outcome: Outcome, result: Option<Digest>, ending: Ending },
-    /// From an earlier life of sprag, not proved dead; whether it is known to have been executed.
-    Leftover { executed: bool },
+    Lingering {
+        /// How it exited.
+        outcome: Outcome,
+        /// The result that waits to be published, if there is one.
+        result: Option<Digest>,
+        /// Why it ended.
+        ending: Ending,
+    },
+    /// From an earlier life of sprag, not proved dead.
+    Leftover {
+        /// It is known to have been executed.
+        executed: bool,
+    },
 }
 
 /// Why an attempt ended, if sprag ended it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// It ended by itself.
     Itself,
+    /// Its time was over.
     Timeout,
+    /// Its job was cancelled.
     Cancel,
+    /// Sprag stops.
     Stop,
 }
 
@@ -119,6 +139,16 @@ impl Workers {
     /// The attempts of all queues.
     pub(crate) fn total(&self) -> Counts {
         self.total
+    }
+
+    /// Puts an attempt that is known where it stood, timers included. False for one that is not known.
+    pub(crate) fn assume(&mut self, job: JobId, run: Run) -> bool {
+        let known = self.attempts.get(&job).is_some_and(|known| known.attempt == run.attempt);
+        if known {
+            self.set(job, run.phase, run.timer);
+            self.set_since(job, run.since);
+        }
+        known
     }
 
     /// A new attempt takes its slot.

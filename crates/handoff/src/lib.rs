@@ -6,6 +6,7 @@
 //!
 //! - [`Mailbox`]: items, handed over in batches. Nothing is lost, nothing comes twice.
 //! - [`Dirty`]: marks that say "look again". Any number of marks become one look.
+//! - [`Spool`]: bytes for a thread that comes for them by itself, and for what came too late no room.
 //! - [`Stop`]: how far the shutdown has come. It only rises.
 //!
 //! Invariant: nobody waits for another thread while holding a lock of this crate. A lock is held for a few instructions,
@@ -26,9 +27,11 @@ mod dirty;
 mod mailbox;
 mod park;
 mod shared;
+mod spool;
 mod stop;
 
 pub use dirty::Dirty;
 pub use mailbox::Mailbox;
 pub use shared::WAITERS_MAX;
+pub use spool::Spool;
 pub use stop::{Level, Stop};

@@ -8,8 +8,9 @@ use std::any::type_name;
 use std::future::poll_fn;
 use std::mem;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use super::park::block_on;
+use super::park::{block_on, block_on_for};
 use super::shared::Shared;
 
 /// A queue that is emptied a whole batch at a time. See the module for what it promises.
@@ -73,5 +74,10 @@ impl<T> Mailbox<T> {
     /// [`poll_take`](Self::poll_take) for a thread that may block. Never called on the event loop.
     pub fn take_blocking(&self) -> Option<Vec<T>> {
         block_on(self.take())
+    }
+
+    /// The same, but no longer than so long: then `None`.
+    pub fn take_blocking_for(&self, at_most: Duration) -> Option<Option<Vec<T>>> {
+        block_on_for(self.take(), at_most)
     }
 }

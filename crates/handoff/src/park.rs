@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use super::sync::{Arc, Condvar, Mutex, MutexGuard};
 
@@ -18,6 +19,21 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
         match future.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(output) => return output,
             Poll::Pending => parker.park(),
+        }
+    }
+}
+
+/// The same, but no longer than so long: then `None`, and nothing that the future waits for is lost by it. Correctness must not
+/// depend on that this time is ever over: under loom it is not.
+pub(crate) fn block_on_for<F: Future>(future: F, at_most: Duration) -> Option<F::Output> {
+    let parker = Arc::new(Parker { woken: Mutex::new(false), changed: Condvar::new() });
+    let waker = Waker::from(Arc::clone(&parker));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return Some(output),
+            Poll::Pending if parker.park_for(at_most) => {}
+            Poll::Pending => return None,
         }
     }
 }
@@ -36,6 +52,22 @@ impl Parker {
             woken = guard;
         }
         *woken = false;
+    }
+
+    /// False when nobody came. Spurious wakes are slept through, each anew.
+    fn park_for(&self, at_most: Duration) -> bool {
+        let mut woken = self.lock();
+        while !*woken {
+            let Ok((guard, timeout)) = self.changed.wait_timeout(woken, at_most) else {
+                panic!("a thread panicked while it woke another")
+            };
+            woken = guard;
+            if timeout.timed_out() && !*woken {
+                return false;
+            }
+        }
+        *woken = false;
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, bool> {

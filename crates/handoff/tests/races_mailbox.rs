@@ -18,6 +18,7 @@ mod sync;
 use std::future::poll_fn;
 use std::mem;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use loom::thread;
 
@@ -71,6 +72,21 @@ fn a_blocked_consumer_is_woken<P: Post>(make: impl Fn() -> P) {
     let mut taken = Vec::new();
     while taken.len() < 2 {
         taken.extend(mailbox.take_blocking().unwrap());
+    }
+    assert_eq!(taken, [1, 2], "what was pushed is not what came");
+}
+
+/// The same, with a wait that is limited. Under loom the time is never over, so a wake that is lost is a deadlock.
+fn a_consumer_that_waits_for_a_limited_time_is_woken() {
+    let mailbox = Arc::new(sound());
+    let producer = Arc::clone(&mailbox);
+    thread::spawn(move || {
+        producer.push(1).unwrap();
+        producer.push(2).unwrap();
+    });
+    let mut taken = Vec::new();
+    while taken.len() < 2 {
+        taken.extend(mailbox.take_blocking_for(Duration::from_millis(1)).flatten().unwrap());
     }
     assert_eq!(taken, [1, 2], "what was pushed is not what came");
 }
@@ -163,6 +179,11 @@ fn two_consumers_share_and_both_end<P: Post>(make: impl Fn() -> P) {
     let mut taken = [one.join().unwrap(), other.join().unwrap()].concat();
     taken.sort_unstable();
     assert_eq!(taken, [1, 2], "what was pushed is not what came");
+}
+
+#[test]
+fn proof_a_consumer_that_waits_for_a_limited_time_is_woken() {
+    prove(Unbounded, 62, a_consumer_that_waits_for_a_limited_time_is_woken);
 }
 
 #[test]

@@ -7,6 +7,7 @@
 #[path = "common/explore.rs"]
 mod explore;
 #[path = "../src/park.rs"]
+#[allow(dead_code, reason = "nobody here waits for a limited time")]
 mod park;
 #[path = "../src/shared.rs"]
 pub mod shared;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
 use sprag_handoff::{Dirty, Level, Mailbox, Stop, WAITERS_MAX};
 
@@ -229,4 +230,14 @@ fn abandoned_waiters_are_woken_and_forgotten_when_the_list_is_full() {
     assert_eq!(wakes(), forgotten, "all but the last");
     stop.raise(Level::Draining);
     assert_eq!(wakes(), [1; WAITERS_MAX + 1], "the last, and nobody twice");
+}
+
+#[test]
+fn a_limited_wait_ends_with_nothing_and_loses_nothing() {
+    let mailbox = Mailbox::new(1);
+    assert_eq!(mailbox.take_blocking_for(Duration::from_millis(5)), None, "nothing came");
+    mailbox.push(7).unwrap();
+    assert_eq!(mailbox.take_blocking_for(Duration::from_millis(5)), Some(Some(vec![7])));
+    mailbox.close();
+    assert_eq!(mailbox.take_blocking_for(Duration::from_millis(5)), Some(None), "closed and empty");
 }

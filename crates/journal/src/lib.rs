@@ -32,6 +32,6 @@ pub use lines::{Lines, read_job};
 pub use real_fs::{RealFile, RealFs, identity_of};
 pub use recover::{Cut, Opened, Recalled, Replay, open, recall};
 pub use scan::OnRecord;
-pub use snapshot::{OnLine, Pruned, Snapshot, abandon, prune, prune_hard};
+pub use snapshot::{OnLine, Pruned, Snapshot, abandon, newest_before, prune, prune_hard};
 pub use snapshot_writer::SnapshotWriter;
 pub use writer::{Append, Writer};

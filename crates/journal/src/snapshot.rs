@@ -355,8 +355,8 @@ pub(crate) fn newest<F: Fs>(
     Ok((None, damaged))
 }
 
-/// The newest snapshot before that position that is right.
-fn newest_before<F: Fs>(fs: &F, root: &Path, seq_end: u64) -> Result<Option<Snapshot<F>>, JournalError> {
+/// The newest snapshot of less than `seq_end` records that is right.
+pub fn newest_before<F: Fs>(fs: &F, root: &Path, seq_end: u64) -> Result<Option<Snapshot<F>>, JournalError> {
     for seq in names::list_snapshots(fs, root)?.into_iter().rev().filter(|seq| *seq < seq_end) {
         match Snapshot::open(fs, &root.join(names::snapshot(seq)), seq) {
             Ok(snapshot) => return Ok(Some(snapshot)),

@@ -5,6 +5,7 @@
 
 mod attempt;
 pub mod driver;
+pub mod flight;
 pub mod history;
 pub mod json;
 pub mod listing;

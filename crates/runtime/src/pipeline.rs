@@ -4,6 +4,7 @@
 //! empty, paths stand under or beside [`Pipeline::dir`]. The parser of `sprag.toml` makes them, nothing else changes
 //! them.
 
+use crate::flight::{self, BYTES_MIN};
 use sprag_core::{Digest, KeyHash, Limits, QueueConfig, Slot};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -77,6 +78,8 @@ pub struct DiskLimits {
     pub keep_keys: u64,
     /// They go when their job was forgotten so long ago, with the same exception.
     pub keep_key_age_ms: u64,
+    /// The flight recorder has so many bytes at most; 0 for none.
+    pub flight_bytes: Option<u64>,
 }
 
 impl Default for DiskLimits {
@@ -89,6 +92,7 @@ impl Default for DiskLimits {
             keep_bytes: None,
             keep_keys: 1_000_000,
             keep_key_age_ms: 365 * 24 * 3_600_000,
+            flight_bytes: None,
         }
     }
 }
@@ -103,6 +107,12 @@ impl DiskLimits {
     /// The bytes that ended jobs may take on a disk of so many.
     pub fn keep_bytes(&self, total_bytes: u64) -> u64 {
         self.keep_bytes.unwrap_or((total_bytes / 8).min(1 << 30))
+    }
+
+    /// The bytes that the flight recorder has on a disk of so many; 0 for none, also where it would hold next to nothing.
+    pub fn flight_bytes(&self, total_bytes: u64) -> u64 {
+        let bytes = self.flight_bytes.unwrap_or((total_bytes / 64).min(16 << 20));
+        if bytes < BYTES_MIN { 0 } else { bytes }
     }
 
     /// The bytes that logs and results may take on a disk of so many.
@@ -309,6 +319,11 @@ impl StateDir {
     /// Where the running sprag answers.
     pub fn socket(&self) -> PathBuf {
         self.0.join("sprag.sock")
+    }
+
+    /// The segments of the flight recorder.
+    pub fn flight(&self) -> PathBuf {
+        flight::dir(&self.0)
     }
 
     /// Where cgroups were made, a folder on each line.

@@ -48,6 +48,8 @@ pub enum Request {
     Stop(StopLevel),
     /// How things stand.
     Status,
+    /// Who waits for what.
+    Diagnose,
     /// How a job stands.
     Job(JobId),
     /// How some jobs stand: a page of them.

@@ -398,3 +398,54 @@ fn what_happens_is_told_once_in_order_and_when_it_is_durable() {
     assert_eq!(told[0], first, "the payload is not told");
     assert_eq!((&told[5]["next"], &told[5]["outcome"]["exit"]), (&"succeeded".into(), &0.into()));
 }
+
+/// Who waits for what, as (kind, for), and that each path leads outward and ends.
+fn edges(world: &World) -> Vec<(driver::Kind, driver::For)> {
+    let waits = world.driver.waits(NOW);
+    for wait in &waits {
+        let mut kind = wait.kind;
+        let mut awaited = wait.awaited;
+        while let Some(inside) = awaited.inside() {
+            assert!(inside > kind && inside != driver::Kind::Loop, "{wait:?} leads back");
+            let Some(next) = waits.iter().find(|wait| wait.kind == inside) else { break };
+            (kind, awaited) = (next.kind, next.awaited);
+        }
+    }
+    waits.iter().map(|wait| (wait.kind, wait.awaited)).collect()
+}
+
+#[test]
+fn who_waits_for_what_is_told_though_the_disk_sleeps() {
+    use driver::{For, Kind};
+    let mut world = World::new();
+    let at_rest = edges(&world);
+    assert!(
+        at_rest.contains(&(Kind::Journal, For::Work)) && at_rest.contains(&(Kind::Queue, For::Work)),
+        "{at_rest:?}"
+    );
+    world.add(r#"{"payload":1}"#);
+    let sleeping = edges(&world);
+    for edge in [(Kind::Connections, For::Journal), (Kind::Journal, For::Disk), (Kind::Attempt, For::Journal)] {
+        assert!(sleeping.contains(&edge), "{edge:?} in {sleeping:?}");
+    }
+    let asked = world.ask(Request::Diagnose);
+    let Answer::Status(json) = &world.answers[&asked] else { panic!("no answer") };
+    let json: serde_json::Value = serde_json::from_slice(json).unwrap();
+    let journal = json["waits"].as_array().unwrap().iter().find(|wait| wait["kind"] == "journal").unwrap();
+    assert_eq!((&journal["for"], &journal["since_ms"]), (&"disk".into(), &0.into()), "{journal}");
+
+    world.commit();
+    let starting = edges(&world);
+    assert!(starting.contains(&(Kind::Attempt, For::Keeper)) && starting.contains(&(Kind::Keeper, For::Kernel)));
+    let Task::Start { job, attempt, .. } = world.starts[0] else { panic!("no start") };
+    world.handle(Event::Done(Done::Spawned { child: ChildId::Attempt { job, attempt } }));
+    let running = edges(&world);
+    for edge in [(Kind::Attempt, For::Command), (Kind::Keeper, For::Work), (Kind::Queue, For::Attempts)] {
+        assert!(running.contains(&edge), "{edge:?} in {running:?}");
+    }
+    world.end_all(Outcome::Exit(0));
+    world.ask(Request::Pause { queue: "q".into() });
+    world.add(r#"{"payload":2}"#);
+    world.commit();
+    assert!(edges(&world).contains(&(Kind::Queue, For::Person)), "a paused queue waits for somebody");
+}

@@ -304,7 +304,11 @@ pub(crate) struct Drain {
 #[command(after_help = "Examples:
   sprag health || mail -s 'sprag is unwell' me < /dev/null
   sprag health --json | jq .reasons")]
-pub(crate) struct Health {}
+pub(crate) struct Health {
+    /// Say of everything in the running program what it waits for, and for how long.
+    #[arg(long)]
+    pub(crate) diagnose: bool,
+}
 
 /// Write out every job with its payload, one JSON object a line.
 #[derive(Debug, Args)]

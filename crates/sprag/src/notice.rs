@@ -90,6 +90,7 @@ fn subject(notice: &Notice) -> Subject<'_> {
         Notice::Health { .. } => of("health"),
         Notice::SnapshotFailed { .. } => of("snapshot_failed"),
         Notice::StatusFailed { .. } => of("status_failed"),
+        Notice::NotRecorded { .. } => of("not_recorded"),
     }
 }
 
@@ -158,6 +159,7 @@ fn text(driver: &Driver, notice: &Notice, at: Wall) -> String {
             format!("no snapshot for now, the journal has everything: {what}")
         }
         Notice::StatusFailed { what } => format!("the heartbeat file cannot be written: {what}"),
+        Notice::NotRecorded { what } => format!("the flight recorder leaves out some seconds: {what}"),
     }
 }
 

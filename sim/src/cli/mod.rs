@@ -5,6 +5,7 @@
 pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod explore;
+pub(crate) mod incident;
 #[cfg(feature = "planted")]
 pub(crate) mod mutants;
 pub(crate) mod races;
@@ -36,7 +37,7 @@ pub(crate) const EXIT_CODES: &str = "Exit codes:
   1  a run failed
   2  wrong usage, or a file that cannot be read or written
   3  two runs of one seed were not the same
-  4  a saved trace is stale: it proves nothing any more";
+  4  a saved trace is stale, or a recording is damaged or cut: it proves less than it should";
 
 /// What every command takes.
 #[derive(Args, Clone)]

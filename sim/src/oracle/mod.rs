@@ -175,7 +175,8 @@ impl Oracle {
             | Notice::TornTail { .. }
             | Notice::Health { .. }
             | Notice::SnapshotFailed { .. }
-            | Notice::StatusFailed { .. } => return,
+            | Notice::StatusFailed { .. }
+            | Notice::NotRecorded { .. } => return,
         };
         self.said.insert(said);
     }

@@ -11,9 +11,11 @@ mod image;
 mod requests;
 mod retention;
 mod start;
+mod volatile;
 
 pub use fold::Inconsistent;
 pub use image::{JobImage, KeyImage, Restorer};
+pub use volatile::Volatile;
 
 use crate::config::Config;
 use crate::ended::Ended;
@@ -27,7 +29,7 @@ use crate::queue::Queues;
 use crate::table::Table;
 use crate::time::{Mono, Now, Wall};
 use crate::vocabulary::{Attempt, Input, Next, Output, Record, Reply, Space, StopLevel};
-use crate::worker::{Phase, Workers};
+use crate::worker::{Phase, Run, Workers};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
@@ -201,6 +203,11 @@ impl Machine {
         })
     }
 
+    /// How many queues there are.
+    pub fn queues_len(&self) -> usize {
+        self.queues.len()
+    }
+
     /// A job.
     pub fn job(&self, id: JobId) -> Option<&Job> {
         self.jobs.get(id)
@@ -259,6 +266,11 @@ impl Machine {
     /// Every attempt that holds a slot.
     pub fn attempts(&self) -> impl Iterator<Item = (JobId, Attempt)> {
         self.workers.iter().map(|(job, run)| (job, run.attempt))
+    }
+
+    /// The same, and where each stands.
+    pub fn runs(&self) -> impl Iterator<Item = (JobId, &Run)> {
+        self.workers.iter()
     }
 
     /// Nothing to do and nothing under way: no job that may still run, no attempt, no result to publish, nothing to

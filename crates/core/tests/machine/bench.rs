@@ -363,6 +363,13 @@ impl Bench {
         assert_eq!(format!("{again:?}"), format!("{whole:?}"), "a restored machine differs");
     }
 
+    /// The fold of all records, with what no record holds put back, is the Machine: to the last field.
+    pub(crate) fn assumed_is_itself(&self) {
+        let mut again = self.folded(self.model.journal.len());
+        again.assume(self.machine.volatile()).unwrap();
+        assert_eq!(format!("{again:?}"), format!("{:?}", self.machine), "a machine put together again differs");
+    }
+
     /// A friendly world, until nothing is left to do: all syncs, all commands succeed, all dead are proved.
     pub(crate) fn run_to_idle(&mut self) {
         if self.model.level > StopLevel::Run {

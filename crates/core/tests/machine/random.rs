@@ -250,6 +250,7 @@ proptest! {
         let mut bench = Bench::new(hurried(keep_jobs));
         for step in &steps {
             apply(&mut bench, step);
+            bench.assumed_is_itself();
         }
         bench.run_to_idle();
         crash(&mut bench, usize::MAX, true);

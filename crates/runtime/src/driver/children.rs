@@ -42,7 +42,7 @@ struct Service {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ServicePhase {
+pub(super) enum ServicePhase {
     /// To be started at this moment.
     Waiting(Mono),
     Starting,
@@ -65,6 +65,11 @@ impl Services {
         let policy = RetryPolicy { backoff_ms: 1_000, max_ms: 60_000, ..RetryPolicy::default() };
         let services = pipeline.services.iter().map(|spec| service(spec.kind)).collect();
         Services { services, policy, prove_at: None }
+    }
+
+    /// Where each stands.
+    pub(super) fn phases(&self) -> impl Iterator<Item = ServicePhase> {
+        self.services.iter().map(|service| service.phase)
     }
 
     pub(super) fn oneshots_ended(&self) -> bool {
@@ -290,9 +295,10 @@ impl Driver {
             self.prove_leftovers();
         }
         self.services.forgive(now);
-        let failing: Vec<(u16, bool)> = self.services.failing().collect();
-        for (service, failing) in failing {
-            self.machine.handle(now, Input::Service { service, failing });
+        let known = self.machine.health();
+        let news = self.services.failing().filter(|(service, failing)| known.service_is_failing(*service) != *failing);
+        for (service, failing) in news.collect::<Vec<_>>() {
+            self.feed(now, Input::Service { service, failing });
         }
         self.drain(now);
         if !self.starts_services() {

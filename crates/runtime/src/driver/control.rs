@@ -57,7 +57,7 @@ impl Driver {
     /// A client asks.
     pub(super) fn request(&mut self, now: Now, ticket: Ticket, request: Request) {
         let waits = match request {
-            Request::Status | Request::Queues { .. } | Request::Stop(_) => false,
+            Request::Status | Request::Diagnose | Request::Queues { .. } | Request::Stop(_) => false,
             Request::Add(_)
             | Request::Cancel(_)
             | Request::Retry(_)
@@ -121,6 +121,10 @@ impl Driver {
             Request::Queues { queue } => {
                 let answer = self.queues_answer(queue.as_deref());
                 self.answer(ticket, answer);
+            }
+            Request::Diagnose => {
+                let json = self.waits_json(now);
+                self.answer(ticket, Answer::Status(json));
             }
             Request::Status => {
                 let json = self.status_json(now);

@@ -10,6 +10,7 @@ mod children;
 mod control;
 mod destinations;
 mod events;
+mod flight;
 mod heartbeat;
 mod idle;
 mod intake;
@@ -21,13 +22,15 @@ mod recovery;
 mod report;
 mod snapshots;
 mod space;
+mod waits;
 
 pub use events::Happened;
 pub use idle::HELD_UP_MS;
-pub use persist::{Committed, JournalWork, journal_step};
+pub use persist::{Committed, JournalWork, journal_step, record_step};
 pub use recovery::{OpenError, Recovered, machine_config, open};
 pub use report::{Notice, count_text, outcome_text};
 pub use space::bytes_text;
+pub use waits::{For, Kind, Wait};
 
 use crate::pipeline::Pipeline;
 use crate::request::{Answer, Request, Ticket};
@@ -39,6 +42,7 @@ use children::Services;
 use control::Control;
 use destinations::Destinations;
 use events::Events;
+use flight::Flight;
 use idle::Idle;
 use intake::Intake;
 use kept::Kept;
@@ -52,6 +56,7 @@ use sprag_core::{
 };
 use std::collections::VecDeque;
 use std::sync::Arc;
+use waits::UnderWay;
 
 /// What happens to the driver.
 #[derive(Debug)]
@@ -143,6 +148,8 @@ pub struct Driver {
     asked: Asked,
     services: Services,
     reporter: Reporter,
+    flight: Flight,
+    under_way: UnderWay,
     snapshots: Snapshots,
     space: DiskSpace,
     kept: Kept,
@@ -177,6 +184,8 @@ impl Driver {
     /// Takes events that have come together, in order; what follows by itself follows once, so that what they lead to shares
     /// a frame.
     pub fn handle_all(&mut self, now: Now, events: impl IntoIterator<Item = Event>) {
+        self.under_way.turn(now);
+        self.turn_the_page(now);
         for event in events {
             self.take(now, event);
         }
@@ -201,7 +210,9 @@ impl Driver {
 
     /// The next thing to be done, or `None`.
     pub fn poll(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        let effect = self.effects.pop_front()?;
+        self.under_way.handed_out(&effect);
+        Some(effect)
     }
 
     /// When the next `Tick` is wanted, if nothing else comes before.
@@ -234,7 +245,7 @@ impl Driver {
 
     /// Feeds the Machine and leads what it decides onward.
     fn input(&mut self, now: Now, input: Input) {
-        self.machine.handle(now, input);
+        self.feed(now, input);
         self.drain(now);
     }
 
@@ -272,6 +283,7 @@ impl Driver {
     }
 
     fn done(&mut self, now: Now, done: Done) {
+        self.under_way.came_back(&done);
         match done {
             Done::Armed { source, result } => {
                 let said = self.intake.armed(now, source, result);
@@ -378,7 +390,7 @@ impl Driver {
             // To watch a dead mount hangs like reading from it. What is armed is looked at next.
             if let Task::Look { source, .. } | Task::Arm { source } = &task {
                 let report = SourceReport::Looking;
-                self.machine.handle(now, Input::Source { source: sprag_core::SourceId(*source), report });
+                self.feed(now, Input::Source { source: sprag_core::SourceId(*source), report });
             }
             self.effects.push_back(Effect::Run(task));
         }

@@ -4,6 +4,7 @@
 //! called committed. A refused frame (no room) is offered again, unchanged; any other error is the end of the program.
 
 use super::{Driver, Effect};
+use crate::flight::Recorder;
 use sprag_core::{Input, Machine, Mono, Now, PayloadRef, Record, Seq};
 use sprag_journal::codec::{self, Texts};
 use sprag_journal::fs::Fs;
@@ -48,6 +49,11 @@ pub enum Committed {
     },
     /// Whether there is room again.
     Room(bool),
+    /// What the flight recorder was handed could not be written. Answers nothing.
+    NotRecorded {
+        /// What happened.
+        what: String,
+    },
     /// The journal is in doubt.
     Failed {
         /// What happened.
@@ -65,6 +71,15 @@ pub fn journal_step<F: Fs>(writer: &mut Writer<F>, work: JournalWork) -> Committ
             Append::Conflict => Committed::Failed { what: "somebody else has written to the journal".into() },
             Append::Unknown(error) => Committed::Failed { what: error.to_string() },
         },
+    }
+}
+
+/// What the journal thread does before each of its steps, and whenever it comes by. Says whether there was anything; an
+/// answer is for the driver.
+pub fn record_step<F: Fs>(recorder: &mut Recorder<F>) -> (bool, Option<Committed>) {
+    match recorder.drain() {
+        Ok(some) => (some, None),
+        Err(what) => (true, Some(Committed::NotRecorded { what })),
     }
 }
 
@@ -226,10 +241,14 @@ impl Persistence {
 
 impl Driver {
     pub(super) fn journal_answered(&mut self, now: Now, committed: Committed) {
+        if !matches!(committed, Committed::NotRecorded { .. }) {
+            self.under_way.journal_answered();
+        }
         match committed {
             Committed::Frame { end, room } => {
                 self.persistence.committed(now, end, room);
                 self.snapshots.written(end);
+                self.flight.written(end);
                 self.tell_happened(Seq(end.seq));
                 let said = self.reporter.durable(Seq(end.seq));
                 self.say_all(said);
@@ -244,6 +263,7 @@ impl Driver {
                 self.effects.push_back(Effect::Say(super::Notice::NoSpace { what }));
                 self.tell_space(now);
             }
+            Committed::NotRecorded { what } => self.not_recorded(now, what),
             Committed::Room(room) => {
                 self.persistence.room(now, room);
                 self.tell_space(now);

@@ -8,6 +8,7 @@ use super::children::Services;
 use super::control::Control;
 use super::destinations::Destinations;
 use super::events::Events;
+use super::flight::{self, Flight, Subject};
 use super::idle::Idle;
 use super::intake::Intake;
 use super::kept::Kept;
@@ -16,8 +17,10 @@ use super::persist::Persistence;
 use super::report::Reporter;
 use super::snapshots::Snapshots;
 use super::space::DiskSpace;
+use super::waits::UnderWay;
 use super::{Driver, Notice};
 use crate::attempt::make_dir;
+use crate::flight::Recorder;
 use crate::history;
 use crate::pipeline::Pipeline;
 use sprag_core::{Bug, Config, Machine, Now, StopLevel, planted};
@@ -60,6 +63,8 @@ pub struct Recovered<F: Fs> {
     pub driver: Driver,
     /// For the journal thread.
     pub writer: Writer<F>,
+    /// For the journal thread too.
+    pub recorder: Recorder<F>,
     /// The journal's identity, 32 hexadecimal digits.
     pub queue_id: String,
     /// This life of sprag.
@@ -107,7 +112,9 @@ pub fn open<F: Fs>(
     let state = pipeline.state();
     let folders = [state.slots(), state.path().join("attempts"), state.path().join("inbox")];
     let inbox = ["tmp", "new", "rejected"].map(|part| state.inbox(part));
-    for path in folders.into_iter().chain(inbox) {
+    let flight_bytes = pipeline.disk.flight_bytes.unwrap_or(0);
+    let flight_dir = (flight_bytes > 0).then(|| state.flight());
+    for path in folders.into_iter().chain(inbox).chain(flight_dir) {
         make_dir(fs, &path).map_err(|source| OpenError::Folder { path, source })?;
     }
     // Who syncs a drop-box file and its folder has done all that can be asked. One that was there may not be durable yet.
@@ -118,10 +125,18 @@ pub fn open<F: Fs>(
         fs.sync_dir(&path).map_err(|source| OpenError::Folder { path, source })?;
     }
     let seed = u64::from_le_bytes(chance.first_chunk().copied().unwrap_or_default());
-    let mut machine = Machine::new(machine_config(&pipeline, seed));
+    let config = machine_config(&pipeline, seed);
+    let mut machine = Machine::new(config.clone());
     let mut replayer = Replayer { machine: &mut machine, now };
     let opened =
         sprag_journal::open(fs, state.path(), limits, QueueId(chance), &mut replayer).map_err(OpenError::Journal)?;
+    let spool = flight::spool();
+    let (recorder, segment) = Recorder::new(fs, state.flight(), Arc::clone(&spool), flight_bytes);
+    let (queue_id, epoch) = (opened.queue.to_string(), opened.end.epoch + 1);
+    let snapshot = opened.snapshot.as_ref().map_or(0, |snapshot| snapshot.covers().seq);
+    let subject = Subject { queue_id: queue_id.clone(), epoch, snapshot, config, end: opened.end };
+    let mut flight = Flight::new(spool, segment, flight_bytes, subject);
+    flight.open(now, &machine);
     machine.resume(now);
     let journal_bytes = sprag_journal::stored(fs, state.path()).map_or(0, |stored| stored.journal_bytes);
     let live_bytes = opened.snapshot.as_ref().map_or(0, |snapshot| snapshot.bytes(fs));
@@ -133,6 +148,8 @@ pub fn open<F: Fs>(
         asked: Asked::default(),
         services: Services::new(&pipeline),
         reporter: Reporter::new(&machine),
+        flight,
+        under_way: UnderWay::default(),
         persistence: Persistence::new(opened.framer, opened.sealed),
         snapshots: Snapshots::new(opened.end, covered, journal_bytes, live_bytes),
         space: DiskSpace::default(),
@@ -163,6 +180,5 @@ pub fn open<F: Fs>(
         driver.effects.push_back(super::Effect::Say(Notice::SnapshotFailed { what: error.to_string() }));
     }
     driver.drain(now);
-    let epoch = opened.end.epoch + 1;
-    Ok(Recovered { driver, writer: opened.writer, queue_id: opened.queue.to_string(), epoch })
+    Ok(Recovered { driver, writer: opened.writer, recorder, queue_id, epoch })
 }

@@ -76,6 +76,8 @@ pub enum Notice {
     Health { verdict: Verdict },
     /// The heartbeat file could not be written.
     StatusFailed { what: String },
+    /// The flight recorder leaves something out.
+    NotRecorded { what: String },
 }
 
 #[derive(Debug)]

@@ -13,6 +13,7 @@ use super::processes::LiveProcesses;
 use super::watch::LiveWatch;
 use super::{lock, sys};
 use crate::driver::{self, Driver, Effect, Event, JournalWork, Notice, OpenError};
+use crate::flight::Recorder;
 use crate::pipeline::Pipeline;
 use crate::request::Ticket;
 use crate::seams::Processes as _;
@@ -35,6 +36,10 @@ const ANSWERS_MAX: usize = 1 << 20;
 const POOL_THREADS_MAX: usize = 64;
 /// How often the loop lets others go first while requests keep coming, before it decides.
 const GATHERINGS_MAX: u32 = 4;
+/// What the flight recorder was handed is written before the next frame, and at the latest after so long; while there is some
+/// again and again, sooner.
+const RECORD_LATEST: Duration = Duration::from_secs(1);
+const RECORD_SOON: Duration = Duration::from_millis(20);
 /// A pool thread stays for good: where there is none, and no thread can be made, tokio does not go on.
 const POOL_THREAD_KEPT: Duration = Duration::from_secs(10 * 365 * 86_400);
 
@@ -118,11 +123,15 @@ pub fn run(
     let ended = runtime.block_on(async {
         sys::settle_in().map_err(system("settle in"))?;
         let live = Live::open(pipeline, options, &lock)?;
+        let journal = Arc::clone(&live.journal);
         // A task among the connections' tasks: to wake it takes no system call, and it comes after all that are ready.
         match tokio::spawn(live.turn(stop, Box::new(say))).await {
             Ok(ended) => ended,
             Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
+                Ok(panic) => {
+                    record_the_rest(&journal);
+                    std::panic::resume_unwind(panic)
+                }
                 Err(error) => Err(RunError::System { what: "go on", source: io::Error::other(error) }),
             },
         }
@@ -131,6 +140,21 @@ pub fn run(
     runtime.shutdown_background();
     drop(lock);
     ended
+}
+
+/// After a bug of ours, what led to it is to be on record: a journal thread whose mailbox is closed writes it, and ends. One that
+/// hangs is not waited for any longer than this.
+#[expect(clippy::disallowed_methods, reason = "the loop is gone, and the program about to end")]
+fn record_the_rest(journal: &Arc<Mailbox<JournalWork>>) {
+    const ROUNDS_MAX: u32 = 100;
+    journal.close();
+    for _ in 0..ROUNDS_MAX {
+        // The thread's own handle is the other one.
+        if Arc::strong_count(journal) == 1 {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
@@ -181,6 +205,7 @@ impl Live {
         let (chance, fs) = (chance().map_err(system("draw random bytes"))?, RealFs);
         let room = fs.room(pipeline.state().path()).map_err(system("see how large the disk is"))?;
         pipeline.limits.keep_bytes = pipeline.disk.keep_bytes(room.total);
+        pipeline.disk.flight_bytes = Some(pipeline.disk.flight_bytes(room.total));
         let (pipeline, limits) = (Arc::new(pipeline), Limits::for_disk(room.total));
         let recovered = driver::open(&fs, Arc::clone(&pipeline), limits, now(), chance).map_err(RunError::Open)?;
         let answers = Arc::new(Mailbox::new(ANSWERS_MAX));
@@ -205,7 +230,8 @@ impl Live {
         let lock = lock.identity().map_err(system("look at the lock"))?;
         let context = Arc::new(Context { fs, processes, watch, pipeline, env, queue_id, lock, epoch });
         let journal = Arc::new(Mailbox::new(8));
-        let journal_thread = journal_thread(recovered.writer, Arc::clone(&journal), Arc::clone(&answers));
+        let writing = (recovered.writer, recovered.recorder);
+        let journal_thread = journal_thread(writing, Arc::clone(&journal), Arc::clone(&answers));
         let journal_thread =
             thread::Builder::new().name("journal".into()).spawn(journal_thread).map_err(system("start a thread"))?;
         let to_loop = Arc::clone(&answers);
@@ -418,14 +444,27 @@ fn post<T>(mailbox: &Mailbox<T>, item: T) {
 }
 
 fn journal_thread(
-    mut writer: Writer<RealFs>,
+    (mut writer, mut recorder): (Writer<RealFs>, Recorder<RealFs>),
     work: Arc<Mailbox<JournalWork>>,
     answers: Arc<Mailbox<Answer>>,
 ) -> impl FnOnce() + Send + 'static {
     move || {
-        while let Some(batch) = work.take_blocking() {
+        let answer = |committed| post(&answers, Answer::Event(Event::Journal(committed)));
+        let mut soon = false;
+        loop {
+            let batch = match recorder.is_on() {
+                true => {
+                    work.take_blocking_for(if soon { RECORD_SOON } else { RECORD_LATEST }).unwrap_or(Some(Vec::new()))
+                }
+                false => work.take_blocking(),
+            };
+            // What led to these frames was handed over before they were, so it is written first.
+            let (some, failed) = driver::record_step(&mut recorder);
+            soon = some;
+            failed.map(answer);
+            let Some(batch) = batch else { break };
             for item in batch {
-                post(&answers, Answer::Event(Event::Journal(driver::journal_step(&mut writer, item))));
+                answer(driver::journal_step(&mut writer, item));
             }
         }
         writer.trim();

@@ -3,13 +3,14 @@
 //! **Invariant.** Healthy is said only by a running sprag that answered just now; its silence is a stall.
 
 use super::{notes, state_of};
-use crate::cli::Cli;
+use crate::cli::{Cli, Health as Command};
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
 use crate::out::{Out, plain};
 use crate::past;
 use hyper::Method;
 use serde::Serialize;
+use serde_json::Value;
 use sprag_runtime::pipeline::StateDir;
 
 #[derive(Serialize)]
@@ -19,10 +20,17 @@ struct Health {
     /// Worth knowing, and nothing wrong.
     notes: Vec<String>,
     running_pid: Option<u32>,
+    /// Who waits for what, if it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waits: Option<Value>,
 }
 
-pub(super) fn run(cli: &Cli, out: &mut Out) -> Result<Exit, Failure> {
-    let health = judge(cli, &state_of(&cli.dir)?)?;
+pub(super) fn run(cli: &Cli, command: &Command, out: &mut Out) -> Result<Exit, Failure> {
+    let state = state_of(&cli.dir)?;
+    let mut health = judge(cli, &state)?;
+    if command.diagnose && health.running_pid.is_some() {
+        health.waits = diagnose(&state)?;
+    }
     if cli.json {
         out.json(&health)?;
     } else {
@@ -32,6 +40,9 @@ pub(super) fn run(cli: &Cli, out: &mut Out) -> Result<Exit, Failure> {
         }
         for note in &health.notes {
             out.line(format_args!("  note: {}", plain(note)))?;
+        }
+        for line in table(health.waits.as_ref()) {
+            out.line(plain(&line))?;
         }
     }
     Ok(match health.health.as_str() {
@@ -46,7 +57,13 @@ fn judge(cli: &Cli, state: &StateDir) -> Result<Health, Failure> {
     let told = match Client::connect(state) {
         Ok(None) => {
             let reasons = vec!["no sprag runs here".into()];
-            return Ok(Health { health: "not running".into(), reasons, notes: Vec::new(), running_pid: None });
+            return Ok(Health {
+                health: "not running".into(),
+                reasons,
+                notes: Vec::new(),
+                running_pid: None,
+                waits: None,
+            });
         }
         Ok(Some(mut client)) => client.ask(Method::GET, "/v1/status", Vec::new()),
         Err(failure) => Err(failure),
@@ -59,11 +76,37 @@ fn judge(cli: &Cli, state: &StateDir) -> Result<Health, Failure> {
             };
             let health = told.json["health"].as_str().unwrap_or("stalled").to_owned();
             let notes = notes(cli, state, told.json["config_digest"].as_str(), texts("notes"));
-            Health { health, reasons: texts("reasons"), notes, running_pid }
+            Health { health, reasons: texts("reasons"), notes, running_pid, waits: None }
         }
         Err(failure) => {
             let notes = failure.mend.into_iter().collect();
-            Health { health: "stalled".into(), reasons: vec![failure.what], notes, running_pid }
+            Health { health: "stalled".into(), reasons: vec![failure.what], notes, running_pid, waits: None }
         }
     })
+}
+
+/// What the running sprag says of itself; nothing if it does not answer, which is a stall and said already.
+fn diagnose(state: &StateDir) -> Result<Option<Value>, Failure> {
+    let Ok(Some(mut client)) = Client::connect(state) else { return Ok(None) };
+    let told = client.ask(Method::GET, "/v1/diagnose", Vec::new())?;
+    Ok(Some(told.json["waits"].clone()))
+}
+
+/// Who waits, for how long, for what.
+fn table(waits: Option<&Value>) -> Vec<String> {
+    let text = |wait: &Value, name: &str| wait[name].as_str().unwrap_or_default().to_owned();
+    let row = |wait: &Value| {
+        let since = wait["since_ms"].as_u64().map_or_else(|| "-".to_owned(), |ms| format!("{ms} ms"));
+        [text(wait, "who"), since, text(wait, "for"), text(wait, "what")]
+    };
+    let rows: Vec<[String; 4]> = waits.and_then(Value::as_array).into_iter().flatten().map(row).collect();
+    let head = ["WHO", "SINCE", "WAITS FOR", "WHAT"].map(str::to_owned);
+    let rows: Vec<&[String; 4]> = (!rows.is_empty()).then_some(&head).into_iter().chain(&rows).collect();
+    let wide = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
+    let (who, since, awaited) = (wide(0), wide(1), wide(2));
+    let line = |row: &&[String; 4]| {
+        let [w, s, a, what] = row;
+        format!("{w:<who$}  {s:>since$}  {a:<awaited$}  {what}")
+    };
+    rows.iter().map(line).collect()
 }

@@ -42,7 +42,7 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit, Failure> {
         Command::Pause(args) => answer(|out| control::pause(cli, args, out)),
         Command::Resume(args) => answer(|out| control::resume(cli, args, out)),
         Command::Drain(args) => answer(|out| control::drain(cli, args, out)),
-        Command::Health(_) => answer(|out| health::run(cli, out)),
+        Command::Health(command) => answer(|out| health::run(cli, command, out)),
         Command::Export(_) => answer(|out| export::run(cli, out)),
         Command::Init(_) => answer(|out| init::run(cli, out)),
         Command::Completions(args) => answer(|out| completions(args, out)),

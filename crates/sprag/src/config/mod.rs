@@ -15,6 +15,7 @@ pub(crate) use document::{ConfigError, did_you_mean};
 pub(crate) use duration::parse_ms as duration_ms;
 
 use document::{Document, Entry, Named, Section};
+use sprag_runtime::flight::BYTES_MIN as FLIGHT_BYTES_MIN;
 use sprag_runtime::pipeline::{
     ConfigDigest, Format, LOG_BYTES_MAX, Pipeline, QueueSpec, ServiceKind, ServiceSpec, SourceSpec,
 };
@@ -34,7 +35,7 @@ const CRASHES_MAX: u64 = 10_000;
 /// A smaller `log_max` is refused, in bytes.
 const LOG_BYTES_MIN: u64 = 64 << 10;
 /// What can stand in `[run]`.
-const RUN_KEYS: [&str; 14] = [
+const RUN_KEYS: [&str; 15] = [
     "concurrency",
     "stop_timeout",
     "min_free",
@@ -46,6 +47,7 @@ const RUN_KEYS: [&str; 14] = [
     "keep_logs",
     "keep_log_files",
     "keep_log_age",
+    "flight",
     "crashes",
     "cgroup",
     "env",
@@ -180,6 +182,9 @@ fn read_run(section: &Section<'_>, pipeline: &mut Pipeline) -> Result<(), Config
     if let Some(entry) = section.get("keep_log_age") {
         pipeline.disk.keep_log_age_ms = entry.duration_ms()?;
     }
+    if let Some(entry) = section.get("flight") {
+        pipeline.disk.flight_bytes = Some(flight_bytes(&entry)?);
+    }
     if let Some(entry) = section.get("crashes") {
         pipeline.limits.crashes_max = entry.small(1, CRASHES_MAX)?;
     }
@@ -257,6 +262,16 @@ fn read_service(section: &Section<'_>, name: String) -> Result<ServiceSpec, Conf
     let kind = section.need("kind", "kind = \"oneshot\", or \"keep\" for one that is started again")?;
     let kind = kind.word(&[("oneshot", ServiceKind::Oneshot), ("keep", ServiceKind::Keep)])?;
     Ok(ServiceSpec { name, command, kind, log_bytes_max: log_bytes_max(section)? })
+}
+
+fn flight_bytes(entry: &Entry<'_>) -> Result<u64, ConfigError> {
+    match entry.bytes()? {
+        bytes if (1..FLIGHT_BYTES_MIN).contains(&bytes) => {
+            let error = entry.error(format!("{} is too small", entry.path()));
+            Err(error.mend("write \"64KiB\" or more, or \"0B\" for none"))
+        }
+        bytes => Ok(bytes),
+    }
 }
 
 /// How much of a log is kept. Less than the least would leave out what a log is for.

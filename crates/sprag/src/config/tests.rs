@@ -19,6 +19,7 @@ keep_log_age = "1h"
 keep_bytes = "3MiB"
 keep_keys = 7
 keep_key_age = "1d"
+flight = "8MiB"
 crashes = 4
 cgroup = true
 env = ["PATH", "EDITOR"]
@@ -89,6 +90,9 @@ fn everything_that_can_be_said_is_understood() {
     };
     let archive = QueueConfig { name: "archive".into(), ..QueueConfig::default() };
     let command = |words: &[&str]| words.iter().map(|word| String::from(*word)).collect::<Vec<_>>();
+    let (kind, log_bytes_max) = (ServiceKind::Oneshot, 2 << 20);
+    let producer =
+        ServiceSpec { name: "producer".into(), command: command(&["sh", "producer.sh"]), kind, log_bytes_max };
     let source = |path: &str, format, queue: &str, key: Option<&str>| SourceSpec {
         path: path.into(),
         format,
@@ -112,12 +116,7 @@ fn everything_that_can_be_said_is_understood() {
             source("drafts", Format::Files, "archive", None),
         ],
         services: vec![
-            ServiceSpec {
-                name: "producer".into(),
-                command: command(&["sh", "producer.sh"]),
-                kind: ServiceKind::Oneshot,
-                log_bytes_max: 2 << 20,
-            },
+            producer,
             ServiceSpec {
                 name: "outline".into(),
                 command: command(&["outline"]),
@@ -141,6 +140,7 @@ fn everything_that_can_be_said_is_understood() {
             keep_bytes: Some(3 << 20),
             keep_keys: 7,
             keep_key_age_ms: 86_400_000,
+            flight_bytes: Some(8 << 20),
         },
         status_path: Some("/var/lib/monitor/status".into()),
         stop_timeout_ms: 30_000,

@@ -59,10 +59,11 @@ async fn route(shared: &Arc<Shared>, request: hyper::Request<Incoming>) -> Resul
         (["v1", "drain"], &Method::POST) => Request::Stop(StopLevel::Drain),
         (["v1", "stop"], &Method::POST) => Request::Stop(StopLevel::Kill),
         (["v1", "status"], &Method::GET) => Request::Status,
+        (["v1", "diagnose"], &Method::GET) => Request::Diagnose,
         (["v1", "queues", _, "jobs" | "pause" | "resume" | "retry-dead"], _)
         | (["v1", "queues", _, "jobs", "stream"] | ["v1", "queues"] | ["v1", "queues", _], _)
         | (["v1", "jobs"] | ["v1", "jobs", _] | ["v1", "jobs", _, "cancel" | "retry"], _)
-        | (["v1", "drain" | "stop" | "status" | "events"], _) => {
+        | (["v1", "drain" | "stop" | "status" | "diagnose" | "events"], _) => {
             return Err(Said::error(405, format!("{method} is not for {path}")));
         }
         _ => return Err(Said::error(404, format!("there is nothing at {path}; docs/api.md lists what there is"))),

@@ -42,6 +42,11 @@ fn unknown_keys_and_words_name_the_nearest() {
             "",
         ),
         (
+            "[run]\nflight = \"63KiB\"\n[queue.q]\ncommand = [\"true\"]",
+            "sprag.toml:2:10: `flight` in [run] is too small",
+            "write \"64KiB\" or more, or \"0B\" for none",
+        ),
+        (
             &in_queue("log_max = \"63KiB\""),
             "sprag.toml:3:11: `log_max` in [queue.q] is too small",
             "write \"64KiB\" or more",
@@ -70,7 +75,7 @@ fn unknown_keys_and_words_name_the_nearest() {
             "[run]\nparallel = 3\n[queue.q]\ncommand = [\"true\"]",
             "sprag.toml:2:1: unknown key `parallel` in [run]",
             "keys known here: concurrency, stop_timeout, min_free, keep_age, keep_jobs, keep_bytes, keep_keys, \
-             keep_key_age, keep_logs, keep_log_files, keep_log_age, crashes, cgroup, env",
+             keep_key_age, keep_logs, keep_log_files, keep_log_age, flight, crashes, cgroup, env",
         ),
         (
             &in_source("path = \"a\"\nformat = \"json-aray\"\nqueue = \"q\""),
