@@ -3,17 +3,22 @@
 pub mod api;
 pub mod children;
 pub mod clock;
+mod hands;
 mod keeper;
 pub mod lock;
 pub mod processes;
 mod run;
 mod sweep;
 pub mod sys;
+mod threads;
+mod turn;
 pub mod watch;
 
 pub use children::{Children, Message, Spawned};
 pub use clock::{Timer, now};
+pub use hands::Hands;
 pub use lock::{LockError, WriterLock, holder, open_folder};
 pub use processes::LiveProcesses;
 pub use run::{Ended, Options, RunError, run};
+pub use turn::{Answer, Ears, Live};
 pub use watch::{Events, LiveWatch};
