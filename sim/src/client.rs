@@ -97,6 +97,11 @@ impl Client {
         self.items.contains_key(&item)
     }
 
+    /// Whether a request waits for its answer.
+    pub(crate) fn is_open(&self, ticket: u64) -> bool {
+        self.open.contains_key(&ticket)
+    }
+
     /// Every item that was asked for.
     pub fn items(&self) -> impl Iterator<Item = u16> {
         self.items.keys().copied()

@@ -25,6 +25,7 @@ pub mod shared;
 pub mod shrink;
 pub mod tape;
 pub mod threads;
+pub mod tier2;
 pub mod trace;
 pub mod watch;
 pub mod world;

@@ -72,6 +72,8 @@ pub enum Site {
     ServiceTime = 67,
     Requests = 70,
     Request = 71,
+    NetSeed = 90,
+    NetLatency = 91,
     /// Asked by nobody but the test that shows that a new place moves no other.
     Spare = 99,
 }

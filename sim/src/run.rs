@@ -312,6 +312,9 @@ impl Run {
             self.hear(Event::Slept { ms: slept_ms });
         }
         let tick = matches!(event, Event::Tick);
+        if let Event::Request { ticket, .. } = event {
+            self.shared.world.borrow_mut().client.heard(ticket);
+        }
         let Some(now) = self.about_to_hear(&event) else { return };
         let Some(mut driver) = self.driver.take() else { return };
         driver.handle(now, event);
@@ -340,9 +343,6 @@ impl Run {
         world.mark_heard(event);
         if let Event::Journal(_) = event {
             world.in_flight = None;
-        }
-        if let Event::Request { ticket, .. } = event {
-            world.client.heard(*ticket);
         }
         world.stopping |= matches!(event, Event::Stop(_));
         if let Event::Done(Done::Measured(Measured { room: Ok(room), .. })) = event {
