@@ -54,6 +54,10 @@ pub enum Check {
     NothingInvented,
     /// A request is answered once.
     AnsweredOnce,
+    /// Nobody waits because others are slow or rude.
+    NobodyStalls,
+    /// Nobody is told that sprag has ended while it goes on.
+    EndIsTrue,
     /// An answer fits its request.
     RightAnswer,
     /// A key stands for one job, for ever.

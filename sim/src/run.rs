@@ -14,6 +14,7 @@ use crate::processes::SimProcesses;
 use crate::settled::waits_for;
 use crate::shared::{Shared, Threads};
 use crate::tape::Choice;
+use crate::tier2::{self, Way};
 use crate::trace::{Keep, Kind, Line};
 use crate::watch::SimWatch;
 use crate::world::{Due, End};
@@ -114,9 +115,13 @@ pub fn quiet_panics() {
     }));
 }
 
-/// Runs a seed or a tape to its end. A panic of the code under test is a failure like any other.
+/// Runs a seed or a tape to its end, in the tier that it is for. A panic of the code under test is a failure like any other.
 pub fn run(script: impl Into<Script>, keep: Keep) -> Report {
-    let shared = Shared::new(script.into(), keep);
+    let script = script.into();
+    if script.is_networked() {
+        return tier2::run(script, Way::Rough, keep);
+    }
+    let shared = Shared::new(script, keep);
     let mut run = Run::new(Rc::clone(&shared));
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         run.prepare();

@@ -83,7 +83,8 @@ fn tell(hunt: &Hunt, shrunk: Option<&Shrunk>, args: &Mutants) -> bool {
         complain(format_args!("{what}"));
     }
     let level = match hunt.bug.role() {
-        Role::Bug => "simulation",
+        Role::Bug if hunt.bug.is_of_the_adapter() => "tier 2",
+        Role::Bug => "tier 1",
         Role::Leak => "run twice",
         Role::Control => "control",
     };

@@ -4,40 +4,29 @@
 //! a process that was killed does nothing more.
 
 use super::hands::{SimHands, say};
+use super::line::Network;
 use super::net::{Asking, Net};
 use crate::world::{Due, End};
 use sprag_core::StopLevel;
 use sprag_handoff::{Level, Stop};
 use sprag_runtime::driver::{Effect, Event};
-use sprag_runtime::live::api::Listener;
 use sprag_runtime::live::{Answer, Ears, Ended, Live, Options, RunError};
 use std::future::{Future, pending, poll_fn};
-use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::time::{Sleep, sleep};
-use turmoil::net::{TcpListener, TcpStream};
+use turmoil::net::TcpListener;
 
 /// Where sprag listens.
 pub(super) const PORT: u16 = 80;
-
-struct Network(TcpListener);
-
-impl Listener for Network {
-    type Stream = TcpStream;
-
-    async fn accept(&mut self) -> io::Result<TcpStream> {
-        self.0.accept().await.map(|(stream, _)| stream)
-    }
-}
 
 /// One life, if there is a driver to live it.
 pub(super) async fn software(net: Rc<Net>) -> turmoil::Result {
     let driver = net.run.borrow_mut().driver.take();
     if let Some(driver) = driver {
-        let listener = Network(TcpListener::bind(("0.0.0.0", PORT)).await?);
+        let (listener, scissors) = Network::new(TcpListener::bind(("0.0.0.0", PORT)).await?);
         let ears = Ears::new(driver.pipeline().sources.len(), Arc::new(Stop::new()));
         let api = ears.serve(listener, driver.machine().durable_seq());
         let live = Live::new(driver, SimHands(Rc::clone(&net)), ears.clone(), Some(api), Options::default());
@@ -46,6 +35,7 @@ pub(super) async fn software(net: Rc<Net>) -> turmoil::Result {
         let mut turn = std::pin::pin!(turn);
         let mut host = Host { net, ears, begun: false, asleep: None };
         poll_fn(|cx| host.poll(cx, turn.as_mut())).await;
+        scissors.cut();
     }
     // What is left of it goes when the host is crashed.
     pending().await

@@ -9,7 +9,9 @@
 mod clients;
 mod hands;
 mod host;
+mod line;
 mod net;
+mod rude;
 mod wire;
 
 use crate::chance::Script;

@@ -3,6 +3,7 @@
 //! **Invariant.** The world's clock never goes back, and stands while the loop is at work. On a still network it also stands
 //! while anything travels.
 
+use super::clients::Connection;
 use crate::places::{Actor, Site};
 use crate::run::Run;
 use crate::shared::Shared;
@@ -17,6 +18,9 @@ use tokio::sync::Notify;
 
 /// What a still network is given to carry what there is: there and back, and a step for each host, in microseconds.
 const CALM_US: u64 = 8_000;
+
+/// No network is slower, in milliseconds each way.
+const LATENCY_MS_MAX: u64 = 30;
 
 /// What the network is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +51,10 @@ pub(super) struct Net {
     pub(super) way: Way,
     pub(super) plan: Plan,
     pub(super) outbox: RefCell<VecDeque<Asking>>,
+    /// Connections that can be used again.
+    pub(super) pool: RefCell<Vec<Connection>>,
+    /// So many things are wrong with the network.
+    pub(super) troubles: Cell<u32>,
     /// Rung when something is put there.
     pub(super) bell: Notify,
     /// So many clients are in the middle of something that takes time.
@@ -74,7 +82,12 @@ impl Net {
     pub(super) fn new(shared: Rc<Shared>, run: Run, way: Way) -> Rc<Net> {
         let latency_ms_max = match way {
             Way::Still => 0,
-            Way::Rough => 1 + shared.world.borrow_mut().chance.below(Actor::World, Site::NetLatency, 30),
+            Way::Rough => {
+                let world = &mut *shared.world.borrow_mut();
+                let (whims, burst) = (2 + world.chance.below(Actor::World, Site::Requests, 8), 5);
+                world.client.is_eager(whims, burst);
+                1 + world.chance.below(Actor::World, Site::NetLatency, LATENCY_MS_MAX)
+            }
         };
         Rc::new(Net {
             shared,
@@ -82,6 +95,8 @@ impl Net {
             way,
             plan: Plan { latency_ms_max },
             outbox: RefCell::default(),
+            pool: RefCell::default(),
+            troubles: Cell::new(0),
             bell: Notify::new(),
             busy: Cell::new(0),
             horizon_us: Cell::new(0),

@@ -119,3 +119,72 @@ pub(super) fn answer(asked: &Request, code: u16, body: &[u8]) -> Result<Option<A
         (_, _) => return Err(what()),
     }))
 }
+
+/// The queue and the line of a request that can be one of a stream.
+pub(super) fn queue_and_line(request: &Request) -> Option<(String, String)> {
+    match request {
+        Request::Add(add) => Some((add.queue.clone(), line(add))),
+        Request::Cancel(_) | Request::Retry(_) | Request::RetryDead { .. } | Request::Pause { .. } => None,
+        Request::Resume { .. } | Request::Stop(_) | Request::Status | Request::Job(_) => None,
+        Request::Jobs { .. } | Request::Queues { .. } => None,
+    }
+}
+
+/// The beginning of a stream of lines.
+pub(super) fn stream_head(queue: &str) -> Vec<u8> {
+    let path = format!("/v1/queues/{queue}/jobs/stream");
+    format!("POST {path} HTTP/1.1\r\nhost: sprag\r\ntransfer-encoding: chunked\r\n\r\n").into_bytes()
+}
+
+/// A piece of it.
+pub(super) fn chunk(text: &str) -> Vec<u8> {
+    format!("{:x}\r\n{text}\r\n", text.len()).into_bytes()
+}
+
+/// Its end.
+pub(super) const STREAM_END: &[u8] = b"0\r\n\r\n";
+
+/// Acknowledgements out of pieces of a response.
+#[derive(Debug, Default)]
+pub(super) struct Acks {
+    come: Vec<u8>,
+    text: Vec<u8>,
+    begun: bool,
+}
+
+/// The number of a line, the code of its answer, and what stands there.
+pub(super) type Ack = (u64, u16, Vec<u8>);
+
+impl Acks {
+    /// The acknowledgements that are whole by now.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<Vec<Ack>, String> {
+        self.come.extend_from_slice(bytes);
+        let find = |bytes: &[u8], what: &[u8]| bytes.windows(what.len()).position(|some| some == what);
+        if !self.begun {
+            let Some(end) = find(&self.come, b"\r\n\r\n") else { return Ok(Vec::new()) };
+            let head: Vec<u8> = self.come.drain(..end + 4).collect();
+            self.begun = head.starts_with(b"HTTP/1.1 200 ");
+            if !self.begun {
+                return Err(String::from_utf8_lossy(&head).into_owned());
+            }
+        }
+        while let Some(end) = find(&self.come, b"\r\n") {
+            let size =
+                std::str::from_utf8(&self.come[..end]).ok().and_then(|text| usize::from_str_radix(text, 16).ok());
+            let size = size.ok_or_else(|| format!("no chunk: {}", String::from_utf8_lossy(&self.come)))?;
+            let Some(data) = self.come.get(end + 2..end + 2 + size) else { break };
+            self.text.extend_from_slice(data);
+            let whole = (end + 4 + size).min(self.come.len());
+            self.come.drain(..whole);
+        }
+        let mut acks = Vec::new();
+        while let Some(end) = find(&self.text, b"\n") {
+            let line: Vec<u8> = self.text.drain(..=end).collect();
+            let value: Value = serde_json::from_slice(&line).map_err(|error| error.to_string())?;
+            let number = |name: &str| value.get(name).and_then(Value::as_u64).ok_or_else(|| value.to_string());
+            let code = u16::try_from(number("status")?).map_err(|error| error.to_string())?;
+            acks.push((number("line")?, code, line));
+        }
+        Ok(acks)
+    }
+}

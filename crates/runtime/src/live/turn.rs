@@ -9,7 +9,7 @@ use super::hands::Hands;
 use super::run::{Ended, Options, RunError, system};
 use crate::driver::{Driver, Effect, Event, Notice};
 use crate::request::Ticket;
-use sprag_core::{Mono, Seq, StopLevel};
+use sprag_core::{Bug, Mono, Seq, StopLevel, planted};
 use sprag_handoff::{Dirty, Level, Mailbox, Stop};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
@@ -185,6 +185,7 @@ impl<H: Hands> Live<H> {
                 Poll::Pending => Poll::Ready(None),
             });
             match more.await {
+                Some(more) if planted(Bug::BatchLost) => drop(more),
                 Some(more) => answers.extend(more),
                 None => break,
             }
@@ -201,6 +202,9 @@ impl<H: Hands> Live<H> {
                     self.tell(event);
                 }
                 Answer::Client(Asked { request, client }) => {
+                    if planted(Bug::TicketReused) {
+                        self.last_ticket = self.clients.len() as u64;
+                    }
                     self.last_ticket += 1;
                     let ticket = Ticket(self.last_ticket);
                     self.clients.insert(ticket, client);

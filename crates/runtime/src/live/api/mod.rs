@@ -29,7 +29,7 @@ use hyper::service::service_fn;
 use hyper::{Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use idle::Idle;
-use sprag_core::Seq;
+use sprag_core::{Bug, Seq, planted};
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
@@ -198,7 +198,12 @@ async fn accept_all<L: Listener>(mut listener: L, shared: Arc<Shared>, connectio
         };
         match (accepted, Arc::clone(&connections).try_acquire_owned()) {
             (Ok(stream), Ok(place)) => {
-                tokio::spawn(converse(stream, Arc::clone(&shared), closing.clone(), place));
+                let conversation = converse(stream, Arc::clone(&shared), closing.clone(), place);
+                if planted(Bug::ClientsInTurn) {
+                    conversation.await;
+                } else {
+                    tokio::spawn(conversation);
+                }
             }
             (Ok(stream), Err(_)) => turn_away(stream).await,
             (Err(error), _) => {
