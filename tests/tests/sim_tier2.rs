@@ -2,7 +2,7 @@
 
 use sim::tier2::{Way, run};
 use sim::trace::Kind;
-use sim::{Keep, Report};
+use sim::{Keep, Report, Script};
 
 /// So many seeds are run; more by `cargo run --release -p sim -- run --tier 2`.
 const SEEDS: u64 = 150;
@@ -13,7 +13,7 @@ const COMPARED: u64 = 120;
 fn a_range_of_seeds_is_clean_on_a_rough_network() {
     let (mut lives, mut executions) = (0, 0);
     for seed in 0..SEEDS {
-        let report = run(seed, Way::Rough, Keep::Hash);
+        let report = sim::run(Script::Networked(seed), Keep::Hash);
         assert_eq!(report.failure, None, "seed {seed}: cargo run --release -p sim -- replay {seed} --tier 2");
         lives += u64::from(report.lives);
         executions += report.executions;
@@ -25,11 +25,52 @@ fn a_range_of_seeds_is_clean_on_a_rough_network() {
 #[test]
 fn the_same_seed_is_the_same_story_to_the_byte() {
     let text = |report: &Report| report.lines.iter().map(|line| format!("{line}\n")).collect::<String>();
-    let first: Vec<_> = (0..12).map(|seed| (seed, run(seed, Way::Rough, Keep::Calls))).collect();
+    let first: Vec<_> = (0..12).map(|seed| (seed, sim::run(Script::Networked(seed), Keep::Calls))).collect();
     for (seed, first) in first.iter().rev() {
-        let second = run(*seed, Way::Rough, Keep::Calls);
+        let second = sim::run(Script::Networked(*seed), Keep::Calls);
         assert_eq!((first.hash, first.steps), (second.hash, second.steps), "seed {seed} was told in two ways");
         assert!(text(first) == text(&second), "seed {seed}: the hashes agree and the lines do not");
+    }
+}
+
+/// The worlds have what they are for, and more is asked than in tier 1.
+#[test]
+fn the_network_is_rough() {
+    let mut told = String::new();
+    for seed in 0..60 {
+        let report = sim::run(Script::Networked(seed), Keep::Lines);
+        report.lines.iter().for_each(|line| told.push_str(&format!("{}\n", line.text)));
+    }
+    let wanted = [
+        "the network: Parted",
+        "the network: Deaf",
+        "the network: Held",
+        "a rude client: Silent",
+        "a rude client: HalfHeader",
+        "a rude client: HalfBody",
+        "a rude client: HangsUp",
+        "a rude client: NeverReads",
+        "a rude client: Junk",
+        "is not answered in time",
+        "hangs up in the middle of a line",
+        "a stream of 3 lines is acknowledged",
+        "is answered: Reply(Added(",
+        // Asked again, and done once.
+        "is answered: Reply(Known(",
+        "is answered: Reply(Conflict(",
+    ];
+    let missing: Vec<&str> = wanted.into_iter().filter(|wanted| !told.contains(wanted)).collect();
+    assert!(missing.is_empty(), "never seen in 60 seeds: {missing:?}");
+}
+
+/// A tape knows that it is one of tier 2, and makes the same run again.
+#[test]
+fn a_tape_makes_the_same_run_on_the_network() {
+    for seed in 0..10 {
+        let first = sim::run(Script::Networked(seed), Keep::Hash);
+        let second = sim::run(first.tape(), Keep::Hash);
+        assert_eq!((first.hash, first.steps), (second.hash, second.steps), "seed {seed}");
+        assert_eq!(second.unmet, [], "seed {seed}");
     }
 }
 

@@ -238,6 +238,7 @@ async fn stream(net: &Net, batch: &mut VecDeque<Asking>) -> io::Result<()> {
             }
         }
     }
+    net.tell(format_args!("a stream of {last} lines is acknowledged"));
     connection.write(wire::STREAM_END).await
 }
 

@@ -32,10 +32,8 @@ pub use net::Way;
 /// The host that sprag runs on, and that of everybody who asks.
 const SPRAG: &str = "sprag";
 const CLIENTS: &str = "clients";
-/// Turmoil's step, in milliseconds: what tokio's timers are true to.
-const STEP_MS: u64 = 1;
-/// No run takes more of them.
-const STEPS_MAX: u64 = 2_000_000;
+/// No run takes more of turmoil's steps.
+const STEPS_MAX: u64 = 1_000_000;
 
 /// Runs a seed or a tape to its end, over a network that is like this.
 pub fn run(script: impl Into<Script>, way: Way, keep: Keep) -> Report {
@@ -56,7 +54,7 @@ fn build(net: &Rc<Net>) -> Sim<'static> {
     builder
         .rng_seed(seed)
         .epoch(UNIX_EPOCH)
-        .tick_duration(Duration::from_millis(STEP_MS))
+        .tick_duration(Duration::from_millis(net.plan.step_ms))
         .simulation_duration(Duration::MAX)
         .min_message_latency(Duration::ZERO)
         .max_message_latency(Duration::from_millis(net.plan.latency_ms_max));
@@ -81,7 +79,7 @@ fn go(net: &Rc<Net>, sim: &mut Sim<'static>) {
             net.buried();
             net.run.borrow_mut().bury(end);
         } else if net.is_hosted() || !net.turn_without_sprag() {
-            steps += STEP_MS;
+            steps += 1;
             step(net, sim);
         } else if net.run.borrow().driver.is_some() {
             sim.bounce(SPRAG);
@@ -89,7 +87,7 @@ fn go(net: &Rc<Net>, sim: &mut Sim<'static>) {
         }
         net.run.borrow_mut().watch_the_end();
         if steps > STEPS_MAX {
-            let what = format!("does not come to rest in {STEPS_MAX} ms of the network's time");
+            let what = format!("does not come to rest in {STEPS_MAX} steps of the network");
             net.shared.world.borrow_mut().fail(Check::ComesToRest.failed(what));
         }
     }

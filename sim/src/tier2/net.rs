@@ -36,6 +36,8 @@ pub enum Way {
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) latency_ms_max: u64,
+    /// Turmoil's step, in milliseconds. Each costs the same whether anything happens or not.
+    pub(super) step_ms: u64,
 }
 
 /// A request on its way to sprag.
@@ -80,20 +82,20 @@ pub(super) struct Net {
 
 impl Net {
     pub(super) fn new(shared: Rc<Shared>, run: Run, way: Way) -> Rc<Net> {
-        let latency_ms_max = match way {
-            Way::Still => 0,
+        let (latency_ms_max, step_ms) = match way {
+            Way::Still => (0, 1),
             Way::Rough => {
                 let world = &mut *shared.world.borrow_mut();
                 let (whims, burst) = (2 + world.chance.below(Actor::World, Site::Requests, 8), 5);
                 world.client.is_eager(whims, burst);
-                1 + world.chance.below(Actor::World, Site::NetLatency, LATENCY_MS_MAX)
+                (1 + world.chance.below(Actor::World, Site::NetLatency, LATENCY_MS_MAX), 5)
             }
         };
         Rc::new(Net {
             shared,
             run: RefCell::new(run),
             way,
-            plan: Plan { latency_ms_max },
+            plan: Plan { latency_ms_max, step_ms },
             outbox: RefCell::default(),
             pool: RefCell::default(),
             troubles: Cell::new(0),
