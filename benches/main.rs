@@ -1,4 +1,4 @@
-//! `cargo bench`: what section "What was measured" of docs/architecture.md is filled from.
+//! `cargo bench -p sprag`: what section "What was measured" of docs/architecture.md is filled from.
 //!
 //! **Invariant.** The real program is driven from outside, on real files; every rate stands beside a limit measured in the
 //! same run. Noise fails nothing: only what does not work does.
@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "this measures: it reads clocks, waits, and starts threads")]
 
 mod adds;
+mod deaths;
 mod http;
 mod idle;
 mod latency;
@@ -32,9 +33,9 @@ pub(crate) type Res<T> = Result<T, Box<dyn Error>>;
 ///
 /// Each ratio is a slice of work over the mean of the two slices of the limit around it; median and range of all slices.
 ///
-/// Example: cargo bench -- --quick restart
+/// Example: cargo bench -p sprag -- --quick restart
 #[derive(Parser)]
-#[command(name = "cargo bench --")]
+#[command(name = "cargo bench -p sprag --")]
 struct Args {
     /// Fewer and shorter slices, 100,000 pending jobs: under a minute
     #[arg(long)]
@@ -72,12 +73,13 @@ impl Bench {
 
 type Group = (&'static str, fn(&mut Bench) -> Res<()>);
 
-const GROUPS: [Group; 9] = [
+const GROUPS: [Group; 10] = [
     ("add-1-client", adds::one_client),
     ("add-16-clients", adds::many_clients),
     ("add-bulk", adds::bulk),
     ("no-op-jobs", adds::nothing_twice),
     ("file-replaced", latency::replaced_to_started),
+    ("deaths", deaths::again),
     ("restart", size::restart),
     ("scaling", size::scaling),
     ("machine", machine::alone),

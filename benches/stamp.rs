@@ -60,6 +60,11 @@ impl Stamps {
         Ok(format!("[{:?}, {WORD:?}, {:?}]", std::env::current_exe()?, self.path))
     }
 
+    /// For a shell.
+    pub(crate) fn command_line(&self) -> Res<String> {
+        Ok(format!("'{}' {WORD} '{}'", std::env::current_exe()?.display(), self.path.display()))
+    }
+
     pub(crate) fn command(&self) -> Res<Command> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg(WORD).arg(&self.path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

@@ -299,3 +299,103 @@ fn a_start_that_hangs_holds_up_no_other_command() {
     assert!(running.said().contains("starting a command takes long"), "{}", running.said());
     until("the one that hung is done too", || pipeline.state("hangs").0 == "succeeded");
 }
+
+/// Whether cgroups can be made here.
+#[expect(clippy::print_stderr, reason = "what was skipped is to be seen")]
+fn can_make_cgroups() -> bool {
+    let pipeline = Pipeline::new("[run]\ncgroup = true\n[queue.q]\ncommand = [\"true\"]\n");
+    let tried = pipeline.sprag(&["run", "--until-idle"]);
+    if tried.code != Some(0) {
+        assert!(tried.err.contains("[run] cgroup"), "{tried:?}");
+        eprintln!("skipped: {}", tried.err);
+    }
+    tried.code == Some(0)
+}
+
+/// Leaves its group, its mark and its input behind, and says who it is.
+const ESCAPES: &str = "env -i setsid -f sh -c 'echo $$ >> pids; exec sleep 600' < /dev/null > /dev/null 2>&1\n\
+    until [ -s pids ]; do sleep 0.01; done\n";
+
+fn escaped(pipeline: &Pipeline) -> Vec<(u32, u32, String)> {
+    let pids: Vec<u32> = pipeline.read("pids").lines().map(|line| line.parse().unwrap()).collect();
+    assert!(!pids.is_empty());
+    processes().into_iter().filter(|(pid, _, state)| state != "Z" && pids.contains(pid)).collect()
+}
+
+#[test]
+fn nothing_leaves_a_cgroup() {
+    if !can_make_cgroups() {
+        return;
+    }
+    for (then, state) in [("exit 0", "succeeded"), ("exit 1", "dead"), ("sleep 600", "dead")] {
+        for cgroup in [true, false] {
+            let config = format!(
+                "[run]\ncgroup = {cgroup}\n[queue.q]\ncommand = [\"sh\", \"escapes.sh\"]\ntimeout = \"2s\"\n\
+                 grace = \"100ms\"\nretry = {{ attempts = 1 }}\n"
+            );
+            let pipeline = Pipeline::new(&config);
+            pipeline.write("escapes.sh", &format!("{ESCAPES}{then}\n"));
+            pipeline.sprag(&["add", "q", "--key", "k"]);
+            let running = pipeline.start(&[]);
+            until("it has ended", || pipeline.state("k").0 == state);
+            if cgroup {
+                until("what it left is gone", || escaped(&pipeline).is_empty());
+            } else {
+                // Seen, so that the test above is known to be one.
+                let left = escaped(&pipeline);
+                assert_eq!(left.len(), 1, "without a cgroup it gets away");
+                Command::new("kill").args(["-9", &left[0].0.to_string()]).status().unwrap();
+            }
+            stop(running);
+        }
+    }
+}
+
+#[test]
+fn what_an_earlier_life_left_in_its_cgroups_is_ended_before_its_job_runs_again() {
+    if !can_make_cgroups() {
+        return;
+    }
+    let config = |cgroup| format!("[run]\ncgroup = {cgroup}\n[queue.q]\ncommand = [\"sh\", \"escapes.sh\"]\n");
+    // The next life finds it even if it makes no cgroups itself.
+    for next in ["true", "false"] {
+        let pipeline = Pipeline::new(&config("true"));
+        pipeline.write("escapes.sh", &format!("{ESCAPES}kill -9 $PPID\nkill -9 $$\n"));
+        pipeline.sprag(&["add", "q", "--key", "k"]);
+        let (code, _) = pipeline.start(&[]).end();
+        assert_eq!(code, None, "killed");
+        assert_eq!(escaped(&pipeline).len(), 1, "it outlives sprag");
+        pipeline.write("sprag.toml", &config(next));
+        pipeline.write("escapes.sh", "exit 0\n");
+        let running = pipeline.start(&[]);
+        until("it has ended", || pipeline.state("k").0 == "succeeded");
+        assert_eq!(escaped(&pipeline), []);
+        let places = pipeline.read(".sprag/cgroups");
+        stop(running);
+        assert_eq!(places.lines().count(), 1);
+        assert!(places.lines().all(|place| !Path::new(place).exists()), "cgroups are left in {places}");
+    }
+}
+
+#[test]
+fn in_a_cgroup_too_it_is_told_why_a_command_cannot_be_executed() {
+    if !can_make_cgroups() {
+        return;
+    }
+    let config = "[run]\ncgroup = true\n[queue.missing]\ncommand = [\"./nosuch\"]\nretry = { attempts = 1 }\n\
+        [queue.odd]\ncommand = [\"./odd\", \"-x\"]\nretry = { attempts = 1 }\n\
+        [queue.named]\ncommand = [\"sh\", \"-c\", \"tr '\\\\0' ' ' < /proc/$$/cmdline; tr '\\\\0' '\\\\n' < /proc/$$/environ\"]\n";
+    let pipeline = Pipeline::new(config);
+    pipeline.write("odd", "#!/nosuch/interpreter\n");
+    Command::new("chmod").args(["+x"]).arg(pipeline.path("odd")).status().unwrap();
+    for queue in ["missing", "odd", "named"] {
+        pipeline.sprag(&["add", queue, "--key", queue]);
+    }
+    pipeline.sprag(&["run", "--until-idle"]);
+    assert!(pipeline.sprag(&["log", "1"]).out.contains("there is no such program"));
+    let odd = pipeline.sprag(&["log", "2"]).out;
+    assert!(odd.contains("./odd cannot be executed"), "{odd}");
+    let named = pipeline.sprag(&["log", "3"]).out;
+    assert!(named.starts_with("sh -c tr"), "{named}");
+    assert!(named.contains("SPRAG_KEY=named") && !named.contains("cgroup"), "{named}");
+}

@@ -35,6 +35,8 @@ pub struct Pipeline {
     pub disk: DiskLimits,
     /// Where a copy of the heartbeat is put, relative to [`Pipeline::dir`].
     pub status_path: Option<PathBuf>,
+    /// Each command gets a cgroup of its own.
+    pub cgroup: bool,
     /// On SIGTERM, attempts may go on for so long before they are ended.
     pub stop_timeout_ms: u64,
     /// What stood in `sprag.toml`: tells whether it was changed since.
@@ -202,6 +204,7 @@ impl Pipeline {
             disk: DiskLimits::default(),
             status_path: None,
             stop_timeout_ms: STOP_TIMEOUT_MS,
+            cgroup: false,
             config_digest: ConfigDigest::default(),
         }
     }
@@ -306,6 +309,11 @@ impl StateDir {
     /// Where the running sprag answers.
     pub fn socket(&self) -> PathBuf {
         self.0.join("sprag.sock")
+    }
+
+    /// Where cgroups were made, a folder on each line.
+    pub fn cgroups(&self) -> PathBuf {
+        self.0.join("cgroups")
     }
 
     /// Held by the one writer.

@@ -18,14 +18,22 @@ mod words;
 
 use clap::Parser as _;
 use exit::{Exit, Failure};
+use sprag_runtime::live;
 use sprag_runtime::pipeline::Pipeline;
 use std::io::Write as _;
 use std::path::Path;
-use std::process::Termination;
+use std::process::{ExitCode, Termination};
 
 /// Does what the arguments of this process say, and ends with the exit code that fits.
 pub fn main() -> impl Termination {
-    command()
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|first| first == live::ENTER) {
+        let (code, why) = live::enter(args);
+        // It goes to the log of the command that was to be.
+        let _ = writeln!(std::io::stderr().lock(), "sprag: {why}");
+        return ExitCode::from(code);
+    }
+    command().report()
 }
 
 /// What a `sprag.toml` of these bytes means, in a folder that need not exist.

@@ -13,6 +13,7 @@
 //! them by the kernel, and reaps them, each by its number. It does not ask to be given them elsewhere
 //! (`PR_SET_CHILD_SUBREAPER`): the proof of death needs no parenthood, and the system's first process reaps as well.
 
+use super::cgroup::Cgroup;
 use super::sys::pause_ms;
 use crate::output;
 use crate::seams::{Bound, ChildId, Exit, Over};
@@ -58,6 +59,8 @@ pub struct Spawned {
     pub pidfd: OwnedFd,
     /// What reaps it.
     pub process: Child,
+    /// What it cannot leave; none where there are none.
+    pub(super) cgroup: Option<Cgroup>,
     /// What it writes.
     pub bounds: Vec<Bound>,
     /// Something that it wrote was once too long to be kept whole, and had to be.
@@ -72,6 +75,8 @@ pub struct Children {
     bell: Arc<Bell>,
     /// By process number, which is also what the set says of an end.
     running: BTreeMap<u64, Spawned>,
+    /// Cgroups of children that were reaped, in which something that was killed has not died yet.
+    lingering: Vec<Cgroup>,
     looked: Mono,
     /// It was said that nothing can be held to its limit here.
     complained: bool,
@@ -86,7 +91,14 @@ impl Children {
         let ended = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         epoll::add(&ended, &bell, epoll::EventData::new_u64(BELL), epoll::EventFlags::IN)?;
-        Ok(Children { ended, bell: Arc::new(Bell(bell)), running: BTreeMap::new(), looked: Mono(0), complained: false })
+        Ok(Children {
+            ended,
+            bell: Arc::new(Bell(bell)),
+            running: BTreeMap::new(),
+            lingering: Vec::new(),
+            looked: Mono(0),
+            complained: false,
+        })
     }
 
     /// What ends the wait in [`Children::next`] from another thread.
@@ -145,7 +157,7 @@ impl Children {
 
     /// How long until the next [`Children::look`], in milliseconds; `None` while there is nothing to look at.
     pub fn look_in_ms(&self, now: Mono) -> Option<u64> {
-        let wanted = !self.running.is_empty() || getpid().is_init();
+        let wanted = !self.running.is_empty() || !self.lingering.is_empty() || getpid().is_init();
         wanted.then(|| self.looked.after(LOOK_MS).since_ms(now))
     }
 
@@ -159,6 +171,8 @@ impl Children {
         if alone && getpid().is_init() {
             self.reap_orphans();
         }
+        // One that cannot be removed is for the next life.
+        self.lingering.retain(|cgroup| matches!(cgroup.end(), Ok(false)));
         for Spawned { bounds, spoiled, .. } in self.running.values_mut() {
             for bound in bounds {
                 match output::hold(&RealFs, bound) {
@@ -225,7 +239,9 @@ impl Children {
         let spoiled = |outcome| ended.spoiled && outcome == Outcome::Exit(0);
         let outcome = Some(outcome(status)).filter(|outcome| !spoiled(*outcome)).unwrap_or(Outcome::ResultTooLarge);
         let exit = Exit { child: ended.child, outcome };
-        self.running.remove(&number);
+        let cgroup = self.running.remove(&number).and_then(|ended| ended.cgroup);
+        // Only now is it empty: a child that is not yet reaped is still in it.
+        self.lingering.extend(cgroup.filter(|cgroup| !matches!(cgroup.end(), Ok(true))));
         Ok(Some(exit))
     }
 }

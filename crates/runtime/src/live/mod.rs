@@ -1,6 +1,7 @@
 //! The real world: Linux.
 
 pub mod api;
+mod cgroup;
 pub mod children;
 pub mod clock;
 mod hands;
@@ -14,6 +15,7 @@ mod threads;
 mod turn;
 pub mod watch;
 
+pub use cgroup::{ENTER, enter};
 pub use children::{Children, Message, Spawned};
 pub use clock::{Timer, now};
 pub use hands::Hands;

@@ -5,6 +5,7 @@
 //!
 //! Nothing here signals a process, except one that was started, could not be handed over, and is not yet reaped.
 
+use super::cgroup::{Cgroup, Cgroups};
 use super::children::{Message, Spawned, kill_group};
 use super::sweep::{self, Patience};
 use crate::seams::{ChildId, Nonce, NotSpawned, Processes, SpawnSpec, Sweep};
@@ -27,12 +28,25 @@ const PATH_DEFAULT: &str = "/bin:/usr/bin";
 #[derive(Clone)]
 pub struct LiveProcesses {
     tell_keeper: Arc<dyn Fn(Message) + Send + Sync>,
+    cgroups: Option<Arc<Cgroups>>,
 }
 
 impl LiveProcesses {
     /// `tell_keeper` brings every message to [`super::children::Children::take`], in order, and does not block.
     pub fn new(tell_keeper: Arc<dyn Fn(Message) + Send + Sync>) -> LiveProcesses {
-        LiveProcesses { tell_keeper }
+        LiveProcesses { tell_keeper, cgroups: None }
+    }
+
+    /// The same, with each child in a cgroup of its own where such are made.
+    pub(super) fn within(self, cgroups: Cgroups) -> LiveProcesses {
+        LiveProcesses { cgroups: Some(Arc::new(cgroups)), ..self }
+    }
+
+    /// Nothing is started any more.
+    pub(super) fn leave(&self) {
+        if let Some(cgroups) = &self.cgroups {
+            cgroups.leave();
+        }
     }
 }
 
@@ -40,7 +54,11 @@ impl LiveProcesses {
     fn try_spawn(&self, spec: &SpawnSpec) -> Result<(), NotSpawned> {
         let program = resolve(spec)?;
         let files = Files::prepare(spec).map_err(NotSpawned::short)?;
-        let mut process = execute(spec, &program, files)?;
+        let cgroup = match &self.cgroups {
+            Some(cgroups) => cgroups.make(&spec.nonce).map_err(NotSpawned::short)?,
+            None => None,
+        };
+        let mut process = execute(spec, &program, files, cgroup.as_ref())?;
         let pidfd = match pidfd_open(Pid::from_child(&process), PidfdFlags::empty()) {
             Ok(pidfd) => pidfd,
             Err(error) => {
@@ -49,7 +67,8 @@ impl LiveProcesses {
                 return Err(NotSpawned::short(format!("cannot hear of its end ({error}), so it was ended: {end:?}")));
             }
         };
-        let spawned = Spawned { child: spec.child, pidfd, process, bounds: spec.bounds.clone(), spoiled: false };
+        let (child, bounds) = (spec.child, spec.bounds.clone());
+        let spawned = Spawned { child, pidfd, process, cgroup, bounds, spoiled: false };
         (self.tell_keeper)(Message::Spawned(spawned));
         Ok(())
     }
@@ -81,7 +100,11 @@ impl Processes for LiveProcesses {
     }
 
     fn sweep(&self, queue_id: &str, doomed: &dyn Fn(&Nonce) -> bool) -> io::Result<Sweep> {
-        sweep::sweep(queue_id, doomed)
+        let mut sweep = sweep::sweep(queue_id, doomed)?;
+        if let Some(cgroups) = &self.cgroups {
+            sweep.alive.extend(cgroups.sweep(doomed)?);
+        }
+        Ok(sweep)
     }
 
     fn is_free(&self, input: &Path) -> io::Result<bool> {
@@ -173,11 +196,26 @@ fn program_of(spec: &SpawnSpec) -> &str {
 }
 
 /// When this returns, no descriptor of `files` is open on our side.
-fn execute(spec: &SpawnSpec, program: &Path, files: Files) -> Result<Child, NotSpawned> {
+fn execute(spec: &SpawnSpec, program: &Path, files: Files, cgroup: Option<&Cgroup>) -> Result<Child, NotSpawned> {
+    let not_spawned = |error: io::Error| {
+        let failure = classify(&error);
+        NotSpawned { failure, why: format!("{} ({error})", reason(spec, program, failure)) }
+    };
+    let mut command = match cgroup {
+        Some(cgroup) => {
+            // What is executed first is ourselves, and that does not fail for the command's reasons.
+            access(program, Access::EXEC_OK).map_err(|error| not_spawned(error.into()))?;
+            cgroup.command(program_of(spec), program)
+        }
+        None => {
+            let mut command = Command::new(program);
+            command.arg0(program_of(spec));
+            command
+        }
+    };
     // Nothing that runs code between fork and exec: so the standard library uses posix_spawn, which does not copy our
     // address space, and which reports exactly why an exec failed.
-    Command::new(program)
-        .arg0(program_of(spec))
+    command
         .args(&spec.command[1..])
         .current_dir(&spec.dir)
         .env_clear()
@@ -187,14 +225,11 @@ fn execute(spec: &SpawnSpec, program: &Path, files: Files) -> Result<Child, NotS
         .stdout(files.stdout)
         .stderr(files.stderr)
         .spawn()
-        .map_err(|error| {
-            let failure = classify(&error);
-            NotSpawned { failure, why: format!("{} ({error})", reason(spec, program, failure)) }
-        })
+        .map_err(not_spawned)
 }
 
 /// What is known to be the command's fault is; the rest is the system's, and passes.
-fn classify(error: &io::Error) -> SpawnFailure {
+pub(super) fn classify(error: &io::Error) -> SpawnFailure {
     match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::NOENT | Errno::NOTDIR) => SpawnFailure::NotFound,
         Some(Errno::ACCESS | Errno::PERM | Errno::NOEXEC | Errno::TOOBIG | Errno::NAMETOOLONG) => {

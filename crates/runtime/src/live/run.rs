@@ -4,6 +4,7 @@
 //! and does not hold up the end.
 
 use super::api::{Api, LocalListener};
+use super::cgroup::Cgroups;
 use super::clock::now;
 use super::keeper::Order;
 use super::processes::LiveProcesses;
@@ -139,7 +140,10 @@ fn open(
     let ears = Ears::new(pipeline.sources.len(), stop);
     let orders = Arc::new(Mailbox::new(ORDERS_MAX));
     let to_keeper = Arc::clone(&orders);
-    let processes = LiveProcesses::new(Arc::new(move |message| post(&to_keeper, Order::Child(message))));
+    let cgroups = Cgroups::open(&recovered.queue_id, &pipeline.state().cgroups(), pipeline.cgroup)
+        .map_err(system("make cgroups, as `[run] cgroup` asks"))?;
+    let processes =
+        LiveProcesses::new(Arc::new(move |message| post(&to_keeper, Order::Child(message)))).within(cgroups);
     let (watch, events) = LiveWatch::new().map_err(system("watch files"))?;
     let latch = Arc::clone(&ears.dirty);
     tokio::spawn(async move {

@@ -109,6 +109,7 @@ impl Hands for Threads {
         self.journal.close();
         // The keeper is not waited for: it may hang in a start.
         self.orders.close();
+        self.context.processes.leave();
         if self.journal_thread.join().is_err() {
             tracing::error!("a thread of sprag ended by a bug");
         }

@@ -217,6 +217,13 @@ impl<'a> Entry<'a> {
         }
     }
 
+    pub(super) fn bool(&self) -> Result<bool, ConfigError> {
+        match self.value.get_ref() {
+            DeValue::Boolean(value) => Ok(*value),
+            _ => Err(self.wrong("`true` or `false`")),
+        }
+    }
+
     pub(super) fn filled_string(&self) -> Result<String, ConfigError> {
         match self.string()? {
             text if text.is_empty() => Err(self.error(format!("{} is empty", self.path))),

@@ -34,7 +34,7 @@ const CRASHES_MAX: u64 = 10_000;
 /// A smaller `log_max` is refused, in bytes.
 const LOG_BYTES_MIN: u64 = 64 << 10;
 /// What can stand in `[run]`.
-const RUN_KEYS: [&str; 13] = [
+const RUN_KEYS: [&str; 14] = [
     "concurrency",
     "stop_timeout",
     "min_free",
@@ -47,6 +47,7 @@ const RUN_KEYS: [&str; 13] = [
     "keep_log_files",
     "keep_log_age",
     "crashes",
+    "cgroup",
     "env",
 ];
 /// What commands inherit unless `[run] env` says otherwise.
@@ -181,6 +182,9 @@ fn read_run(section: &Section<'_>, pipeline: &mut Pipeline) -> Result<(), Config
     }
     if let Some(entry) = section.get("crashes") {
         pipeline.limits.crashes_max = entry.small(1, CRASHES_MAX)?;
+    }
+    if let Some(entry) = section.get("cgroup") {
+        pipeline.cgroup = entry.bool()?;
     }
     if let Some(entry) = section.get("env") {
         pipeline.env_allow = Vec::new();

@@ -20,6 +20,7 @@ keep_bytes = "3MiB"
 keep_keys = 7
 keep_key_age = "1d"
 crashes = 4
+cgroup = true
 env = ["PATH", "EDITOR"]
 
 [status]
@@ -143,6 +144,7 @@ fn everything_that_can_be_said_is_understood() {
         },
         status_path: Some("/var/lib/monitor/status".into()),
         stop_timeout_ms: 30_000,
+        cgroup: true,
         config_digest: pipeline.config_digest,
     };
     assert_eq!(pipeline, expected);

@@ -62,10 +62,15 @@ fn unknown_keys_and_words_name_the_nearest() {
             "keys known here: attempts, backoff, factor, max, jitter, permanent_exit_codes",
         ),
         (
+            "[run]\ncgroup = 1\n[queue.q]\ncommand = [\"true\"]",
+            "sprag.toml:2:10: `cgroup` in [run] is 1, it must be `true` or `false`",
+            "",
+        ),
+        (
             "[run]\nparallel = 3\n[queue.q]\ncommand = [\"true\"]",
             "sprag.toml:2:1: unknown key `parallel` in [run]",
             "keys known here: concurrency, stop_timeout, min_free, keep_age, keep_jobs, keep_bytes, keep_keys, \
-             keep_key_age, keep_logs, keep_log_files, keep_log_age, crashes, env",
+             keep_key_age, keep_logs, keep_log_files, keep_log_age, crashes, cgroup, env",
         ),
         (
             &in_source("path = \"a\"\nformat = \"json-aray\"\nqueue = \"q\""),
