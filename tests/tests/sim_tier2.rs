@@ -53,7 +53,7 @@ fn the_network_is_rough() {
         "a rude client: Junk",
         "is not answered in time",
         "hangs up in the middle of a line",
-        "a stream of 3 lines is acknowledged",
+        "a stream of 2 lines is acknowledged",
         "is answered: Reply(Added(",
         // Asked again, and done once.
         "is answered: Reply(Known(",

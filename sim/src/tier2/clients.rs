@@ -50,7 +50,8 @@ enum Manner {
 /// Everybody who asks.
 pub(super) async fn software(net: Rc<Net>) -> turmoil::Result {
     loop {
-        let Some(asking) = net.take(|_| true) else {
+        let gathers = net.gathers.get();
+        let Some(asking) = net.take(|request| !gathers || !matches!(request, Request::Add(_))) else {
             net.bell.notified().await;
             continue;
         };
@@ -69,7 +70,10 @@ async fn serve(net: Rc<Net>, asking: Asking) {
     }
     let mut batch = VecDeque::from([asking]);
     if manner == Manner::Streamed {
+        net.gathers.set(true);
         sleep(GATHER).await;
+        net.gathers.set(false);
+        net.bell.notify_one();
         let same = |queue: &str, other: &Request| matches!(other, Request::Add(add) if add.queue == queue);
         while let Some(Request::Add(add)) = batch.front().map(|asking| &asking.request)
             && let Some(next) = net.take(|other| same(&add.queue, other))
@@ -167,12 +171,19 @@ async fn once(net: &Net, asking: &Asking, manner: Manner) -> io::Result<Option<A
         Some(fresh) => fresh,
         None => Connection::open().await?,
     };
+    // To connect may take longer than sprag lives, and what was given up on must not be asked of the next.
+    if !net.waits(*ticket) {
+        return Ok(None);
+    }
     let life = net.life();
     let bytes = wire::request(request);
     match manner {
         Manner::Slow => {
             let size = bytes.len().div_ceil(1 + net.below(Site::NetManner, 6) as usize);
             for piece in bytes.chunks(size) {
+                if !net.waits(*ticket) {
+                    return Ok(None);
+                }
                 connection.write(piece).await?;
                 sleep(Duration::from_millis(1 + net.below(Site::NetSpan, 40))).await;
             }
@@ -252,10 +263,10 @@ impl Net {
 
     fn manner(&self, asking: &Asking) -> Manner {
         match (self.below(Site::NetManner, 8), &asking.request) {
-            (0..3, _) => Manner::Kept,
-            (3, _) => Manner::New,
-            (4, _) => Manner::Slow,
-            (5, _) => Manner::Impatient,
+            (0, _) => Manner::Kept,
+            (1, _) => Manner::New,
+            (2, _) => Manner::Slow,
+            (3, _) => Manner::Impatient,
             (_, Request::Add(_)) => Manner::Streamed,
             (_, _) => Manner::Kept,
         }
@@ -312,7 +323,10 @@ impl Net {
     }
 
     fn answered(&self, ticket: u64, answer: &Answer) {
-        self.tell(format_args!("request {ticket} is answered: {answer:?}"));
+        match answer {
+            Answer::Status(json) => self.tell(format_args!("request {ticket} is answered: {} bytes", json.len())),
+            answer => self.tell(format_args!("request {ticket} is answered: {answer:?}")),
+        }
         // One that sprag has died over was given up on.
         if self.waits(ticket) {
             let (mut world, ticket) = (self.shared.world.borrow_mut(), Ticket(ticket));

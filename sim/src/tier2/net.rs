@@ -53,6 +53,8 @@ pub(super) struct Net {
     pub(super) way: Way,
     pub(super) plan: Plan,
     pub(super) outbox: RefCell<VecDeque<Asking>>,
+    /// Somebody waits for more lines for a stream.
+    pub(super) gathers: Cell<bool>,
     /// Connections that can be used again.
     pub(super) pool: RefCell<Vec<Connection>>,
     /// So many things are wrong with the network.
@@ -97,6 +99,7 @@ impl Net {
             way,
             plan: Plan { latency_ms_max, step_ms },
             outbox: RefCell::default(),
+            gathers: Cell::new(false),
             pool: RefCell::default(),
             troubles: Cell::new(0),
             bell: Notify::new(),
