@@ -18,6 +18,7 @@ pub mod places;
 pub mod plan;
 pub mod processes;
 pub mod producer;
+pub mod races;
 pub mod run;
 pub mod saved;
 pub mod settled;

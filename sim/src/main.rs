@@ -5,6 +5,7 @@
 mod cli;
 
 use clap::{Parser, Subcommand};
+use cli::races::{Tale, Whose};
 use cli::{How, Subject};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,12 +23,21 @@ enum Command {
     /// Run many seeds, and say which ones fail.
     #[command(after_help = "Examples:\n  sim run --seeds 20000\n  sim run --seeds 500 --start 7000 --twice 1 --json")]
     Run(cli::run::Run),
+    /// The race catalogue: what can come of R0 to R29 in the original's design, with polling, and in sprag's.
+    #[command(
+        after_help = "Examples:\n  sim races\n  sim replay R17 --design original\n  sim races --seeds 4000 --json"
+    )]
+    Races(cli::races::Races),
     /// Tell the story of a seed, or of a saved trace.
     #[command(after_help = "Examples:\n  sim replay 42\n  sim replay sim-traces/seed-42.json --events\n  \
-                            sim replay 42 --html story.html")]
+                            sim replay 42 --html story.html\n  sim replay R17 --design original")]
     Replay {
-        /// A seed, or the file of a trace.
-        subject: Subject,
+        /// A seed, the file of a trace, or a row of the race catalogue (R17).
+        #[arg(value_name = "SUBJECT")]
+        tale: Tale,
+        /// For a row of the race catalogue: in whose design.
+        #[arg(long, value_enum, default_value_t = Whose::Sprag)]
+        design: Whose,
         /// The events alone: what went wrong, what actors did, what sprag decided.
         #[arg(long)]
         events: bool,
@@ -76,7 +86,15 @@ fn main() -> ExitCode {
     sim::quiet_panics();
     let code = match cli.command {
         Command::Run(run) => cli::run::run(&run),
-        Command::Replay { subject, events, calls, html, how } => {
+        Command::Races(races) => cli::races::races(&races),
+        Command::Replay { tale, design, events, calls, html, how } => {
+            let subject = match tale {
+                Tale::Of(subject) => subject,
+                Tale::Race(id) => match cli::races::replay(&id, design, html.as_deref(), how.json) {
+                    Ok(code) => return ExitCode::from(code),
+                    Err(seed) => Subject::Seed(seed),
+                },
+            };
             cli::replay::replay(&subject, events, calls, html.as_deref(), &how)
         }
         Command::Check { subject, how } => cli::check::check(&subject, &how),

@@ -9,9 +9,14 @@ const PAGE: &str = include_str!("page.html");
 
 /// The page of a run; `title` says of which.
 pub fn page(report: &Report, title: &str) -> String {
-    let lines: Vec<_> = report.lines.iter().map(crate::trace::Line::to_json).collect();
+    let lines = report.lines.iter().map(crate::trace::Line::to_json).collect();
     let result = report.failure.as_ref().map_or_else(|| "all is well".to_owned(), ToString::to_string);
-    let story = json!({ "title": format!("{title}: {result}"), "failed": report.failure.is_some(), "lines": lines });
+    page_of(&format!("{title}: {result}"), report.failure.is_some(), lines)
+}
+
+/// The page of any story; the lines are objects as [`crate::trace::Line::to_json`] makes them.
+pub fn page_of(title: &str, failed: bool, lines: Vec<serde_json::Value>) -> String {
+    let story = json!({ "title": title, "failed": failed, "lines": lines });
     // Inside the element no `</` may stand; in JSON a slash may be escaped.
     PAGE.replacen("STORY", &story.to_string().replace("</", "<\\/"), 1)
 }

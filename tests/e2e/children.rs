@@ -384,7 +384,8 @@ fn in_a_cgroup_too_it_is_told_why_a_command_cannot_be_executed() {
     }
     let config = "[run]\ncgroup = true\n[queue.missing]\ncommand = [\"./nosuch\"]\nretry = { attempts = 1 }\n\
         [queue.odd]\ncommand = [\"./odd\", \"-x\"]\nretry = { attempts = 1 }\n\
-        [queue.named]\ncommand = [\"sh\", \"-c\", \"tr '\\\\0' ' ' < /proc/$$/cmdline; tr '\\\\0' '\\\\n' < /proc/$$/environ\"]\n";
+        [queue.named]\ncommand = [\"sh\", \"-c\", \"tr '\\\\0' ' ' < /proc/$$/cmdline; \
+        tr '\\\\0' '\\\\n' < /proc/$$/environ\"]\n";
     let pipeline = Pipeline::new(config);
     pipeline.write("odd", "#!/nosuch/interpreter\n");
     Command::new("chmod").args(["+x"]).arg(pipeline.path("odd")).status().unwrap();

@@ -5,6 +5,7 @@
 pub(crate) mod check;
 #[cfg(feature = "planted")]
 pub(crate) mod mutants;
+pub(crate) mod races;
 pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod shrink;
