@@ -5,6 +5,7 @@
 
 use super::net::{Net, Way};
 use crate::describe;
+use crate::failure::Check;
 use crate::places::Actor;
 use crate::trace::Kind;
 use sprag_core::{Kill, Mono, Now};
@@ -66,6 +67,11 @@ impl Hands for SimHands {
             self.0.awaited.set(false);
             // One that comes in the last moment is heard by nobody: nothing that follows from it is done.
             self.0.hears(event);
+            return;
+        }
+        match self.0.handed.get().checked_sub(1) {
+            Some(handed) => self.0.handed.set(handed),
+            None => self.0.fails(Check::HeardNoMore, format!("the loop hears what nobody told it: {event:?}")),
         }
     }
 

@@ -134,7 +134,9 @@ impl Host {
     }
 
     fn hear(&self, event: Event) {
-        if !self.hears(&event) {
+        // It is as far on its way to its end already.
+        let known = matches!(event, Event::Stop(level) if level_of(level) <= self.ears.stop.level());
+        if known || !self.hears(&event) {
             return;
         }
         match event {
@@ -154,7 +156,10 @@ impl Host {
 
     fn hears(&self, event: &Event) -> bool {
         let told = self.net.hears(event);
-        self.net.rests.set(!told && self.net.rests.get());
+        if told {
+            self.net.rests.set(false);
+            self.net.handed.set(self.net.handed.get() + 1);
+        }
         told
     }
 

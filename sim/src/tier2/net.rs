@@ -73,6 +73,8 @@ pub(super) struct Net {
     calm_us: Cell<u64>,
     /// A request was sent that the loop has not heard.
     pub(super) awaited: Cell<bool>,
+    /// So much was handed to the loop that it has not heard.
+    pub(super) handed: Cell<u32>,
     /// The loop has nothing to do before something new comes.
     pub(super) rests: Cell<bool>,
     /// The deadline that the loop asked for has come.
@@ -109,6 +111,7 @@ impl Net {
             seen_us: Cell::new(0),
             calm_us: Cell::new(0),
             awaited: Cell::new(false),
+            handed: Cell::new(0),
             rests: Cell::new(false),
             ticked: Cell::new(false),
             hosted: Cell::new(false),
@@ -124,6 +127,7 @@ impl Net {
     /// Sprag has been started on its host.
     pub(super) fn hosted(&self) {
         self.hosted.set(true);
+        self.handed.set(0);
         self.rests.set(false);
         self.ticked.set(false);
     }
