@@ -5,11 +5,12 @@
 
 use crate::chance::Chance;
 use crate::failure::{Check, Failure};
+use crate::items;
+use crate::marks::Mark;
 use crate::places::{Actor, Site};
-use crate::producer;
 use crate::trace::Kind;
 use crate::world::{Due, World};
-use sprag_core::{JobId, Refusal, Reply};
+use sprag_core::{JobId, Refusal, Reply, StopLevel};
 use sprag_runtime::driver::Event;
 use sprag_runtime::request::{Add, Answer, Request, Ticket};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -20,6 +21,8 @@ pub const SOURCE: u8 = 25;
 const AGAIN_US: u64 = 150_000;
 /// So long after it was asked, and when nothing goes wrong any more, everything is answered.
 const ANSWER_WITHIN_US: u64 = 120_000_000;
+/// Numbers of items that are asked for under another's key begin here.
+const CONFLICTS: u16 = 10_000;
 /// No longer is a job delayed.
 const DELAY_MS_MAX: u64 = 3_000;
 
@@ -42,6 +45,7 @@ enum Ask {
     Resume(usize),
     Status,
     Job(u64),
+    Stop(StopLevel),
 }
 
 /// A request that waits for its answer.
@@ -64,6 +68,8 @@ pub struct Client {
     owed: VecDeque<Ask>,
     /// Items that were ever asked for; with the job, once acknowledged.
     items: BTreeMap<u16, Option<u64>>,
+    /// Items that were asked for under another's key.
+    conflicts: BTreeSet<u16>,
     /// Jobs that somebody wanted ended.
     pub cancelled: BTreeSet<u64>,
     /// Queues that may be paused.
@@ -83,6 +89,7 @@ impl Client {
             open: BTreeMap::new(),
             owed: VecDeque::new(),
             items: BTreeMap::new(),
+            conflicts: BTreeSet::new(),
             cancelled: BTreeSet::new(),
             paused: BTreeSet::new(),
             burst: 1,
@@ -102,9 +109,9 @@ impl Client {
         self.done
     }
 
-    /// Whether an item was asked for.
+    /// Whether an item was asked for, under its own key or another's.
     pub fn asked_for(&self, item: u16) -> bool {
-        self.items.contains_key(&item)
+        self.items.contains_key(&item) || self.conflicts.contains(&item)
     }
 
     /// Whether a request waits for its answer.
@@ -124,7 +131,7 @@ impl Client {
                 ask @ Ask::Add { .. } => self.owed.push_back(ask),
                 Ask::Pause(queue) | Ask::Resume(queue) => _ = self.paused.insert(queue),
                 Ask::Conflict { .. } | Ask::Cancel(_) | Ask::Retry(_) | Ask::RetryDead(_) => {}
-                Ask::Status | Ask::Job(_) => {}
+                Ask::Status | Ask::Job(_) | Ask::Stop(_) => {}
             }
         }
     }
@@ -143,7 +150,9 @@ impl Client {
 
     /// What to ask for next: what is owed first; once nothing goes wrong any more, only that.
     fn next(&mut self, chance: &mut Chance, queues: usize, healed: bool) -> Option<Ask> {
-        if let Some(ask) = self.owed.pop_front() {
+        // Where a queue is paused there may be no place for what is owed.
+        let resume = if healed { self.paused.pop_first() } else { None };
+        if let Some(ask) = resume.map(Ask::Resume).or_else(|| self.owed.pop_front()) {
             return Some(ask);
         }
         if self.whims > 0 && !healed {
@@ -151,14 +160,14 @@ impl Client {
             return Some(self.whim(chance, queues));
         }
         self.whims = 0;
-        self.paused.pop_first().map(Ask::Resume)
+        None
     }
 
     fn whim(&mut self, chance: &mut Chance, queues: usize) -> Ask {
         let mut below = |n: usize| chance.below(Actor::Client, Site::Request, n as u64);
         let acknowledged: Vec<u16> =
             self.items.iter().filter(|(_, job)| job.is_some()).map(|(item, _)| *item).collect();
-        match below(10) {
+        match below(12) {
             1 if !acknowledged.is_empty() => Ask::Conflict { item: acknowledged[below(acknowledged.len()) as usize] },
             2 if !acknowledged.is_empty() => {
                 Ask::Add { item: acknowledged[below(acknowledged.len()) as usize], delay_ms: 0, priority: 0 }
@@ -170,6 +179,7 @@ impl Client {
             7 => Ask::Resume(below(queues) as usize),
             8 => Ask::Status,
             9 => Ask::Job(1 + below(12)),
+            10 => Ask::Stop([StopLevel::Drain, StopLevel::Kill][below(2) as usize]),
             _ => {
                 let delay_ms = [0, 0, below(DELAY_MS_MAX as usize)][below(3) as usize];
                 let priority = [0, 0, 3, -3][below(4) as usize];
@@ -181,7 +191,7 @@ impl Client {
 
 /// An item's job, as it goes over the wire.
 fn add(queue: &str, key: u16, item: u16, delay_ms: u64, priority: i16) -> Result<Request, String> {
-    let payload = producer::item(SOURCE, item);
+    let payload = items::text((SOURCE, item));
     let delay = if delay_ms > 0 { format!(",\"delay_ms\":{delay_ms}") } else { String::new() };
     let name = crate::trace::name_of(SOURCE);
     let json = format!("{{\"payload\":{payload},\"key\":\"{name}-{key}\",\"priority\":{priority}{delay}}}");
@@ -236,7 +246,9 @@ impl World {
             Ask::Pause(queue) => _ = self.client.paused.insert(queue),
             Ask::Retry(job) => self.oracle.waits_no_more(Some(job)),
             Ask::RetryDead(_) => self.oracle.waits_no_more(None),
-            Ask::Conflict { .. } | Ask::Resume(_) | Ask::Status | Ask::Job(_) => {}
+            Ask::Conflict { item } => _ = self.client.conflicts.insert(item + CONFLICTS),
+            Ask::Stop(_) => self.mark(Mark::StopAsked),
+            Ask::Resume(_) | Ask::Status | Ask::Job(_) => {}
         }
         self.client.tickets += 1;
         let ticket = self.client.tickets;
@@ -251,8 +263,8 @@ impl World {
         let queue = |index: usize| self.pipeline.queues[index].policy.name.to_string();
         Ok(match ask {
             Ask::Add { item, delay_ms, priority } => add(&queue(0), item, item, delay_ms, priority)?,
-            // An item that nobody ever asks for: it must not become a job.
-            Ask::Conflict { item } => add(&queue(0), item, item + 10_000, 0, 0)?,
+            // It becomes a job only if the key is known no longer.
+            Ask::Conflict { item } => add(&queue(0), item, item + CONFLICTS, 0, 0)?,
             Ask::Cancel(job) => Request::Cancel(JobId(job)),
             Ask::Retry(job) => Request::Retry(JobId(job)),
             Ask::RetryDead(index) => Request::RetryDead { queue: queue(index) },
@@ -260,6 +272,7 @@ impl World {
             Ask::Resume(index) => Request::Resume { queue: queue(index) },
             Ask::Status => Request::Status,
             Ask::Job(job) => Request::Job(JobId(job)),
+            Ask::Stop(level) => Request::Stop(level),
         })
     }
 
@@ -282,6 +295,7 @@ impl World {
             (Ask::Add { item, delay_ms, .. }, Answer::Reply(Reply::Added(JobId(job)) | Reply::Known(JobId(job)))) => {
                 let added = matches!(answer, Answer::Reply(Reply::Added(_)));
                 let known = self.client.items.insert(item, Some(*job)).flatten();
+                let known = known.filter(|known| !self.oracle.is_let_go(*known));
                 if known.is_some_and(|known| known != *job || added) {
                     let what = format!("item {item} was job {known:?}, and is answered {answer:?}");
                     return Err(Check::KeysHold.failed(what));
@@ -296,10 +310,21 @@ impl World {
                 self.client.owed.push_back(ask);
             }
             (Ask::Conflict { item }, Answer::Reply(Reply::Conflict(JobId(job)))) => {
-                if self.client.items.get(&item) != Some(&Some(*job)) {
+                let known = self.client.items.get(&item).copied().flatten();
+                if known != Some(*job) && !known.is_some_and(|known| self.oracle.is_let_go(known)) {
                     return wrong();
                 }
             }
+            // Once its first job and its key are forgotten, whoever comes first has the key.
+            (Ask::Conflict { item }, Answer::Reply(Reply::Added(JobId(job)) | Reply::Known(JobId(job))))
+            | (Ask::Add { item, .. }, Answer::Reply(Reply::Conflict(JobId(job)))) => {
+                let known = self.client.items.get(&item).copied().flatten();
+                if !known.is_some_and(|known| self.oracle.is_let_go(known)) {
+                    return wrong();
+                }
+                self.oracle.told("added", *job);
+            }
+            (Ask::Conflict { .. }, Answer::Reply(Reply::Refused(NoSpace | Stopping | Full))) => {}
             (Ask::Cancel(job), Answer::Reply(Reply::Done)) => self.oracle.told("cancelled", job),
             (Ask::Retry(job), Answer::Reply(Reply::Done)) => self.oracle.told("redriven", job),
             (
@@ -307,7 +332,7 @@ impl World {
                 Answer::Reply(Reply::Refused(NoSuchJob | WrongState)) | Answer::WrongState(_),
             ) => {}
             (Ask::RetryDead(_), Answer::Retried { .. } | Answer::Reply(Reply::Refused(NoSuchQueue))) => {}
-            (Ask::Pause(_) | Ask::Resume(_), Answer::Reply(Reply::Done)) => {}
+            (Ask::Pause(_) | Ask::Resume(_) | Ask::Stop(_), Answer::Reply(Reply::Done)) => {}
             (Ask::Pause(_), Answer::Queue(view)) if view.paused => {}
             (Ask::Resume(_), Answer::Queue(view)) if !view.paused => {}
             (Ask::Status, Answer::Status(json)) => {

@@ -66,6 +66,14 @@ pub enum Check {
     KeysHold,
     /// Nothing starts in a paused queue.
     PauseHolds,
+    /// What starts is the job that was to start next.
+    OrderHolds,
+    /// Listeners are told what is on record, all of it, in order, and not before it is durable.
+    ToldIsTrue,
+    /// Services run when they should, and never twice at a time.
+    ServicesHold,
+    /// What is put into the drop-box is taken out of it.
+    BoxIsEmptied,
     /// A job that was cancelled ends so.
     CancelHolds,
     /// Nothing starts before its time, and retries wait as their policy says.

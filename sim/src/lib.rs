@@ -9,7 +9,9 @@ pub mod client;
 pub mod describe;
 pub mod failure;
 pub mod fs;
+pub mod items;
 pub mod marks;
+pub mod monitor;
 #[cfg(feature = "planted")]
 pub mod mutants;
 pub mod oracle;
@@ -21,6 +23,7 @@ pub mod producer;
 pub mod races;
 pub mod run;
 pub mod saved;
+pub mod services;
 pub mod settled;
 pub mod shared;
 pub mod shrink;

@@ -7,10 +7,11 @@ use crate::fs::{CallKind, Fault, errno};
 use crate::places::Hazard;
 use crate::processes::Process;
 use crate::world::{End, World};
-use sprag_core::{DeadReason, Machine, Next, Now, Outcome, Refusal, Reply, Verdict};
+use sprag_core::{DeadReason, Machine, Next, Now, Outcome, Refusal, Reply, SourceFault, Verdict};
 use sprag_runtime::driver::{Committed, Effect, Event, Notice};
 use sprag_runtime::request::Answer;
-use sprag_runtime::task::Done;
+use sprag_runtime::scan::{Complaint, Look};
+use sprag_runtime::task::{Done, INBOX};
 use std::path::Path;
 
 macro_rules! marks {
@@ -111,6 +112,21 @@ marks! {
     RefusedWrongState: "a client asks what a job's state does not allow",
     RefusedNoSuchJob: "a client asks for a job that is not there",
     DeadRetried: "dead jobs are tried again",
+    SourceIsSlow: "a source takes long to look at or to watch",
+    SourceAway: "a folder or a pipe stands where a source should",
+    LineUnfinished: "what stands behind the last newline is no line yet",
+    FileSettles: "a file in a folder is not yet at rest",
+    DropRejected: "what is no job is put into the drop-box",
+    KeyLetGo: "a key is let go",
+    RefusedFull: "a client is refused since too many jobs are known",
+    RivalWrites: "somebody else writes a source too",
+    StopAsked: "an operator stops sprag",
+    ToldOfRecords: "listeners are told of records",
+    ServiceRestarted: "a service is started again in the same life",
+    CommandStopped: "a command is stopped",
+    TermWhileStopped: "a command is asked to end while it is stopped",
+    SpragStopped: "sprag is stopped for a while",
+    HeartbeatRead: "a monitor reads the heartbeat",
     PausedWithWork: "a queue is paused while jobs wait in it",
     PausedOverCrash: "a queue is paused in one life and still is in the next",
 }
@@ -174,6 +190,7 @@ impl World {
             Hazard::SweepFails => Mark::SweepFails,
             Hazard::DyingTakesLong => Mark::DyingTakesLong,
             Hazard::Stall => Mark::Stall,
+            Hazard::SourceIsSlow => Mark::SourceIsSlow,
         });
         self.mark_if(recovers && hazard == Hazard::CallFails, Mark::CallFailsInRecovery);
         self.mark_if(recovers && hazard == Hazard::WriteIsShort, Mark::ShortWriteInRecovery);
@@ -242,9 +259,26 @@ impl World {
         }
     }
 
+    fn mark_look(&mut self, source: u16, result: &Result<Look, Complaint>) {
+        match result {
+            Err(complaint) => {
+                self.mark_if(complaint.fault == SourceFault::Malformed, Mark::SourceMalformed);
+                let in_its_place =
+                    complaint.text.starts_with("a folder, not") || complaint.text.starts_with("not a reg");
+                self.mark_if(in_its_place, Mark::SourceAway);
+            }
+            Ok(look) => {
+                self.mark_if(look.again_ms.is_some(), Mark::FileSettles);
+                let text = look.complaint.as_ref().map_or("", |complaint| &complaint.text);
+                self.mark_if(source == INBOX && text.starts_with("rubbish was put"), Mark::DropRejected);
+                self.mark_if(text.contains("has no newline at its end"), Mark::LineUnfinished);
+            }
+        }
+    }
+
     fn mark_done(&mut self, done: &Done) {
         match done {
-            Done::Looked { result, .. } => self.mark_if(result.is_err(), Mark::SourceMalformed),
+            Done::Looked { source, result, .. } => self.mark_look(*source, result),
             Done::Settled { gone, .. } => self.mark_if(!gone, Mark::NotProvedDead),
             Done::Proved { gone, clear } => {
                 self.mark_if(!gone.is_empty(), Mark::LeftoverProved);
@@ -268,11 +302,8 @@ impl World {
             Effect::Answer { answer, .. } => self.mark_answer(answer),
             Effect::Say(notice) => self.mark_notice(notice),
             Effect::Journal(_) | Effect::Run(_) | Effect::Signal { .. } | Effect::Idle => {}
-            Effect::Happened(_)
-            | Effect::HeldUp { .. }
-            | Effect::GivenUp { .. }
-            | Effect::Stopped
-            | Effect::Fatal { .. } => {}
+            Effect::Happened(_) => self.mark(Mark::ToldOfRecords),
+            Effect::HeldUp { .. } | Effect::GivenUp { .. } | Effect::Stopped | Effect::Fatal { .. } => {}
         }
     }
 
@@ -286,7 +317,8 @@ impl World {
                 Refusal::WrongState => self.mark(Mark::RefusedWrongState),
                 Refusal::NoSpace => self.mark(Mark::RefusedNoSpace),
                 Refusal::Stopping => self.mark(Mark::RefusedStopping),
-                Refusal::NoSuchQueue | Refusal::Full => {}
+                Refusal::Full => self.mark(Mark::RefusedFull),
+                Refusal::NoSuchQueue => {}
             },
             Answer::Retried { jobs } => self.mark_if(*jobs > 0, Mark::DeadRetried),
             Answer::WrongState(_) => self.mark(Mark::RefusedWrongState),

@@ -21,7 +21,7 @@ pub enum Actor {
     Watch,
     /// Whoever asks: clients and operators.
     Client,
-    /// Whoever writes a source; by the source's place.
+    /// Whoever writes a source, fills the drop-box, or writes a source beside another; by their place.
     Producer(u8),
     /// The script that works on an item: (source, item).
     Item(u8, u16),
@@ -33,6 +33,11 @@ pub enum Actor {
 pub enum Site {
     Pipeline = 3,
     Identity = 4,
+    Shape = 5,
+    Linked = 6,
+    Rival = 7,
+    Bounds = 8,
+    Services = 9,
     CallTime = 10,
     SyncTime = 11,
     TaskDelay = 12,
@@ -52,6 +57,7 @@ pub enum Site {
     WallStep = 30,
     Sleep = 32,
     DiskFull = 31,
+    Frozen = 33,
     EventDelay = 40,
     ProducerKind = 50,
     Revisions = 51,
@@ -62,6 +68,8 @@ pub enum Site {
     ProducerStep = 56,
     ProducerRest = 57,
     Hurry = 58,
+    Slow = 73,
+    Away = 59,
     Character = 60,
     Failure = 61,
     Manner = 62,
@@ -70,8 +78,10 @@ pub enum Site {
     Grandchild = 65,
     DyingTime = 66,
     ServiceTime = 67,
+    Stopped = 68,
     Requests = 70,
     Request = 71,
+    Monitor = 72,
     /// Asked first of all: 1 for tier 2.
     Tier = 89,
     NetSeed = 90,
@@ -110,11 +120,13 @@ pub enum Hazard {
     DyingTakesLong,
     /// A task, an answer or the journal thread waits a thousand times longer.
     Stall,
+    /// A source takes long to look at or to watch: a slow mount.
+    SourceIsSlow,
 }
 
 impl Hazard {
     /// All of them. The place in here is part of what a seed means: add at the end.
-    pub const ALL: [Hazard; 11] = [
+    pub const ALL: [Hazard; 12] = [
         Hazard::CallFails,
         Hazard::WriteIsShort,
         Hazard::SyncIsLost,
@@ -126,6 +138,7 @@ impl Hazard {
         Hazard::SweepFails,
         Hazard::DyingTakesLong,
         Hazard::Stall,
+        Hazard::SourceIsSlow,
     ];
 
     /// Strikes per million opportunities, at most.
@@ -142,6 +155,7 @@ impl Hazard {
             Hazard::SweepFails => 300_000,
             Hazard::DyingTakesLong => 500_000,
             Hazard::Stall => 3_000,
+            Hazard::SourceIsSlow => 400_000,
         }
     }
 }
@@ -180,7 +194,7 @@ impl fmt::Display for What {
 
 impl Actor {
     /// The actors that are always there, each with its place among them.
-    pub const LASTING: u64 = 8;
+    pub const LASTING: u64 = 12;
 
     /// Its number: below [`Actor::LASTING`] for those that are always there.
     pub fn code(self) -> u64 {

@@ -5,11 +5,15 @@
 //! its script lets succeed has more attempts than the faults of one run can spoil.
 
 use crate::chance::Chance;
+use crate::fs::SimFs;
 use crate::places::{Actor, Site};
+use crate::producer::{INBOX, Producer, Shape};
 use crate::trace::name_of;
 use crate::world::{End, Fate, World};
 use sprag_core::{Limits, QueueConfig, RetryPolicy};
-use sprag_runtime::pipeline::{DiskLimits, Format, Pipeline, QueueSpec, SourceSpec};
+use sprag_runtime::pipeline::{
+    DiskLimits, Format, LOG_BYTES_MAX, Pipeline, QueueSpec, ServiceKind, ServiceSpec, SourceSpec,
+};
 
 /// The folder of the pipeline.
 pub const DIR: &str = "/p";
@@ -31,8 +35,52 @@ pub fn journal_limits(chance: &mut Chance) -> sprag_journal::Limits {
     }
 }
 
+fn format(chance: &mut Chance, source: u8) -> Format {
+    match chance.below(Actor::Producer(source), Site::Shape, 6) {
+        0..3 => Format::JsonArray,
+        3 | 4 => Format::JsonLines,
+        _ => Format::Files,
+    }
+}
+
+/// Whoever feeds the pipeline: one for each source, perhaps one for the drop-box, and rivals.
+pub fn producers(chance: &mut Chance, fs: &SimFs, pipeline: &Pipeline) -> Vec<Producer> {
+    let (mut producers, mut rivals) = (Vec::new(), Vec::new());
+    for (source, spec) in (0..).zip(&pipeline.sources) {
+        let actor = Actor::Producer(source);
+        // Where a link leads to is watched only once it is there; what comes before the first watch is found by looking again.
+        let may_be_linked = spec.format != Format::Files && !sprag_core::rescan_is_off();
+        let linked = may_be_linked && chance.one_in(actor, Site::Linked, 5);
+        producers.push(Producer::new(chance, fs.new_process(), source, Shape::Source(spec.format), linked));
+        if spec.format == Format::JsonArray && chance.one_in(actor, Site::Rival, 4) {
+            rivals.push(Producer::rival(chance, fs.new_process(), source, linked));
+        }
+    }
+    if chance.one_in(Actor::Producer(INBOX), Site::Shape, 3) {
+        producers.push(Producer::new(chance, fs.new_process(), INBOX, Shape::Inbox, false));
+    }
+    producers.append(&mut rivals);
+    producers.iter().for_each(Producer::link);
+    producers
+}
+
+fn services(chance: &mut Chance) -> Vec<ServiceSpec> {
+    let mut below = |n| chance.below(Actor::World, Site::Services, n);
+    let count = [0, 0, 1, 2][below(4) as usize];
+    let service = |index: u8| ServiceSpec {
+        name: format!("service {}", name_of(index)),
+        command: vec!["serve".into()],
+        kind: if below(2) == 0 { ServiceKind::Keep } else { ServiceKind::Oneshot },
+        log_bytes_max: LOG_BYTES_MAX,
+    };
+    (0..count).map(service).collect()
+}
+
 /// Draws the pipeline of a seed.
 pub fn pipeline(chance: &mut Chance) -> Pipeline {
+    let formats = [0, 1].map(|source| format(chance, source));
+    let services = services(chance);
+    let bounds = [2, 3, 3].map(|n| chance.below(Actor::World, Site::Bounds, n) as usize);
     let mut below = |n| chance.below(Actor::World, Site::Pipeline, n);
     let sources = 1 + below(SOURCES_MAX);
     let one_queue = below(2) == 0;
@@ -55,22 +103,31 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
         },
         command: vec!["work".into()],
         output: (below(4) > 0).then(|| "out/{key}.json".into()),
-        log_bytes_max: sprag_runtime::pipeline::LOG_BYTES_MAX,
+        log_bytes_max: LOG_BYTES_MAX,
     });
     let queues = queues.collect();
-    let sources = (0..sources).map(|index| SourceSpec {
-        path: format!("{}.json", name_of(index as u8)).into(),
-        format: Format::JsonArray,
-        queue: queue_of(index),
-        key: (below(4) > 0).then(|| "/id".into()),
+    let sources = (0..sources).map(|index| {
+        let (name, format) = (name_of(index as u8), formats[index as usize]);
+        let (path, may_have_key) = match format {
+            Format::JsonArray => (format!("{name}.json"), true),
+            Format::JsonLines => (format!("{name}.jsonl"), true),
+            Format::Files => (name.to_string(), false),
+        };
+        let key = (below(4) > 0 && may_have_key).then(|| "/id".into());
+        SourceSpec { path: path.into(), format, queue: queue_of(index), key }
     });
+    let sources = sources.collect();
+    let running_max = 1 + below(4) as u16;
+    let keep_jobs = [0, 3, 100][below(3) as usize];
     Pipeline {
-        sources: sources.collect(),
+        sources,
         limits: Limits {
-            running_max: 1 + below(4) as u16,
+            running_max,
             again_ms: 300,
             stall_ms: 1_200,
-            keep_jobs: [0, 3, 100][below(3) as usize],
+            // Few only where those that ended make room soon.
+            jobs_max: if keep_jobs == 0 { [10_000_000, 2][bounds[0]] } else { 10_000_000 },
+            keep_jobs,
             keep_age_ms: [4_000, 1_000_000_000][below(2) as usize],
             ..Limits::default()
         },
@@ -80,10 +137,10 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
             keep_log_files: [2, 1_000][below(2) as usize],
             keep_log_age_ms: [3_000, 1_000_000_000][below(2) as usize],
             keep_bytes: None,
-            // Keys of clients stand in no source and may be forgotten; the oracle holds them to be kept.
-            keep_keys: 1_000,
-            keep_key_age_ms: 1_000_000_000,
+            keep_keys: [1_000, 2, 0][bounds[1]],
+            keep_key_age_ms: [1_000_000_000, 1_000_000_000, 3_000][bounds[2]],
         },
+        services,
         status_path: (below(2) == 1).then(|| "status".into()),
         stop_timeout_ms: 2_000,
         ..Pipeline::new(DIR.into(), queues)

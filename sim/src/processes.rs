@@ -6,10 +6,10 @@
 
 use crate::failure::{Check, Failure};
 use crate::fs::{SimFile, SimFs};
+use crate::items;
 use crate::marks::Mark;
-use crate::oracle::{Character, Execution, item_of, stood};
+use crate::oracle::{Character, Execution, stood};
 use crate::places::{Actor, Hazard, Site};
-use crate::producer;
 use crate::shared::Shared;
 use crate::threads::Order;
 use crate::trace::Kind;
@@ -31,17 +31,27 @@ const SIGSEGV: u8 = 11;
 #[derive(Debug)]
 pub struct Process {
     /// Who hears of its end: this life of sprag, under this name.
-    child: Option<(u32, ChildId)>,
-    job: u64,
-    nonce: Nonce,
-    input: PathBuf,
-    /// Which entry of the execution log it belongs to.
-    execution: usize,
+    pub(crate) child: Option<(u32, ChildId)>,
+    pub(crate) nonce: Nonce,
+    pub(crate) input: PathBuf,
+    pub(crate) role: Role,
     /// Killed, and gone by this time.
-    dying_us: Option<u64>,
-    ignores_term: bool,
-    /// None for a grandchild, which only lingers.
+    pub(crate) dying_us: Option<u64>,
+    pub(crate) ignores_term: bool,
+    /// It was stopped, and does nothing until it is continued; with whether it was asked to end meanwhile.
+    pub(crate) stopped: Option<bool>,
+    /// None for one that only lingers.
     work: Option<Work>,
+}
+
+/// What a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are what their names say")]
+pub enum Role {
+    /// A command, or what one left behind; with its place in the execution log.
+    Attempt { job: u64, execution: usize },
+    /// A service, and how it ends by itself if it does.
+    Service { index: u16, ends: Option<Outcome> },
 }
 
 /// What a command is in the middle of.
@@ -62,6 +72,15 @@ struct Work {
 }
 
 impl Process {
+    /// One that does not work on anything.
+    pub(crate) fn new(child: Option<(u32, ChildId)>, nonce: Nonce, input: PathBuf, role: Role) -> Process {
+        Process { child, nonce, input, role, dying_us: None, ignores_term: false, stopped: None, work: None }
+    }
+
+    fn is_of(&self, wanted: u64) -> bool {
+        matches!(self.role, Role::Attempt { job, .. } if job == wanted)
+    }
+
     /// It is a command, and nothing has ended it.
     pub fn works(&self) -> bool {
         self.work.is_some() && self.dying_us.is_none()
@@ -115,10 +134,15 @@ impl Processes for SimProcesses {
         if kill == Kill::Term {
             world.judge_timeout(child);
         }
-        let found = world.processes.iter().find(|(_, process)| process.child == whom);
-        let Some((pid, ignores)) = found.map(|(pid, process)| (*pid, process.ignores_term)) else { return };
+        let found = world.processes.iter_mut().find(|(_, process)| process.child == whom);
+        let Some((pid, process)) = found.map(|(pid, process)| (*pid, process)) else { return };
+        if let (Kill::Term, Some(asked)) = (kill, &mut process.stopped) {
+            // It hears of it when it is continued.
+            *asked = true;
+            return world.mark(Mark::TermWhileStopped);
+        }
         match kill {
-            Kill::Term if ignores => world.mark(Mark::TermIgnored),
+            Kill::Term if process.ignores_term => world.mark(Mark::TermIgnored),
             Kill::Term => world.kill(pid, SIGTERM),
             Kill::Kill => {
                 world.mark(Mark::Killed);
@@ -181,8 +205,12 @@ impl World {
     }
 
     fn execute(&mut self, spec: &SpawnSpec) -> io::Result<()> {
-        let ChildId::Attempt { job, attempt } = spec.child else {
-            return Err(io::Error::other("there are no services in these worlds"));
+        let (job, attempt) = match spec.child {
+            ChildId::Attempt { job, attempt } => (job, attempt),
+            ChildId::Service { index, .. } => {
+                self.serve(index, spec);
+                return Ok(());
+            }
         };
         let fs = self.fs.new_process();
         let work = Work {
@@ -199,7 +227,7 @@ impl World {
             ending: Ending::Never,
         };
         let number = attempt.number;
-        if self.processes.values().any(|process| process.job == job.0) {
+        if self.processes.values().any(|process| process.is_of(job.0)) {
             let what = format!("attempt {number} of job {} starts while another lives", job.0);
             self.fail(Check::NoOverlap.failed(what));
         }
@@ -214,17 +242,9 @@ impl World {
         if let Err(failure) = self.oracle.executed(execution, &self.fs) {
             self.fail(failure);
         }
-        let process = Process {
-            child: Some((self.life, spec.child)),
-            job: job.0,
-            nonce: spec.nonce.clone(),
-            input: spec.input.clone(),
-            execution: self.oracle.executions.len() - 1,
-            dying_us: None,
-            ignores_term: false,
-            work: Some(work),
-        };
-        self.processes.insert(pid, process);
+        let role = Role::Attempt { job: job.0, execution: self.oracle.executions.len() - 1 };
+        let process = Process::new(Some((self.life, spec.child)), spec.nonce.clone(), spec.input.clone(), role);
+        self.processes.insert(pid, Process { work: Some(work), ..process });
         let begin_us = self.chance.span(Actor::World, Site::WorkTime, 20, 2_000);
         self.schedule(begin_us, Due::Process(pid));
         Ok(())
@@ -267,15 +287,22 @@ impl World {
     fn ended(&mut self, pid: u32, outcome: Outcome) {
         let Some(process) = self.processes.remove(&pid) else { return };
         self.note(self.actor_of(&process), Kind::Act, format_args!("process {pid} ends: {outcome:?}"));
-        if process.work.is_some() {
-            self.oracle.executions[process.execution].outcome = Some(outcome);
+        match process.role {
+            Role::Attempt { execution, .. } if process.work.is_some() => {
+                self.oracle.executions[execution].outcome = Some(outcome);
+            }
+            Role::Attempt { .. } => {}
+            Role::Service { index, .. } => self.service_ended(index),
         }
         let Some((life, child)) = process.child.filter(|(life, _)| *life == self.life) else { return };
         self.order(life, Order::Hear(Exit { child, outcome }));
     }
 
     fn actor_of(&self, process: &Process) -> Actor {
-        let item = self.oracle.executions[process.execution].item;
+        let item = match process.role {
+            Role::Attempt { execution, .. } => self.oracle.executions[execution].item,
+            Role::Service { .. } => None,
+        };
         item.map_or(Actor::World, |(source, item)| Actor::Item(source, item))
     }
 
@@ -290,16 +317,27 @@ impl World {
 
     fn process_works(&mut self, pid: u32) {
         let Some(mut process) = self.processes.remove(&pid) else { return };
-        let next = process.work.as_mut().map(|work| self.work(process.execution, work));
-        process.ignores_term |= matches!(next, Some(Step::Ignores));
+        let asked_to_end = process.stopped.take().unwrap_or(false);
+        let next = match (&mut process.work, process.role) {
+            _ if asked_to_end => Step::Ends(Outcome::Signal(SIGTERM)),
+            (Some(work), Role::Attempt { execution, .. }) => self.work(execution, work),
+            (None, Role::Attempt { .. }) => Step::Ends(Outcome::Exit(0)),
+            (_, Role::Service { ends, .. }) => ends.map_or(Step::Hangs, Step::Ends),
+        };
+        process.ignores_term |= matches!(next, Step::Ignores);
         let actor = self.actor_of(&process);
+        let works = process.works();
+        if works && matches!(next, Step::Sleeps(_)) && self.chance.one_in(actor, Site::Stopped, 40) {
+            process.stopped = Some(false);
+            self.processes.insert(pid, process);
+            return self.stop_process(actor, pid);
+        }
         self.processes.insert(pid, process);
         match next {
-            None => self.ended(pid, Outcome::Exit(0)),
-            Some(Step::Sleeps(us)) => _ = self.schedule(us, Due::Process(pid)),
-            Some(Step::Hangs | Step::Ignores) => self.note(actor, Kind::Act, format_args!("process {pid} hangs")),
-            Some(Step::Ends(outcome)) => {
-                if self.chance.one_in(actor, Site::Grandchild, 8) {
+            Step::Sleeps(us) => _ = self.schedule(us, Due::Process(pid)),
+            Step::Hangs | Step::Ignores => self.note(actor, Kind::Act, format_args!("process {pid} hangs")),
+            Step::Ends(outcome) => {
+                if works && self.chance.one_in(actor, Site::Grandchild, 8) {
                     self.leave_grandchild(actor, pid);
                 }
                 self.ended(pid, outcome);
@@ -307,20 +345,19 @@ impl World {
         }
     }
 
+    /// Somebody stops a process (SIGSTOP), and continues it later.
+    fn stop_process(&mut self, actor: Actor, pid: u32) {
+        let stands_us = self.chance.span(actor, Site::Stopped, 1_000, 5_000_000);
+        self.mark(Mark::CommandStopped);
+        self.note(actor, Kind::Fault, format_args!("process {pid} is stopped for {stands_us} us"));
+        self.schedule(stands_us, Due::Process(pid));
+    }
+
     /// Leaves the process a child in a session of its own, with its mark and its lock.
     fn leave_grandchild(&mut self, actor: Actor, parent: u32) {
         let Some(process) = self.processes.get(&parent) else { return };
         let pid = self.pids + 1;
-        let child = Process {
-            child: None,
-            job: process.job,
-            nonce: process.nonce.clone(),
-            input: process.input.clone(),
-            execution: process.execution,
-            dying_us: None,
-            ignores_term: false,
-            work: None,
-        };
+        let child = Process::new(None, process.nonce.clone(), process.input.clone(), process.role);
         self.pids = pid;
         self.mark(Mark::GrandchildLives);
         self.processes.insert(pid, child);
@@ -362,9 +399,7 @@ impl World {
         let mut payload = vec![0; 1 << 12];
         let read = work.stdin.read_at(&mut payload, 0).map(|n| String::from_utf8_lossy(&payload[..n]).into_owned());
         let payload = read.unwrap_or_else(|error| error.to_string());
-        let stood =
-            |item: &(u8, u16)| stood(&self.producers, &self.client, *item) && producer::item(item.0, item.1) == payload;
-        let found = item_of(&payload).filter(stood);
+        let found = items::of_payload(&payload).filter(|item| stood(&self.producers, &self.client, *item));
         let Some((source, item)) = found else {
             let what = format!("execution {execution} was given what never stood in a whole file: {payload}");
             return Err(Check::PayloadWhole.failed(what));

@@ -18,9 +18,10 @@ use crate::tier2::{self, Way};
 use crate::trace::{Keep, Kind, Line};
 use crate::watch::SimWatch;
 use crate::world::{Due, End};
-use sprag_core::{Mono, Now, StopLevel};
+use sprag_core::{Mono, Now, StopLevel, Verdict};
 use sprag_journal::JournalError;
-use sprag_runtime::driver::{self, Driver, Effect, Event, JournalWork, OpenError};
+use sprag_runtime::driver::{self, Committed, Driver, Effect, Event, JournalWork, OpenError};
+use sprag_runtime::request::{Answer, Request};
 use sprag_runtime::seams::Processes as _;
 use sprag_runtime::task::{Context, Done, Measured, Task};
 use std::any::Any;
@@ -190,13 +191,16 @@ impl Run {
         for queue in &pipeline.queues {
             world.note(Actor::World, Kind::Setting, format_args!("{queue:?}"));
         }
-        for (index, source) in pipeline.sources.iter().enumerate() {
-            let producer = world.producers[index].summary();
-            world.note(Actor::World, Kind::Setting, format_args!("{source:?}, {producer}"));
+        for source in &pipeline.sources {
+            world.note(Actor::World, Kind::Setting, format_args!("{source:?}"));
+        }
+        for index in 0..world.producers.len() {
+            let (actor, summary) = (world.producers[index].actor(), world.producers[index].summary());
+            world.note(actor, Kind::Setting, format_args!("{summary}"));
         }
         world.cause = 0;
         for index in 0..world.producers.len() {
-            let begin_us = world.chance.span(Actor::Producer(index as u8), Site::ProducerRest, 10, 3_000_000);
+            let begin_us = world.chance.span(world.producers[index].actor(), Site::ProducerRest, 10, 3_000_000);
             world.schedule(begin_us, Due::Producer(index));
         }
         let heal_us = world.chance.span(Actor::World, Site::HealAt, 500_000, 16_000_000);
@@ -208,6 +212,13 @@ impl Run {
         for _ in 0..world.chance.below(Actor::World, Site::Sleep, 4).saturating_sub(2) {
             let at_us = world.chance.below(Actor::World, Site::Sleep, heal_us);
             world.schedule(at_us, Due::Sleep);
+        }
+        for _ in 0..world.chance.below(Actor::World, Site::Frozen, 4).saturating_sub(2) {
+            let at_us = world.chance.below(Actor::World, Site::Frozen, heal_us);
+            world.schedule(at_us, Due::Freeze);
+        }
+        if world.chance.one_in(Actor::World, Site::Monitor, 2) {
+            world.schedule(200_000, Due::Monitor);
         }
         for _ in 0..world.chance.below(Actor::World, Site::DiskFull, 5).saturating_sub(3) {
             let at_us = world.chance.below(Actor::World, Site::DiskFull, heal_us);
@@ -255,6 +266,8 @@ impl Run {
             | Due::Process(_)
             | Due::WallStep
             | Due::Sleep
+            | Due::Freeze
+            | Due::Monitor
             | Due::Disk { .. }
             | Due::Heal => panic!("the world does this"),
         }
@@ -274,7 +287,6 @@ impl Run {
             let fate = plan::fate(&mut world);
             (fate, world.now(), Arc::clone(&world.pipeline), world.limits, chance)
         };
-        self.shared.world.borrow_mut().hurry();
         let fs = self.shared.begin_life(fate);
         let opened = driver::open(&fs, Arc::clone(&pipeline), limits, now, chance);
         let mut world = self.shared.world.borrow_mut();
@@ -292,6 +304,9 @@ impl Run {
                     epoch: opened.epoch,
                 };
                 let writer = RefCell::new(opened.writer);
+                world.opened = true;
+                world.durable = opened.driver.machine().durable_seq().0;
+                world.judge_beginning();
                 world.threads = Some(Rc::new(Threads { context, writer }));
                 let life = world.life;
                 self.driver = Some(opened.driver);
@@ -322,15 +337,17 @@ impl Run {
         }
         let Some(now) = self.about_to_hear(&event) else { return };
         let Some(mut driver) = self.driver.take() else { return };
+        let before = driver.machine().verdict(now);
         driver.handle(now, event);
         let effects: Vec<Effect> = std::iter::from_fn(|| driver.poll()).collect();
         let deadline = driver.deadline(now);
+        let verdicts = [driver.machine().verdict(now), before];
         let spins = tick && self.late && effects.is_empty();
         self.spins = if spins { self.spins + 1 } else { 0 };
         let cause = self.shared.world.borrow().cause;
         for effect in effects {
             self.shared.world.borrow_mut().cause = cause;
-            self.effect(effect);
+            self.effect(effect, Some(&verdicts));
             if self.shared.world.borrow().ending.is_some() {
                 self.driver = Some(driver);
                 return;
@@ -346,10 +363,16 @@ impl Run {
         let mut world = self.shared.world.borrow_mut();
         world.note(Actor::Sprag, Kind::Heard, format_args!("{}", describe::Heard(event)));
         world.mark_heard(event);
-        if let Event::Journal(_) = event {
+        let now_us = world.now_us;
+        world.pending.hears(event, now_us);
+        if let Event::Journal(committed) = event {
             world.in_flight = None;
+            if let Committed::Frame { end, .. } = committed {
+                world.judge_durable(end.seq);
+            }
         }
-        world.stopping |= matches!(event, Event::Stop(_));
+        let asked_to_stop = matches!(event, Event::Request { request: Request::Stop(_), .. });
+        world.stopping |= asked_to_stop || matches!(event, Event::Stop(_));
         if let Event::Done(Done::Measured(Measured { room: Ok(room), .. })) = event {
             let least = world.pipeline.disk.min_free_bytes(room.total) / 2;
             let since_us = world.starts_held_us.unwrap_or(world.now_us);
@@ -383,7 +406,9 @@ impl Run {
         });
     }
 
-    pub(crate) fn effect(&mut self, effect: Effect) {
+    /// Does what the driver wants. `verdicts` are those after and before it was told why. Without them, in tier 2, what it
+    /// tells of its health and to listeners is not seen, and not judged.
+    pub(crate) fn effect(&mut self, effect: Effect, verdicts: Option<&[Verdict; 2]>) {
         let mut world = self.shared.world.borrow_mut();
         let kind = if describe::is_decision(&effect) { Kind::Decides } else { Kind::Wants };
         world.note(Actor::Sprag, kind, format_args!("{}", describe::Wanted(&effect)));
@@ -391,11 +416,8 @@ impl Run {
         match effect {
             Effect::Journal(work) => {
                 self.idle &= !matches!(&work, JournalWork::Append(frame) if frame.n > 0);
-                if let JournalWork::Append(frame) = &work
-                    && world.calendar_is_steady()
-                {
-                    let (life, now_us, wall_ms) = (world.life, world.now_us, world.now().wall.0);
-                    world.oracle.decides(&frame.bytes, life, now_us, wall_ms);
+                if let JournalWork::Append(frame) = &work {
+                    world.judge_decisions(&frame.bytes);
                 }
                 world.write(work);
             }
@@ -407,6 +429,19 @@ impl Run {
                     let what = "starts a job though it has long known that the disk is nearly full";
                     world.fail(Check::StartsHeld.failed(what));
                 }
+                if let Task::Status { json } | Task::CopyStatus { json } = &task
+                    && let Some(verdicts) = verdicts
+                {
+                    world.judge_status(json, verdicts);
+                }
+                let now_us = world.now_us;
+                if let Some((source, first)) = world.pending.wants(&task, now_us) {
+                    world.hurry(source, first);
+                }
+                if let Some(source) = world.pending.spins() {
+                    let what = format!("looks at source {source} again and again, and nothing was heard of it");
+                    world.fail(Check::NoBusyLoop.failed(what));
+                }
                 world.run(task);
             }
             Effect::Signal { child, kill } => {
@@ -416,8 +451,15 @@ impl Run {
                     threads.context.processes.signal(child, kill);
                 }
             }
-            Effect::Answer { ticket, answer } => world.answered(ticket, &answer),
-            Effect::Happened(_) => {}
+            Effect::Answer { ticket, answer } => {
+                if let Answer::Status(json) = &answer
+                    && let Some(verdicts) = verdicts
+                {
+                    world.judge_status(json, verdicts);
+                }
+                world.answered(ticket, &answer);
+            }
+            Effect::Happened(happened) => world.judge_told(&happened),
             Effect::Say(notice) => {
                 world.oracle.said(&notice);
                 world.judge_publishing(&notice);
@@ -425,8 +467,15 @@ impl Run {
             Effect::Idle => self.idle = true,
             Effect::HeldUp { .. } | Effect::GivenUp { .. } => {}
             Effect::Stopped => {
-                if let Some(what) = world.client.unanswered() {
+                // What cannot become durable is not answered: sprag waits no longer than it must.
+                let could = world.in_flight.is_none() && world.squeezed.is_none();
+                if let Some(what) = world.client.unanswered().filter(|_| could) {
                     world.fail(Check::AnsweredOnce.failed(format!("sprag stops and does not answer: {what}")));
+                }
+                world.judge_services_down();
+                if world.healed && world.in_flight.is_none() && verdicts.is_some() {
+                    let records = world.durable;
+                    world.oracle.ends(records);
                 }
                 world.ending = Some(End::Exit);
             }
@@ -474,8 +523,8 @@ impl Run {
     /// The verdict, on what is durable. True when sprag is to be started once more, to find nothing to do.
     fn judge(&mut self) -> bool {
         let mut world = self.shared.world.borrow_mut();
-        let durable = world.fs.draw(&mut |_| 1);
-        if let Err(failure) = world.oracle.judge(&durable, &world.pipeline, &world.producers, &world.client) {
+        let (durable, files) = (world.fs.draw(&mut |_| 1), world.fs.cached());
+        if let Err(failure) = world.oracle.judge(&durable, &files, &world.pipeline, &world.producers, &world.client) {
             world.fail(failure);
         }
         self.executions = world.oracle.executions.len();
@@ -499,6 +548,7 @@ impl Run {
         let since_us = *self.settled_us.get_or_insert(now_us);
         match self.phase {
             Phase::Open if self.idle && now_us >= since_us + SETTLE_US => {
+                world.judge_services();
                 self.phase = Phase::Stopping { since_us: now_us };
                 world.schedule(1, Due::Heard { life, event: Event::Stop(StopLevel::Drain) });
             }

@@ -1,34 +1,18 @@
-//! What is judged while a run goes on: health, publishing, and what a driver waits for; and who hurries when it starts.
+//! What is judged while a run goes on: decisions, what is told, publishing; and what a driver waits for.
 //!
 //! **Invariant.** Nothing here has an effect on sprag but through the world's own events.
 
 use crate::failure::Check;
-use crate::places::{Actor, Site};
-use crate::world::{Due, World};
+use crate::marks::Mark;
+use crate::oracle::Deciding;
+use crate::world::World;
 use sprag_core::Verdict;
-use sprag_runtime::driver::{Driver, Notice};
+use sprag_runtime::driver::{Driver, Happened, Notice};
 
-/// Health may be so much behind.
-const HEALTH_LATE_US: u64 = 10_000;
 /// So often a result may fail to be put at its destination after the last fault.
 const PUBLISH_FAILURES_MAX: u32 = 3;
 
 impl World {
-    /// Sprag starts: some producers go on just then, when it looks for the first time and is not yet watching.
-    pub fn hurry(&mut self) {
-        for index in 0..self.producers.len() {
-            let actor = Actor::Producer(index as u8);
-            let next = self.heap.iter().find(|(_, entry)| matches!(entry.due, Due::Producer(of) if of == index));
-            let next = next.map(|(key, _)| *key);
-            if let Some(key) = next.filter(|_| self.chance.one_in(actor, Site::Hurry, 4))
-                && let Some(entry) = self.heap.remove(&key)
-            {
-                let at_us = self.now_us + self.chance.span(actor, Site::Hurry, 100, 10_000);
-                self.heap.insert((at_us.min(key.0), key.1), entry);
-            }
-        }
-    }
-
     /// Where nothing goes wrong any more, a result on record is put at its destination: at the latest when tried again.
     pub(crate) fn judge_publishing(&mut self, notice: &Notice) {
         let Notice::PublishFailed { job, what } = notice else { return };
@@ -43,13 +27,38 @@ impl World {
         }
     }
 
-    /// A frame that does not come back for longer than a stall is one.
-    pub(crate) fn judge_health(&mut self, verdict: &Verdict) {
-        let stall_us = self.pipeline.limits.stall_ms * 1000;
-        let since_us = self.in_flight.filter(|(_, records)| *records > 0).map(|(since_us, _)| since_us);
-        let stuck = since_us.is_some_and(|since_us| self.now_us >= since_us + stall_us + HEALTH_LATE_US);
-        if stuck && !matches!(verdict, Verdict::Stalled(_)) {
-            self.fail(Check::HealthIsTrue.failed(format!("the journal is stuck, and health says {verdict:?}")));
+    /// Sprag has opened its journal.
+    pub(crate) fn judge_beginning(&mut self) {
+        if let Err(failure) = self.oracle.begins(self.durable, &self.fs) {
+            self.fail(failure);
+        }
+    }
+
+    /// Sprag hears that its records are durable up to this one.
+    pub(crate) fn judge_durable(&mut self, through: u64) {
+        self.durable = through;
+        if let Err(failure) = self.oracle.durable(through, &self.pipeline) {
+            self.fail(failure);
+        }
+    }
+
+    /// Sprag hands records to its journal.
+    pub(crate) fn judge_decisions(&mut self, lines: &[u8]) {
+        let steady_wall_ms = self.calendar_is_steady().then(|| self.now().wall.0);
+        let now = Deciding { life: self.life, began_us: self.began_us, at_us: self.now_us, steady_wall_ms };
+        match self.oracle.decides(lines, now, &self.producers) {
+            Ok(0) => {}
+            Ok(_) => self.mark(Mark::KeyLetGo),
+            Err(failure) => self.fail(failure),
+        }
+    }
+
+    /// Sprag tells whoever listens.
+    pub(crate) fn judge_told(&mut self, happened: &[Happened]) {
+        for event in happened {
+            if let Err(failure) = self.oracle.tells(&event.line(), self.durable) {
+                return self.fail(failure);
+            }
         }
     }
 }

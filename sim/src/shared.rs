@@ -7,6 +7,7 @@
 use crate::chance::Script;
 use crate::failure::Check;
 use crate::fs::{Call, Fault, SimFs};
+use crate::monitor::Pending;
 use crate::places::{Actor, Site};
 use crate::processes::SimProcesses;
 use crate::threads;
@@ -118,6 +119,8 @@ impl Shared {
             Due::Process(pid) => self.world.borrow_mut().process_step(pid),
             Due::WallStep => self.world.borrow_mut().wall_step(),
             Due::Sleep => self.world.borrow_mut().sleep(),
+            Due::Freeze => self.world.borrow_mut().freeze(),
+            Due::Monitor => self.world.borrow_mut().monitor_step(),
             Due::Disk { full } => self.world.borrow_mut().disk(full),
             Due::Heal => self.world.borrow_mut().heal(),
             Due::Client => self.world.borrow_mut().client_step(),
@@ -145,6 +148,8 @@ impl Shared {
             | Due::Process(_)
             | Due::WallStep
             | Due::Sleep
+            | Due::Freeze
+            | Due::Monitor
             | Due::Disk { .. }
             | Due::Heal => {
                 drop(world);
@@ -162,7 +167,7 @@ impl Shared {
         world.sprag_fs = fs.clone();
         world.life += 1;
         world.fate = fate;
-        world.slept_ms = 0;
+        (world.slept_ms, world.began_us) = (0, world.now_us);
         (world.ending, world.in_flight, world.excused) = (None, None, world.squeezed.is_some());
         world.stopping = false;
         fs
@@ -180,6 +185,7 @@ impl Shared {
             world.keeper.clear();
             world.journal.clear();
             world.marked.clear();
+            world.pending = Pending::default();
             world.client.lose();
             world.sprag_fs.kill();
             world.threads.take()

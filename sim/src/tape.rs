@@ -82,7 +82,7 @@ impl FromIterator<Choice> for Tape {
 }
 
 /// What bytes may speak of, by the number in the first byte.
-pub(crate) const FROM_BYTES: [What; 56] = [
+pub(crate) const FROM_BYTES: [What; 67] = [
     What::Is(Site::Pipeline),
     What::Is(Site::Identity),
     What::Is(Site::CallTime),
@@ -124,6 +124,15 @@ pub(crate) const FROM_BYTES: [What; 56] = [
     What::Is(Site::WorkTime),
     What::Is(Site::Grandchild),
     What::Is(Site::DyingTime),
+    What::Is(Site::Shape),
+    What::Is(Site::Linked),
+    What::Is(Site::Rival),
+    What::Is(Site::Bounds),
+    What::Is(Site::Stopped),
+    What::Is(Site::Frozen),
+    What::Is(Site::Monitor),
+    What::Is(Site::Services),
+    What::Is(Site::Away),
     // The rare ones twice.
     What::Is(Site::LifeEnd),
     What::Is(Site::LifeSteps),
@@ -140,6 +149,8 @@ pub(crate) const FROM_BYTES: [What; 56] = [
     What::Strikes(Hazard::SweepFails),
     What::Strikes(Hazard::DyingTakesLong),
     What::Strikes(Hazard::Stall),
+    What::Strikes(Hazard::SourceIsSlow),
+    What::Is(Site::Slow),
 ];
 
 /// Who a byte speaks of.
@@ -150,7 +161,7 @@ fn actor_from(byte: u8) -> Actor {
         2 => Actor::Disk,
         3 => Actor::Watch,
         4 => Actor::Client,
-        5 | 6 => Actor::Producer(byte % 8 - 5),
+        5 | 6 => Actor::Producer((byte % 8 - 5) + 2 * (byte / 8 % 3)),
         _ => Actor::Item(byte / 8 % 2, u16::from(byte / 16)),
     }
 }

@@ -11,7 +11,7 @@ use crate::trace::Kind;
 use crate::world::{Due, World};
 use sprag_runtime::driver::{Event, JournalWork, journal_step};
 use sprag_runtime::seams::Exit;
-use sprag_runtime::task::Task;
+use sprag_runtime::task::{Done, Task};
 use std::rc::Rc;
 
 /// What the keeper is to do.
@@ -38,8 +38,18 @@ impl World {
         if task.makes_process() {
             return self.order(life, Order::Start(task));
         }
-        let delay_us = self.delay_us(Site::TaskDelay, 5, 3_000);
+        let slow_us = if matches!(task, Task::Look { .. } | Task::Arm { .. }) { self.source_takes_us() } else { 0 };
+        let delay_us = slow_us + self.delay_us(Site::TaskDelay, 5, 3_000);
         self.schedule(delay_us, Due::Pool { life, task });
+    }
+
+    /// How much longer a source takes than it must: before it is touched, and after.
+    fn source_takes_us(&mut self) -> u64 {
+        if self.strikes(Actor::Sprag, Hazard::SourceIsSlow) {
+            self.chance.span(Actor::Sprag, Site::Slow, 10_000, 1_500_000)
+        } else {
+            0
+        }
     }
 
     /// Something for the keeper of this life to do.
@@ -69,7 +79,9 @@ impl World {
     /// Something for the loop, from a thread of this life.
     fn answer(&mut self, life: u32, event: Event) {
         if life == self.life && self.ending.is_none() {
-            let delay_us = self.delay_us(Site::AnswerDelay, 5, 2_000);
+            let looked = matches!(event, Event::Done(Done::Looked { .. } | Done::Armed { .. }));
+            let slow_us = if looked { self.source_takes_us() } else { 0 };
+            let delay_us = slow_us + self.delay_us(Site::AnswerDelay, 5, 2_000);
             self.schedule(delay_us, Due::Heard { life, event });
         }
     }

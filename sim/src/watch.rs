@@ -10,7 +10,7 @@ use crate::world::{Due, World};
 use sprag_core::{Bug, planted};
 use sprag_journal::fs::{Fs, Kind};
 use sprag_runtime::seams::Watch;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::hash::BuildHasher as _;
 use std::io;
@@ -21,14 +21,14 @@ use std::rc::Weak;
 /// can mark while the world is at work on that actor.
 #[derive(Debug, Default)]
 pub struct Watched {
-    armed: BTreeMap<u16, (PathBuf, Option<OsString>)>,
+    armed: BTreeSet<(u16, PathBuf, Option<OsString>)>,
     touched: Vec<u16>,
 }
 
 impl Watched {
     /// An entry is about to change.
     pub fn touch(&mut self, path: &Path) {
-        for (index, (folder, name)) in &self.armed {
+        for (index, folder, name) in &self.armed {
             let named = name.as_deref().is_none_or(|name| path.file_name() == Some(name));
             if named && path.parent() == Some(folder) {
                 self.touched.push(*index);
@@ -60,7 +60,7 @@ impl Watch for SimWatch {
             return Err(io::Error::from_raw_os_error(crate::fs::errno::ENOTDIR));
         }
         let name = path.file_name().filter(|name| *name != "*").map(OsString::from);
-        shared.watch.borrow_mut().armed.insert(index, (folder.to_owned(), name));
+        shared.watch.borrow_mut().armed.insert((index, folder.to_owned(), name));
         Ok(())
     }
 }
@@ -86,7 +86,7 @@ pub fn deliver(world: &mut World, watched: &mut Watched) {
     }
     let mut marks: BTreeSet<u16> = std::mem::take(&mut watched.touched).into_iter().collect();
     if world.strikes(Actor::Watch, Hazard::EventsOverflow) {
-        marks = watched.armed.keys().copied().collect();
+        marks = watched.armed.iter().map(|(index, ..)| *index).collect();
     }
     for source in in_some_order(marks) {
         if world.marked.contains(&source) || world.strikes(Actor::Watch, Hazard::EventIsLost) {

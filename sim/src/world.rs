@@ -8,11 +8,13 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::fs::{Call, CallKind, Fault, SimFs, errno};
 use crate::marks::{Mark, Marks};
+use crate::monitor::Pending;
 use crate::oracle::Oracle;
 use crate::places::{Actor, Hazard, Site};
 use crate::plan;
 use crate::processes::Process;
 use crate::producer::Producer;
+use crate::services::Served;
 use crate::shared::Threads;
 use crate::threads::Order;
 use crate::trace::{Keep, Kind, Trace};
@@ -89,6 +91,10 @@ pub enum Due {
     WallStep,
     /// The machine sleeps for a while.
     Sleep,
+    /// Sprag is stopped (SIGSTOP) for a while.
+    Freeze,
+    /// A monitor looks.
+    Monitor,
     /// The disk is full, or has room again.
     Disk { full: bool },
     /// From here on nothing goes wrong.
@@ -132,6 +138,11 @@ pub struct World {
     pub pids: u32,
     /// Inputs that sprag has locked for a command that it is about to execute.
     pub preparing: BTreeSet<PathBuf>,
+    /// Sprag has opened its journal in some life.
+    pub opened: bool,
+    /// Since when this life of sprag lasts, and how many records are durable, as far as it knows.
+    pub began_us: u64,
+    pub durable: u64,
     /// The number of sprag's life.
     pub life: u32,
     pub sprag_fs: SimFs,
@@ -144,6 +155,14 @@ pub struct World {
     /// This life has ended.
     pub ending: Option<End>,
     pub healed: bool,
+    /// Since when nothing goes wrong.
+    pub healed_us: Option<u64>,
+    /// When sprag was last continued.
+    pub continued_us: u64,
+    /// What sprag waits for.
+    pub pending: Pending,
+    /// Services that have run.
+    pub served: BTreeMap<u16, Served>,
     /// The bytes that are free, while they are few.
     pub squeezed: Option<u64>,
     /// Since when sprag has known that there is too little room for a start, in microseconds.
@@ -180,11 +199,9 @@ impl World {
             let hints = [Hazard::EventIsLost, Hazard::WatchIsRefused, Hazard::CallFails];
             hints.into_iter().for_each(|hazard| chance.rule_out(hazard));
         }
-        let fs = SimFs::with_dirs(&[plan::DIR, "/p/.sprag"]);
+        let fs = SimFs::with_dirs(&[plan::DIR, "/p/.sprag", "/p/data"]);
         let pipeline = Arc::new(plan::pipeline(&mut chance));
-        let sources = pipeline.sources.len() as u8;
-        let producers: Vec<Producer> =
-            (0..sources).map(|source| Producer::new(&mut chance, fs.new_process(), source)).collect();
+        let producers = plan::producers(&mut chance, &fs, &pipeline);
         World {
             limits: plan::journal_limits(&mut chance),
             client: Client::new(&mut chance),
@@ -207,6 +224,9 @@ impl World {
             processes: BTreeMap::new(),
             pids: 100,
             preparing: BTreeSet::new(),
+            opened: false,
+            began_us: 0,
+            durable: 0,
             life: 0,
             threads: None,
             keeper: VecDeque::new(),
@@ -216,6 +236,10 @@ impl World {
             fate: None,
             ending: None,
             healed: false,
+            healed_us: None,
+            continued_us: 0,
+            pending: Pending::default(),
+            served: BTreeMap::new(),
             squeezed: None,
             starts_held_us: None,
             sync_lost: false,
@@ -298,9 +322,15 @@ impl World {
         let (key, _) = due.find(|(_, entry)| match entry.due {
             Due::Heard { .. } | Due::Marked { .. } | Due::Tick { .. } | Due::Open => false,
             Due::Pool { .. } | Due::Keeper { .. } | Due::Journal { .. } => threads,
-            Due::Producer(_) | Due::Client | Due::Process(_) | Due::WallStep | Due::Disk { .. } | Due::Heal => true,
+            Due::Producer(_)
+            | Due::Client
+            | Due::Process(_)
+            | Due::WallStep
+            | Due::Disk { .. }
+            | Due::Heal
+            | Due::Monitor => true,
             // Only between the steps of the loop: a call that takes days would be no news.
-            Due::Sleep => false,
+            Due::Sleep | Due::Freeze => false,
         })?;
         let key = *key;
         self.heap.remove(&key)
@@ -385,21 +415,6 @@ impl World {
         None
     }
 
-    /// A producer goes on.
-    pub fn producer_step(&mut self, index: usize) {
-        if planted(Bug::SpareChoice) {
-            self.chance.below(Actor::World, Site::Spare, 7);
-            self.chance.below(Actor::Producer(0), Site::Spare, 7);
-        }
-        let step = self.producers[index].step(&mut self.chance);
-        let source = self.producers[index].source();
-        let kind = if step.stands { Kind::Act } else { Kind::Step };
-        self.note(Actor::Producer(source), kind, format_args!("{}", step.what));
-        if let Some(next_us) = step.next_us {
-            self.schedule(next_us, Due::Producer(index));
-        }
-    }
-
     /// Whether calendar and clock have gone alike for longer than any record waits for its frame.
     pub fn calendar_is_steady(&self) -> bool {
         self.stepped_us.is_none_or(|stepped_us| self.now_us > stepped_us + 5_000_000)
@@ -435,6 +450,29 @@ impl World {
         self.asleep_us += slept_ms * 1000;
     }
 
+    /// Sprag is stopped: whatever was to reach it, or to be done by a thread of it, waits until it is continued. Nobody tells
+    /// it, and everybody else goes on.
+    pub fn freeze(&mut self) {
+        if self.healed {
+            return;
+        }
+        let stands_us = self.chance.span(Actor::World, Site::Frozen, 1_000, 20_000_000);
+        self.note(Actor::World, Kind::Fault, format_args!("sprag is stopped for {stands_us} us"));
+        self.mark(Mark::SpragStopped);
+        let until_us = self.now_us + stands_us;
+        for ((at_us, number), entry) in std::mem::take(&mut self.heap) {
+            let of_sprag = match entry.due {
+                Due::Heard { .. } | Due::Marked { .. } | Due::Tick { .. } => true,
+                Due::Pool { .. } | Due::Keeper { .. } | Due::Journal { .. } => true,
+                Due::Open | Due::Producer(_) | Due::Client | Due::Process(_) | Due::Monitor => false,
+                Due::WallStep | Due::Sleep | Due::Freeze | Due::Disk { .. } | Due::Heal => false,
+            };
+            self.heap.insert((if of_sprag { at_us.max(until_us) } else { at_us }, number), entry);
+        }
+        self.starts_held_us = None;
+        self.continued_us = until_us;
+    }
+
     /// The disk is full, or has room again.
     pub fn disk(&mut self, full: bool) {
         if full && self.healed {
@@ -459,7 +497,7 @@ impl World {
         if self.healed {
             return;
         }
-        self.healed = true;
+        (self.healed, self.healed_us) = (true, Some(self.now_us));
         self.chance.heal();
         self.fate = None;
         self.squeezed = None;
@@ -478,14 +516,7 @@ impl World {
         self.fs = self.fs.reboot(&image);
         self.fs.squeeze(self.squeezed);
         self.boot_us = self.now_us;
-        for index in 0..self.producers.len() {
-            let was_done = self.producers[index].is_done();
-            self.producers[index].restart(self.fs.new_process());
-            if was_done {
-                let rest_us = self.chance.span(Actor::Producer(index as u8), Site::ProducerRest, 10, 3_000_000);
-                self.schedule(rest_us, Due::Producer(index));
-            }
-        }
+        self.producers_restart();
         self.note(Actor::World, Kind::World, format_args!("the machine is up again: {} files", image.files.len()));
     }
 }

@@ -60,6 +60,8 @@ bugs! {
     TornRead: Bug,
     /// A source that could not be parsed is never looked at again.
     ParseErrorEndsSource: Bug,
+    /// A source is taken for unchanged when its time is what it was after it was read last.
+    TimeForContent: Bug,
     /// What the Machine refused for want of room is not offered again.
     RefusedForgotten: Bug,
     /// A frame is called durable after the write, before the sync.
@@ -118,6 +120,40 @@ bugs! {
     PublishForgotten: Bug,
     /// What does not move is called healthy.
     StallHealthy: Bug,
+    /// The folders of the drop-box are not made durable. Was once a bug.
+    InboxNotSynced: Bug,
+    /// A drop-box file that cannot be read is taken for one that is no job. Was once a bug.
+    UnreadRejected: Bug,
+    /// A drop-box file is removed as soon as it was read.
+    DroppedEarly: Bug,
+    /// While the machine sleeps, a file in a folder comes to rest. Was once a bug.
+    SleepSettles: Bug,
+    /// A file in a folder is offered when it is first seen.
+    UnsettledTaken: Bug,
+    /// What stands behind the last newline is taken for a line.
+    HalfLineTaken: Bug,
+    /// What the Machine refused is offered again at once, and again. Was once a bug.
+    RefusedAtOnce: Bug,
+    /// Services are started before those of an earlier life are proved dead.
+    ServiceTwice: Bug,
+    /// A service that is to be kept is not started again.
+    ServiceForgotten: Bug,
+    /// A service is started by a life that does not yet stand in the journal, and is nobody's after it. Was once a bug.
+    ServiceOutlives: Bug,
+    /// A service that is to be started is waited for though none may be. Was once a bug.
+    ServiceSpins: Bug,
+    /// The heartbeat is written over in place.
+    StatusInPlace: Bug,
+    /// Listeners are told of records that are not durable yet.
+    ToldEarly: Bug,
+    /// Listeners are told the key of a new job with the records beside it. Was once a bug.
+    KeyToldOfOther: Bug,
+    /// Of two jobs that wait, the one that came last starts first.
+    LastComeFirst: Bug,
+    /// The priority of a job is forgotten when sprag starts again.
+    PriorityForgotten: Bug,
+    /// The key of a forgotten job is let go though its item stands in a source.
+    KeyLetGo: Bug,
     /// A tick is asked for though it can lead to nothing. Was once a bug.
     BusyLoop: Bug,
     /// Clients are served one after the other, so that a slow one keeps all others waiting.

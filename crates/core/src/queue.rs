@@ -133,7 +133,8 @@ impl Queues {
 impl Queue {
     /// The job that is to start next, and whether it holds a reservation.
     pub(crate) fn first(&self) -> Option<(JobId, bool)> {
-        let ready = self.ready.first().map(|place| (*place, false));
+        let ready = if planted(Bug::LastComeFirst) { self.ready.last() } else { self.ready.first() };
+        let ready = ready.map(|place| (*place, false));
         let reserved = self.reserved.first().map(|place| (*place, true));
         [reserved, ready]
             .into_iter()

@@ -208,6 +208,11 @@ impl Framer {
         self.frame()
     }
 
+    /// One more seal is wanted, whatever the last frame is: for the epoch that it bears.
+    pub fn unseal(&mut self) {
+        self.sealed = false;
+    }
+
     /// The frame in flight was committed.
     pub fn committed(&mut self, end: Position) {
         let Some((expected, records)) = self.in_flight.take() else { panic!("committed without a frame in flight") };

@@ -9,9 +9,9 @@ use crate::history;
 use crate::pipeline::{Format, Pipeline, StateDir};
 use crate::scan::{self, Complaint, Look, Seen};
 use crate::seams::{ChildId, Exit, Nonce, Processes, Watch};
-use sprag_core::{Attempt, Digest, JobId, Outcome, PayloadRef, SpawnFailure, Wall};
+use sprag_core::{Attempt, Bug, Digest, JobId, Outcome, PayloadRef, SpawnFailure, Wall, planted};
 use sprag_journal::Stored;
-use sprag_journal::fs::{Fs, Room, publish_atomic, write_atomic};
+use sprag_journal::fs::{Fs, Open, Room, publish_atomic, write_all_at, write_atomic};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -287,7 +287,10 @@ impl<F: Fs, P: Processes, W: Watch> Context<F, P, W> {
             Task::CopyStatus { json } => Done::StatusCopied { result: self.copy_status(&json) },
             Task::Measure { stored } => Done::Measured(self.measure(stored)),
             Task::Status { json } => {
-                let result = write_atomic(&self.fs, &self.state().status(), &json);
+                let path = self.state().status();
+                let in_place = || write_all_at(&self.fs.open(&path, Open::Replace)?, &json, 0);
+                let result =
+                    if planted(Bug::StatusInPlace) { in_place() } else { write_atomic(&self.fs, &path, &json) };
                 Done::Status { result: result.map_err(|error| error.to_string()) }
             }
         }

@@ -23,6 +23,10 @@ const UNLIMITED_BYTES: u64 = 1 << 40;
 pub(super) enum Node {
     Dir,
     File(usize),
+    /// Nobody reads it: whoever tried would wait.
+    Pipe,
+    /// The file holds where it leads.
+    Link(usize),
 }
 
 /// A change of one file that is not durable yet.
@@ -81,6 +85,7 @@ pub(super) struct Inode {
     pub(super) pending: Vec<DataOp>,
     blocks: BTreeSet<u64>,
     handles: u32,
+    changed_ns: u64,
 }
 
 #[derive(Debug, Default)]
@@ -94,6 +99,8 @@ pub(super) struct Disk {
     pub(super) pending_names: Vec<NameOp>,
     budget_blocks: Option<u64>,
     used_blocks: u64,
+    /// The file system's own clock: what changes is stamped with it.
+    pub(super) clock_ns: u64,
 }
 
 impl Disk {
@@ -143,25 +150,72 @@ impl Disk {
         inode
     }
 
+    /// Why there is nothing of that name: what should lead there may be no folder.
+    pub(super) fn absent<T>(&self, path: &Path) -> io::Result<T> {
+        match path.ancestors().skip(1).find_map(|above| self.node(above)) {
+            Some(Node::File(_) | Node::Pipe | Node::Link(_)) => error(errno::ENOTDIR),
+            Some(Node::Dir) | None => error(errno::ENOENT),
+        }
+    }
+
     fn in_a_dir(&self, path: &Path) -> io::Result<()> {
         match path.parent().and_then(|dir| self.node(dir)) {
             Some(Node::Dir) => Ok(()),
-            Some(Node::File(_)) => error(errno::ENOTDIR),
-            None => error(errno::ENOENT),
+            Some(Node::File(_) | Node::Pipe | Node::Link(_)) => error(errno::ENOTDIR),
+            None => self.absent(path),
         }
+    }
+
+    /// Makes something that is neither a file nor a folder: a pipe, or a link that leads there.
+    pub(super) fn make_other(&mut self, path: &Path, leads_to: Option<&Path>) -> io::Result<()> {
+        self.in_a_dir(path)?;
+        if self.node(path).is_some() {
+            return error(errno::EEXIST);
+        }
+        let node = leads_to.map_or(Node::Pipe, |to| {
+            let inode = self.new_inode();
+            let bytes = to.as_os_str().as_encoded_bytes().to_vec();
+            self.inode(inode).cache.clone_from(&bytes);
+            self.inode(inode).durable = Contents { len: bytes.len() as u64, bytes };
+            Node::Link(inode)
+        });
+        self.change_names(vec![(path.to_owned(), Some(node))]);
+        Ok(())
+    }
+
+    pub(super) fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
+        match self.node(path) {
+            Some(Node::Link(inode)) => Ok(String::from_utf8_lossy(self.cache(inode)).into_owned().into()),
+            Some(Node::Dir | Node::File(_) | Node::Pipe) => error(errno::EINVAL),
+            None => self.absent(path),
+        }
+    }
+
+    pub(super) fn changed_ns(&self, path: &Path) -> io::Result<u64> {
+        match self.node(path) {
+            Some(Node::File(inode)) => Ok(self.inodes.get(&inode).map_or(0, |file| file.changed_ns)),
+            Some(Node::Dir | Node::Pipe | Node::Link(_)) => Ok(0),
+            None => self.absent(path),
+        }
+    }
+
+    fn changes(&mut self, inode: usize) {
+        self.inode(inode).changed_ns = self.clock_ns;
     }
 
     pub(super) fn open(&mut self, path: &Path, how: Open) -> io::Result<usize> {
         self.in_a_dir(path)?;
         let inode = match (self.node(path), how) {
+            (Some(_), Open::Create) => return error(errno::EEXIST),
             (Some(Node::Dir), _) => return error(errno::EISDIR),
-            (Some(Node::File(_)), Open::Create) => return error(errno::EEXIST),
+            (Some(Node::Pipe), _) => return error(errno::ENXIO),
+            (Some(Node::Link(_)), _) => return error(errno::ELOOP),
             (Some(Node::File(inode)), Open::Read | Open::Write) => inode,
             (Some(Node::File(inode)), Open::Replace | Open::Share) => {
                 self.truncate(inode, 0);
                 inode
             }
-            (None, Open::Read | Open::Write) => return error(errno::ENOENT),
+            (None, Open::Read | Open::Write) => return self.absent(path),
             (None, Open::Create | Open::Replace | Open::Share) => {
                 let inode = self.new_inode();
                 self.change_names(vec![(path.to_owned(), Some(Node::File(inode)))]);
@@ -180,6 +234,9 @@ impl Disk {
 
     fn change_names(&mut self, op: NameOp) {
         for (path, node) in &op {
+            if let Some(Node::File(inode)) = node {
+                self.changes(*inode);
+            }
             let before = match node {
                 Some(node) => self.names.insert(path.clone(), *node),
                 None => self.names.remove(path),
@@ -202,13 +259,15 @@ impl Disk {
     }
 
     pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        self.in_a_dir(from)?;
         self.in_a_dir(to)?;
         match (self.node(from), self.node(to)) {
-            (None, _) => error(errno::ENOENT),
-            // Folders are never renamed here.
-            (Some(Node::Dir), _) => error(errno::EINVAL),
+            (None, _) => self.absent(from),
+            // Neither folders nor pipes nor links are renamed here.
+            (Some(Node::Dir | Node::Pipe | Node::Link(_)), _) => error(errno::EINVAL),
+            (Some(Node::File(_)), Some(Node::Dir)) if from.starts_with(to) => error(errno::ENOTEMPTY),
             (Some(Node::File(_)), Some(Node::Dir)) => error(errno::EISDIR),
-            (Some(node @ Node::File(_)), Some(Node::File(_)) | None) => {
+            (Some(node @ Node::File(_)), Some(Node::File(_) | Node::Pipe | Node::Link(_)) | None) => {
                 self.change_names(vec![(from.to_owned(), None), (to.to_owned(), Some(node))]);
                 Ok(())
             }
@@ -217,12 +276,12 @@ impl Disk {
 
     pub(super) fn remove(&mut self, path: &Path) -> io::Result<()> {
         match self.node(path) {
-            Some(Node::File(_)) => {
+            Some(Node::File(_) | Node::Pipe | Node::Link(_)) => {
                 self.change_names(vec![(path.to_owned(), None)]);
                 Ok(())
             }
             Some(Node::Dir) => error(errno::EISDIR),
-            None => error(errno::ENOENT),
+            None => self.absent(path),
         }
     }
 
@@ -242,16 +301,16 @@ impl Disk {
                 self.change_names(vec![(path.to_owned(), None)]);
                 Ok(())
             }
-            Some(Node::File(_)) => error(errno::ENOTDIR),
-            None => error(errno::ENOENT),
+            Some(Node::File(_) | Node::Pipe | Node::Link(_)) => error(errno::ENOTDIR),
+            None => self.absent(path),
         }
     }
 
     pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
         match self.node(dir) {
             Some(Node::Dir) => {}
-            Some(Node::File(_)) => return error(errno::ENOTDIR),
-            None => return error(errno::ENOENT),
+            Some(Node::File(_) | Node::Pipe | Node::Link(_)) => return error(errno::ENOTDIR),
+            None => return self.absent(dir),
         }
         let inside = self.names.keys().filter(|path| path.parent() == Some(dir));
         let mut names: Vec<OsString> = inside.filter_map(|path| path.file_name().map(OsString::from)).collect();
@@ -261,8 +320,10 @@ impl Disk {
 
     /// Makes the names in a folder durable, and whatever was done before to the same names elsewhere.
     pub(super) fn sync_dir(&mut self, dir: &Path) -> io::Result<()> {
-        if self.node(dir) != Some(Node::Dir) {
-            return error(errno::ENOENT);
+        match self.node(dir) {
+            Some(Node::Dir) => {}
+            Some(Node::File(_) | Node::Pipe | Node::Link(_)) => return error(errno::ENOTDIR),
+            None => return self.absent(dir),
         }
         let mut touched = BTreeSet::new();
         let mut settled = vec![false; self.pending_names.len()];
@@ -289,8 +350,8 @@ impl Disk {
         let nodes = self.names.values().copied().chain(self.durable_names.values().copied()).chain(pending);
         let reachable: BTreeSet<usize> = nodes
             .filter_map(|node| match node {
-                Node::File(inode) => Some(inode),
-                Node::Dir => None,
+                Node::File(inode) | Node::Link(inode) => Some(inode),
+                Node::Dir | Node::Pipe => None,
             })
             .collect();
         self.inodes.retain(|inode, file| file.handles > 0 || reachable.contains(inode));
@@ -338,6 +399,7 @@ impl Disk {
             return error(errno::ENOSPC);
         }
         let bytes = &bytes[..(end - offset) as usize];
+        self.changes(inode);
         let file = self.inode(inode);
         if (file.cache.len() as u64) < end {
             file.cache.resize(end as usize, 0);
@@ -349,6 +411,7 @@ impl Disk {
     }
 
     pub(super) fn truncate(&mut self, inode: usize, len: u64) {
+        self.changes(inode);
         let file = self.inodes.entry(inode).or_default();
         let gone = file.blocks.split_off(&len.div_ceil(BLOCK_BYTES));
         self.used_blocks -= gone.len() as u64;

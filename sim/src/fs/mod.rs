@@ -53,6 +53,10 @@ pub mod errno {
     pub const ENOTEMPTY: i32 = 39;
     /// Invalid argument.
     pub const EINVAL: i32 = 22;
+    /// No such device: a pipe at whose other end is nobody.
+    pub const ENXIO: i32 = 6;
+    /// Too many links, one behind the other; or one where none is followed.
+    pub const ELOOP: i32 = 40;
     /// Too many open files.
     pub const EMFILE: i32 = 24;
     /// No space left on device.
@@ -69,6 +73,7 @@ pub enum CallKind {
     Rename,
     Remove,
     CreateDir,
+    MakeOther,
     RemoveDir,
     List,
     SyncDir,
@@ -90,7 +95,7 @@ impl CallKind {
     pub fn changes(self) -> bool {
         match self {
             CallKind::Open(Open::Create | Open::Replace | Open::Share) => true,
-            CallKind::Rename | CallKind::Remove | CallKind::CreateDir => true,
+            CallKind::Rename | CallKind::Remove | CallKind::CreateDir | CallKind::MakeOther => true,
             CallKind::RemoveDir | CallKind::SyncDir => true,
             CallKind::Write | CallKind::Truncate | CallKind::Punch => true,
             CallKind::SyncData | CallKind::SyncAll => true,
@@ -284,6 +289,23 @@ impl SimFs {
         self.state.borrow().disk.cached()
     }
 
+    /// Makes a pipe: nobody writes to it. It is not part of any image.
+    pub fn make_pipe(&self, path: &Path) -> io::Result<()> {
+        self.begin(CallKind::MakeOther, path, 0)?;
+        self.state.borrow_mut().disk.make_other(path, None)
+    }
+
+    /// Makes a symbolic link. It is not part of any image.
+    pub fn make_link(&self, path: &Path, leads_to: &Path) -> io::Result<()> {
+        self.begin(CallKind::MakeOther, path, 0)?;
+        self.state.borrow_mut().disk.make_other(path, Some(leads_to))
+    }
+
+    /// The file system's own clock from now on: changes are stamped with it.
+    pub fn set_clock_ns(&self, clock_ns: u64) {
+        self.state.borrow_mut().disk.clock_ns = clock_ns;
+    }
+
     fn begin(&self, kind: CallKind, path: &Path, len: u64) -> io::Result<Option<Fault>> {
         let (index, hook) = {
             let mut state = self.state.borrow_mut();
@@ -375,8 +397,19 @@ impl Fs for SimFs {
         match state.disk.node(path) {
             Some(Node::Dir) => Ok(Metadata { kind: Kind::Dir, len: 0 }),
             Some(Node::File(inode)) => Ok(Metadata { kind: Kind::File, len: state.disk.len(inode) }),
-            None => error(errno::ENOENT),
+            Some(Node::Pipe | Node::Link(_)) => Ok(Metadata { kind: Kind::Other, len: 0 }),
+            None => state.disk.absent(path),
         }
+    }
+
+    fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
+        self.begin(CallKind::Metadata, path, 0)?;
+        self.state.borrow().disk.read_link(path)
+    }
+
+    fn changed_ns(&self, path: &Path) -> io::Result<u64> {
+        self.begin(CallKind::Metadata, path, 0)?;
+        self.state.borrow().disk.changed_ns(path)
     }
 }
 
@@ -387,7 +420,7 @@ impl SimFile {
             return error(errno::EIO);
         }
         if kind.changes() && !kind.syncs() && !self.writable {
-            return error(errno::EBADF);
+            return error(if kind == CallKind::Truncate { errno::EINVAL } else { errno::EBADF });
         }
         Ok(fault)
     }

@@ -128,6 +128,8 @@ impl Host {
             | Due::Process(_)
             | Due::WallStep
             | Due::Sleep
+            | Due::Freeze
+            | Due::Monitor
             | Due::Disk { .. }
             | Due::Heal => panic!("the world does this"),
         }
@@ -171,7 +173,7 @@ impl Host {
             Ok(_) => Effect::Stopped,
             Err(error) => Effect::Fatal { what: error.to_string() },
         };
-        self.net.run.borrow_mut().effect(effect);
+        self.net.run.borrow_mut().effect(effect, None);
         let mut world = self.net.shared.world.borrow_mut();
         world.ending.get_or_insert(End::Exit);
     }

@@ -156,7 +156,7 @@ impl Net {
     /// The loop wants something done: it is, unless its life has ended meanwhile.
     pub(super) fn effect(&self, effect: Effect) {
         if self.resume() {
-            self.run.borrow_mut().effect(effect);
+            self.run.borrow_mut().effect(effect, None);
         }
     }
 

@@ -8,6 +8,7 @@ use super::{Known, Machine};
 use crate::ended::Ended;
 use crate::ids::{JobId, KeyHash, QueueId, Seq};
 use crate::job::{Job, State};
+use crate::planted::{Bug, planted};
 use crate::time::{Mono, Now, Wall};
 use crate::vocabulary::Attempt;
 use crate::worker::{Phase, Run};
@@ -140,6 +141,9 @@ impl<'a> Restorer<'a> {
         if let State::Scheduled { due, wake: Some(wait) } = job.state {
             let wait_ms_max = wait.0.min(self.machine.config.limits.delay_ms_max);
             job.state = State::Scheduled { due, wake: Some(self.now.mono_at(due, wait_ms_max)) };
+        }
+        if planted(Bug::PriorityForgotten) {
+            job.priority = 0;
         }
         self.attempt(id, &job, fence)?;
         if job.state == State::Ready {

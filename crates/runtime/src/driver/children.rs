@@ -1,14 +1,16 @@
 //! Attempts and services as processes: started, exited, proved dead, started again.
 //!
 //! **Invariant.** An exit leads to exactly one `Settle`, unless whoever heard of it has settled it at once; one look at all
-//! processes is under way at a time; a service starts only when every earlier life of sprag is proved dead, so no service
-//! runs twice.
+//! processes is under way at a time; a service starts only when every earlier life of sprag is proved dead, and this one stands
+//! in the journal, so no service runs twice and none is nobody's.
 
 use super::{Driver, Effect, Notice, outcome_text};
 use crate::pipeline::{Pipeline, ServiceKind};
 use crate::seams::{ChildId, Exit};
 use crate::task::Task;
-use sprag_core::{Attempt, Input, JobId, Kill, Mono, Now, Outcome, RetryPolicy, SpawnFailure, StopLevel, retry};
+use sprag_core::{
+    Attempt, Bug, Input, JobId, Kill, Mono, Now, Outcome, RetryPolicy, SpawnFailure, StopLevel, planted, retry,
+};
 
 /// A service that ran for so long before it ended starts again with the first backoff.
 const SERVICE_WELL_MS: u64 = 60_000;
@@ -69,9 +71,11 @@ impl Services {
         self.services.iter().all(|service| service.kind != ServiceKind::Oneshot || service.phase == ServicePhase::Ended)
     }
 
-    pub(super) fn deadline(&self) -> Option<Mono> {
+    /// When something is to be done; `start` says whether services may be started at all.
+    pub(super) fn deadline(&self, start: bool) -> Option<Mono> {
+        let start = start || planted(Bug::ServiceSpins);
         let waiting = self.services.iter().filter_map(|service| match service.phase {
-            ServicePhase::Waiting(at) => Some(at),
+            ServicePhase::Waiting(at) => Some(at).filter(|_| start),
             // From then on it does well: that is news if it did not before.
             ServicePhase::Running { since } if service.failures > 0 => Some(since.after(SERVICE_WELL_MS)),
             ServicePhase::Starting | ServicePhase::Running { .. } | ServicePhase::Ended => None,
@@ -102,6 +106,7 @@ impl Services {
         service.last = Some(outcome);
         let again_ms = match service.kind {
             ServiceKind::Oneshot => None,
+            ServiceKind::Keep if planted(Bug::ServiceForgotten) => None,
             ServiceKind::Keep => Some(retry::backoff_ms(&policy, service.failures)),
         };
         service.phase = again_ms.map_or(ServicePhase::Ended, |wait_ms| ServicePhase::Waiting(now.mono.after(wait_ms)));
@@ -272,6 +277,12 @@ impl Driver {
         }
     }
 
+    /// Whether services may be started: their mark must be one that no later life bears, so a frame of this epoch is durable.
+    pub(super) fn starts_services(&self) -> bool {
+        let marked = self.persistence.epoch_is_durable() || planted(Bug::ServiceOutlives);
+        marked && (self.clear || planted(Bug::ServiceTwice)) && self.stopping == StopLevel::Run
+    }
+
     /// Starts services whose time has come.
     pub(super) fn run_services(&mut self, now: Now) {
         if self.services.prove_at.is_some_and(|at| at <= now.mono) {
@@ -284,7 +295,7 @@ impl Driver {
             self.machine.handle(now, Input::Service { service, failing });
         }
         self.drain(now);
-        if !self.clear || self.stopping > StopLevel::Run {
+        if !self.starts_services() {
             return;
         }
         for (index, service) in (0..).zip(&mut self.services.services) {

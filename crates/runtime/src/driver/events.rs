@@ -4,7 +4,7 @@
 //! and that it was not used) is passed over.
 
 use super::{Driver, Effect};
-use sprag_core::{Machine, Next, Now, QueueId, Record, Seq, Wall};
+use sprag_core::{Bug, Machine, Next, Now, QueueId, Record, Seq, Wall, planted};
 use sprag_journal::codec;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -57,6 +57,8 @@ impl Events {
             | Record::Forgotten { .. } => record.job().and_then(|job| machine.job(job)).map(|job| job.queue),
         };
         let mut name = |queue| Arc::clone(self.names.entry(queue).or_insert_with(|| machine.queue_name(queue).into()));
+        // What is decided beside an addition is not about its job.
+        let key = key.filter(|_| matches!(record, Record::Added { .. }) || planted(Bug::KeyToldOfOther));
         let happened =
             Happened { seq, at: now.wall, record: *record, queue: queue.map(&mut name), key: key.map(Into::into) };
         self.withheld.push_back(happened);
@@ -66,6 +68,7 @@ impl Events {
 impl Driver {
     /// Tells what is durable by now.
     pub(super) fn tell_happened(&mut self, through: Seq) {
+        let through = if planted(Bug::ToldEarly) { self.machine.last_seq() } else { through };
         let withheld = &mut self.events.withheld;
         let count = withheld.iter().take_while(|happened| happened.seq <= through).count();
         if count > 0 {

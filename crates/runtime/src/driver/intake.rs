@@ -44,6 +44,8 @@ struct Source {
     dirty: bool,
     /// What was offered; away while a look is under way.
     seen: Option<Seen>,
+    /// The machine slept while it was away.
+    slept: bool,
     /// Found and not yet offered.
     backlog: VecDeque<Item>,
     /// Offered and not yet answered.
@@ -106,6 +108,7 @@ impl Intake {
             doubtful: false,
             dirty: true,
             seen: Some(Seen::default()),
+            slept: false,
             backlog: VecDeque::new(),
             unanswered: 0,
             look_at: Mono(0),
@@ -125,6 +128,16 @@ impl Intake {
     pub(super) fn mark(&mut self, source: u16) {
         if let Some(source) = self.sources.get_mut(usize::from(source)) {
             source.dirty = true;
+        }
+    }
+
+    /// The machine slept until now.
+    pub(super) fn slept(&mut self, now: Now) {
+        for source in &mut self.sources {
+            match &mut source.seen {
+                Some(seen) => seen.woke(now.mono),
+                None => source.slept = true,
+            }
         }
     }
 
@@ -186,6 +199,9 @@ impl Intake {
             return (SourceReport::Looking, Vec::new());
         };
         seen.end(now.mono);
+        if std::mem::take(&mut source.slept) {
+            seen.woke(now.mono);
+        }
         let look_is_ok = result.is_ok();
         let lost = planted(Bug::ParseErrorEndsSource)
             && result.as_ref().is_err_and(|complaint| complaint.fault == SourceFault::Malformed);
@@ -340,6 +356,9 @@ impl Driver {
                 priority: item.priority,
                 when: item.when,
             };
+            if planted(Bug::DroppedEarly) {
+                self.intake.to_drop.extend(item.file.clone());
+            }
             let words = Words { key: item.key, payload: item.payload };
             self.submit(now, Origin::Source { source, file: item.file }, job, words);
         }
@@ -351,7 +370,10 @@ impl Driver {
         source.unanswered -= 1;
         match reply {
             Reply::Added(_) | Reply::Known(_) | Reply::Conflict(_) | Reply::Done => {
-                source.refused = None;
+                // What is known was taken before: that it is offered again is no news.
+                if let Reply::Added(_) = reply {
+                    source.refused = None;
+                }
                 if let Reply::Conflict(job) = reply {
                     let new = source.changed.len() < CHANGED_MAX && source.changed.insert(job);
                     let said = new && source.changed.len() <= CHANGED_SAID_MAX;
@@ -371,6 +393,8 @@ impl Driver {
                     source.known = false;
                 }
                 source.look_at = now.mono.after(REFUSED_MS);
+                // Not at once, whoever wanted it: what was refused would be refused again.
+                source.dirty &= planted(Bug::RefusedAtOnce);
                 if source.refused.get_or_insert_default().is_due(now.mono) {
                     self.effects.push_back(Effect::Say(Notice::Refused { source: index, refusal }));
                 }

@@ -5,7 +5,7 @@
 //! holds them all.
 
 use super::Driver;
-use sprag_core::{Input, JobId, Mono, Now};
+use sprag_core::{Bug, Input, JobId, Mono, Now, planted};
 
 /// Keys that are looked at with one event.
 const KEYS_MAX: usize = 16;
@@ -34,8 +34,8 @@ impl Driver {
                 return;
             };
             match self.intake.stands(key) {
-                Some(true) => {}
-                Some(false) => self.input(now, Input::ForgetKey { job }),
+                Some(true) if !planted(Bug::KeyLetGo) => {}
+                Some(_) => self.input(now, Input::ForgetKey { job }),
                 None => return,
             }
             self.keys.after = job;

@@ -192,7 +192,10 @@ impl Driver {
             Event::Request { ticket, request } => self.request(now, ticket, request),
             Event::Stop(level) => self.stop(now, level),
             Event::Tick => self.input(now, Input::Tick),
-            Event::Slept { ms } => self.input(now, Input::Slept { ms }),
+            Event::Slept { ms } => {
+                self.intake.slept(now);
+                self.input(now, Input::Slept { ms });
+            }
         }
     }
 
@@ -206,7 +209,7 @@ impl Driver {
         let deadlines = [
             self.machine.deadline(now),
             self.intake.deadline(),
-            self.services.deadline(),
+            self.services.deadline(self.starts_services()),
             self.persistence.deadline(),
             self.reporter.deadline(),
             self.snapshots.deadline(self.machine.space() > Space::Enough),

@@ -85,6 +85,8 @@ pub(super) struct Persistence {
     sealing: bool,
     /// The last frame on disk is a seal.
     sealed: bool,
+    /// A frame of this epoch is durable.
+    epoch_is_durable: bool,
     /// Frames with completions may use the blocks set aside for them.
     essential_after: Seq,
     line: Vec<u8>,
@@ -101,6 +103,7 @@ impl Persistence {
             seal_at: None,
             sealing: false,
             sealed,
+            epoch_is_durable: false,
             essential_after: Seq(0),
             line: Vec::new(),
         }
@@ -154,6 +157,16 @@ impl Persistence {
         self.framer.rotate_at(bytes);
     }
 
+    /// Wants a frame of this epoch, though there may be nothing to put into it.
+    pub(super) fn mark_epoch(&mut self) {
+        self.framer.unseal();
+        (self.sealed, self.seal_at) = (false, Some(Mono(0)));
+    }
+
+    pub(super) fn epoch_is_durable(&self) -> bool {
+        self.epoch_is_durable
+    }
+
     pub(super) fn is_sealed(&self) -> bool {
         self.sealed
     }
@@ -198,6 +211,7 @@ impl Persistence {
 
     fn committed(&mut self, now: Now, end: Position, room: bool) {
         self.framer.committed(end);
+        self.epoch_is_durable = true;
         let quiet = self.framer.pending() == 0;
         self.sealed = std::mem::take(&mut self.sealing) && quiet;
         self.seal_at = (!self.sealed && quiet).then(|| now.mono.after(SEAL_AFTER_MS));

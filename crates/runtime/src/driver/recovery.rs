@@ -20,7 +20,7 @@ use super::{Driver, Notice};
 use crate::attempt::make_dir;
 use crate::history;
 use crate::pipeline::Pipeline;
-use sprag_core::{Config, Machine, Now, StopLevel};
+use sprag_core::{Bug, Config, Machine, Now, StopLevel, planted};
 use sprag_journal::fs::Fs;
 use sprag_journal::{JournalError, Limits, Place, QueueId, Replay, Snapshot, Writer};
 use std::collections::VecDeque;
@@ -110,6 +110,13 @@ pub fn open<F: Fs>(
     for path in folders.into_iter().chain(inbox) {
         make_dir(fs, &path).map_err(|source| OpenError::Folder { path, source })?;
     }
+    // Who syncs a drop-box file and its folder has done all that can be asked. One that was there may not be durable yet.
+    for path in [state.path().join("inbox"), state.path().to_owned()] {
+        if planted(Bug::InboxNotSynced) {
+            continue;
+        }
+        fs.sync_dir(&path).map_err(|source| OpenError::Folder { path, source })?;
+    }
     let seed = u64::from_le_bytes(chance.first_chunk().copied().unwrap_or_default());
     let mut machine = Machine::new(machine_config(&pipeline, seed));
     let mut replayer = Replayer { machine: &mut machine, now };
@@ -145,6 +152,9 @@ pub fn open<F: Fs>(
         kill_at: None,
         abandon_at: None,
     };
+    if !driver.pipeline.services.is_empty() {
+        driver.persistence.mark_epoch();
+    }
     driver.effects.push_back(super::Effect::Say(Notice::Begun));
     if let Some(cut) = opened.cut {
         driver.effects.push_back(super::Effect::Say(Notice::TornTail { cut }));

@@ -9,7 +9,7 @@ use super::read::{cannot, resolve};
 use super::{Complaint, FOLDERS_DEPTH_MAX, FOLDERS_MAX, Item, Look, Passed, SETTLE_MS, SOURCE_ITEMS_MAX, Seen};
 use crate::pipeline::{SourceSpec, key_hash, payload_digest};
 use serde::Serialize;
-use sprag_core::{Mono, SourceFault, When};
+use sprag_core::{Bug, Mono, SourceFault, When, planted};
 use sprag_journal::fs::{Fs, Kind};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,6 +29,11 @@ pub(super) struct Moving {
 /// What was found by the look that ended now has been so from now on.
 pub(super) fn rest_from(settling: &mut Settling, now: Mono) {
     settling.values_mut().for_each(|moving| moving.since = moving.since.or(Some(now)));
+}
+
+/// Nobody wrote while the machine slept: what was found before it has been so from now on.
+pub(super) fn rest_anew(settling: &mut Settling, now: Mono) {
+    settling.values_mut().for_each(|moving| moving.since = moving.since.map(|_| now));
 }
 
 /// What a command reads.
@@ -169,7 +174,8 @@ impl<F: Fs> Walk<'_, F> {
         let before = self.seen.settling.get(key);
         let same = before.filter(|before| before.bytes == bytes && before.changed_ns == changed_ns);
         let since = same.and_then(|before| before.since);
-        if since.is_none_or(|since| self.seen.at.since_ms(since) < SETTLE_MS) {
+        let moves = since.is_none_or(|since| self.seen.at.since_ms(since) < SETTLE_MS);
+        if moves && !planted(Bug::UnsettledTaken) {
             self.settling.insert(key.to_owned(), Moving { bytes, changed_ns, since });
             return Ok(());
         }

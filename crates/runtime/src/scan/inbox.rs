@@ -1,15 +1,16 @@
 //! The drop-box: one file for each job, written in `inbox/tmp`, renamed into `inbox/new`.
 //!
 //! **Invariant.** A file is taken whole or put aside where a person finds it; it is removed only after its job is durable,
-//! and not by this module.
+//! and not by this module. One that the system does not let us read says nothing about itself: it stays and is read again.
 
 use super::read::read_file;
 use super::{Complaint, INBOX_FILES_MAX, Item, Look, Seen};
 use crate::pipeline::{Pipeline, StateDir, key_hash};
 use crate::request::Add;
-use sprag_core::SourceFault;
-use sprag_journal::fs::Fs;
+use sprag_core::{Bug, SourceFault, planted};
+use sprag_journal::fs::{Fs, Kind};
 use std::io;
+use std::path::Path;
 
 /// Looks into the drop-box. A file that cannot be taken is put aside in `inbox/rejected`, where a person finds it.
 pub fn look_into_inbox<F: Fs>(
@@ -21,6 +22,7 @@ pub fn look_into_inbox<F: Fs>(
     let dir = state.inbox("new");
     let cannot = |error: io::Error| Complaint::new(SourceFault::Unreadable, format!("the drop-box: {error}"));
     let mut look = Look::default();
+    let mut unread = None;
     for name in fs.list(&dir).map_err(cannot)? {
         let called = name.to_string_lossy();
         let hash = key_hash("", &called);
@@ -41,6 +43,13 @@ pub fn look_into_inbox<F: Fs>(
                 look.items.push(item);
             }
             Err(complaint) if complaint.fault == SourceFault::Missing => {}
+            Err(complaint)
+                if complaint.fault == SourceFault::Unreadable
+                    && is_file(fs, &path)
+                    && !planted(Bug::UnreadRejected) =>
+            {
+                unread.get_or_insert(complaint.of(&format!("{called} cannot be read: ")));
+            }
             Err(complaint) => {
                 // One that cannot be put aside must not keep the others out.
                 let what = match fs.rename(&path, &state.inbox("rejected").join(&name)) {
@@ -52,7 +61,19 @@ pub fn look_into_inbox<F: Fs>(
             }
         }
     }
-    Ok(look)
+    match unread {
+        // Nothing could be taken: as long as this lasts there is more to do.
+        Some(complaint) if look.items.is_empty() && look.complaint.is_none() => Err(complaint),
+        unread => {
+            look.complaint = look.complaint.or(unread);
+            Ok(look)
+        }
+    }
+}
+
+/// Whether a regular file stands there, as far as can be told.
+fn is_file<F: Fs>(fs: &F, path: &Path) -> bool {
+    fs.metadata(path).map_or(true, |metadata| metadata.kind == Kind::File)
 }
 
 fn dropped(bytes: &[u8], name: &str, pipeline: &Pipeline) -> Result<Item, Complaint> {

@@ -10,7 +10,7 @@ use super::{Complaint, Look, Passed, SOURCE_ITEMS_MAX, Seen, UNFINISHED_MS};
 use crate::json;
 use crate::pipeline::SourceSpec;
 use serde_json::value::RawValue;
-use sprag_core::{Mono, SourceFault};
+use sprag_core::{Bug, Mono, SourceFault, planted};
 use std::collections::BTreeMap;
 
 /// The lines that were taken: so many bytes from the start of the file, up to a newline.
@@ -34,6 +34,7 @@ pub(super) fn look(content: &Content, spec: &SourceSpec, seen: &mut Seen) -> Res
         hasher.reset();
     }
     let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let end = if planted(Bug::HalfLineTaken) { bytes.len() } else { end };
     let (mut look, mut offered) = (Look::default(), BTreeMap::new());
     for line in bytes[taken.bytes..end].split_inclusive(|byte| *byte == b'\n') {
         taken.lines += 1;

@@ -20,7 +20,7 @@ pub use read::resolve;
 
 use crate::pipeline::{Format, SourceSpec, key_hash};
 use serde_json::value::RawValue;
-use sprag_core::{KeyHash, Mono, SourceFault, When};
+use sprag_core::{Bug, KeyHash, Mono, SourceFault, When, planted};
 use sprag_journal::fs::Fs;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -62,6 +62,8 @@ pub struct Seen {
     keys: BTreeMap<KeyHash, u64>,
     /// The content of the file that was last found at rest.
     read: Option<blake3::Hash>,
+    /// For a planted bug alone: what its time was after it was read.
+    time: Option<u64>,
     /// When the look began.
     at: Mono,
 }
@@ -152,11 +154,16 @@ pub fn look<F: Fs>(
     seen: &mut Seen,
 ) -> Result<Look, Complaint> {
     let path = dir.join(&spec.path);
+    let time = || if planted(Bug::TimeForContent) { fs.changed_ns(&path).ok() } else { None };
+    if time().is_some_and(|now| seen.time == Some(now)) {
+        return Ok(Look::default());
+    }
     let found = match spec.format {
         Format::JsonArray => array::look(&read::read_source(fs, &path, spec.format, seen)?, spec, seen)?,
         Format::JsonLines => lines::look(&read::read_source(fs, &path, spec.format, seen)?, spec, seen)?,
         Format::Files => files::look(fs, watch, &path, spec, seen)?,
     };
+    seen.time = time();
     seen.keys.extend(found.items.iter().map(|item| (item.hash, item.digest)));
     Ok(found)
 }
@@ -180,6 +187,13 @@ impl Seen {
     /// The look has come back.
     pub fn end(&mut self, now: Mono) {
         files::rest_from(&mut self.settling, now);
+    }
+
+    /// The machine slept until now, and so did whoever writes.
+    pub fn woke(&mut self, now: Mono) {
+        if !planted(Bug::SleepSettles) {
+            files::rest_anew(&mut self.settling, now);
+        }
     }
 
     /// Forgets a drop-box file that is gone.

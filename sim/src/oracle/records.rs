@@ -1,0 +1,294 @@
+//! The records as the lines of JSON that anybody can read, and what they add up to.
+//!
+//! **Invariant.** Records follow each other and make sense; a key stands for one job until it is let go; nothing starts before
+//! something else that had to start first.
+
+use crate::failure::{Check, Failure};
+use crate::fs::Image;
+use crate::items::{self, Id};
+use crate::plan::DIR;
+use serde::Deserialize;
+use serde_json::Value;
+use sprag_core::RetryPolicy;
+use sprag_runtime::pipeline::Pipeline;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// One record, by its documented fields.
+#[derive(Debug, Deserialize)]
+pub(super) struct Record {
+    pub(super) seq: u64,
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    pub(super) at: u64,
+    pub(super) job: Option<u64>,
+    pub(super) queue: Option<String>,
+    pub(super) key: Option<String>,
+    pub(super) attempt: Option<u32>,
+    pub(super) due: Option<u64>,
+    pub(super) outcome: Option<Value>,
+    pub(super) next: Option<String>,
+    pub(super) reason: Option<String>,
+    keyhash: Option<String>,
+    pub(super) priority: Option<i16>,
+    /// The digest of a result to publish.
+    result: Option<String>,
+    pub(super) payload: Option<Value>,
+}
+
+/// A job, as its records tell.
+#[derive(Debug, Default)]
+pub(super) struct Job {
+    pub(super) item: Option<Id>,
+    pub(super) key: String,
+    /// Attempt to fence.
+    pub(super) grants: BTreeMap<u32, u64>,
+    pub(super) outcomes: usize,
+    /// The records that ended it: (next, reason, attempt, digest of the result).
+    pub(super) ends: Vec<(String, Option<String>, u32, Option<String>)>,
+    pub(super) published: usize,
+    pub(super) forgotten: bool,
+    pub(super) key_forgotten: bool,
+    pub(super) queue: String,
+    priority: i16,
+    /// It never started, and waits for no time.
+    fresh: bool,
+    /// An attempt is under way.
+    running: bool,
+    /// A cancel was accepted, and its end is to come.
+    cancelling: bool,
+    /// Failures that were followed by a wait, since the last time it was tried again from the start.
+    failures: i32,
+}
+
+/// Whether it is a segment of the journal.
+pub(super) fn is_segment(path: &Path) -> bool {
+    path.parent() == Some(&Path::new(DIR).join(".sprag/journal")) && path.extension().is_some_and(|ext| ext == "jsonl")
+}
+
+/// The records of the journal that begin so, in order: of the segments there are, and of those that were removed.
+pub(super) fn records(
+    image: &Image,
+    removed: &BTreeMap<PathBuf, Rc<[u8]>>,
+    begin: &str,
+) -> Result<Vec<Record>, Failure> {
+    let mut segments: BTreeMap<&PathBuf, &Rc<[u8]>> = removed.iter().collect();
+    segments.extend(image.files.iter().filter(|(path, _)| is_segment(path)));
+    let mut records = Vec::new();
+    for (path, bytes) in segments {
+        for line in bytes.split(|byte| *byte == b'\n').filter(|line| line.starts_with(begin.as_bytes())) {
+            let wrong = |error| Check::RecordsMakeSense.failed(format!("{}: {error}", path.display()));
+            let record = serde_json::from_slice(line).map_err(wrong)?;
+            records.push(record);
+        }
+    }
+    Ok(records)
+}
+
+impl Record {
+    /// Whether it lets this attempt be executed.
+    pub(super) fn allows(&self, job: u64, attempt: u32, fence: u64) -> bool {
+        let grants = self.kind == "started" || self.kind == "reserved";
+        grants && self.seq == fence && self.job == Some(job) && self.attempt == Some(attempt)
+    }
+}
+
+/// What the records add up to.
+#[derive(Debug, Default)]
+pub(super) struct Fold<'a> {
+    pub(super) jobs: BTreeMap<u64, Job>,
+    paused: BTreeSet<&'a str>,
+    /// Keys that are known, with their jobs.
+    keys: BTreeMap<&'a str, u64>,
+}
+
+/// The jobs that the records tell of; the records must follow each other and make sense.
+pub(super) fn fold<'a>(records: &'a [Record], pipeline: &Pipeline) -> Result<Fold<'a>, Failure> {
+    let mut fold = Fold::default();
+    for (expected, record) in (1..).zip(records) {
+        let wrong = |(check, what): (Check, String)| check.failed(format!("record {}: {what}: {record:?}", record.seq));
+        if record.seq != expected {
+            return Err(wrong((Check::RecordsMakeSense, "out of order".into())));
+        }
+        match record.job {
+            Some(number) => fold.of_job(number, record, pipeline).map_err(wrong)?,
+            None => fold.of_queue(record).map_err(wrong)?,
+        }
+    }
+    Ok(fold)
+}
+
+type Wrong = (Check, String);
+
+fn nonsense<T>(what: impl Into<String>) -> Result<T, Wrong> {
+    Err((Check::RecordsMakeSense, what.into()))
+}
+
+impl<'a> Fold<'a> {
+    fn of_queue(&mut self, record: &'a Record) -> Result<(), Wrong> {
+        let queue = record.queue.as_deref().unwrap_or_default();
+        match record.kind.as_str() {
+            "paused" => _ = self.paused.insert(queue),
+            "resumed" => _ = self.paused.remove(queue),
+            _ => return nonsense("of no job"),
+        }
+        Ok(())
+    }
+
+    fn of_job(&mut self, number: u64, record: &'a Record, pipeline: &Pipeline) -> Result<(), Wrong> {
+        if record.kind == "added" {
+            return self.added(number, record);
+        }
+        let starts = record.kind == "started" || record.kind == "reserved";
+        if starts {
+            self.starts(number)?;
+        }
+        let Some(job) = self.jobs.get_mut(&number) else { return nonsense("of a job that was never added") };
+        if starts && self.paused.contains(job.queue.as_str()) {
+            return Err((Check::PauseHolds, "starts in a paused queue".into()));
+        }
+        if record.kind == "key_forgotten" {
+            if !job.forgotten || std::mem::replace(&mut job.key_forgotten, true) {
+                return nonsense("of a job that is still known, or the second time");
+            }
+            self.keys.retain(|_, known| *known != number);
+            return Ok(());
+        }
+        let policy = pipeline.queue(&job.queue).map(|queue| &queue.policy.retry);
+        job.follow(record, policy)
+    }
+
+    fn added(&mut self, number: u64, record: &'a Record) -> Result<(), Wrong> {
+        let job = Job {
+            item: record.payload.as_ref().and_then(items::of_value),
+            key: record.key.clone().unwrap_or_default(),
+            queue: record.queue.clone().unwrap_or_default(),
+            priority: record.priority.unwrap_or(0),
+            fresh: record.due.is_none(),
+            ..Job::default()
+        };
+        if self.jobs.insert(number, job).is_some() {
+            return nonsense("a job is added twice");
+        }
+        let known = record.keyhash.as_deref().and_then(|key| self.keys.insert(key, number));
+        known.map_or(Ok(()), |known| Err((Check::KeysHold, format!("its key is that of job {known}"))))
+    }
+
+    /// Of the jobs that surely wait, the one of the highest priority starts, and among those the one that came first.
+    fn starts(&self, number: u64) -> Result<(), Wrong> {
+        let Some(job) = self.jobs.get(&number) else { return Ok(()) };
+        let better = |(other, waits): &(&u64, &Job)| {
+            let before = (std::cmp::Reverse(waits.priority), **other) < (std::cmp::Reverse(job.priority), number);
+            waits.fresh && before && waits.queue == job.queue
+        };
+        match self.jobs.iter().find(better) {
+            Some((other, _)) => Err((Check::OrderHolds, format!("job {other} was to start before"))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Job {
+    /// What a record says of it, after the one that added it.
+    fn follow(&mut self, record: &Record, policy: Option<&RetryPolicy>) -> Result<(), Wrong> {
+        let after_end = ["published", "forgotten", "redriven"].contains(&record.kind.as_str());
+        if self.forgotten || (!self.ends.is_empty() && !after_end) {
+            return nonsense("after the end of its job");
+        }
+        let attempt = record.attempt.unwrap_or(0);
+        match record.kind.as_str() {
+            "reserved" | "started" => {
+                if self.grants.last_key_value().is_some_and(|(last, _)| *last > attempt) {
+                    return nonsense("an attempt before the last one");
+                }
+                self.grants.entry(attempt).or_insert(record.seq);
+                self.running = true;
+                self.fresh = false;
+            }
+            "finished" => {
+                if self.grants.last_key_value().map(|(last, _)| *last) != Some(attempt) {
+                    return nonsense("an attempt ends that is not the last one");
+                }
+                self.outcomes += usize::from(record.outcome.is_some());
+                return self.finishes(record, policy, attempt);
+            }
+            "cancelled" if self.running => self.cancelling = true,
+            "cancelled" => {
+                self.fresh = false;
+                self.ends.push(("cancelled".into(), None, attempt, None));
+            }
+            "redriven" => match self.ends.pop() {
+                Some((end, ..)) if end == "dead" || end == "cancelled" => self.failures = 0,
+                Some(_) | None => return nonsense("of a job that is neither dead nor cancelled"),
+            },
+            "published" => self.published += 1,
+            "forgotten" if self.ends.is_empty() => return nonsense("before the end of its job"),
+            "forgotten" => self.forgotten = true,
+            other => return nonsense(format!("nobody asked for `{other}`")),
+        }
+        Ok(())
+    }
+
+    fn finishes(&mut self, record: &Record, policy: Option<&RetryPolicy>, attempt: u32) -> Result<(), Wrong> {
+        let next = record.next.clone().unwrap_or_default();
+        self.running = false;
+        if std::mem::take(&mut self.cancelling) != (next == "cancelled") {
+            return Err((
+                Check::CancelHolds,
+                "a cancel that was accepted decides the end, and nothing else does".into(),
+            ));
+        }
+        if let ("retry", Some(policy)) = (next.as_str(), policy) {
+            self.failures += 1;
+            let grown = policy.backoff_ms as f64 * (policy.factor_ppm as f64 / 1e6).powi(self.failures - 1);
+            let wanted_ms = grown.min(policy.max_ms as f64);
+            let slack_ms = wanted_ms * policy.jitter_ppm as f64 / 1e6 + f64::from(self.failures) + 1.0;
+            let waits_ms = record.due.unwrap_or(0).saturating_sub(record.at) as f64;
+            if (waits_ms - wanted_ms).abs() > slack_ms {
+                let what = format!("failure {} is followed by {waits_ms} ms, not {wanted_ms}", self.failures);
+                return Err((Check::WaitsHold, what));
+            }
+        }
+        if next == "succeeded" || next == "dead" || next == "cancelled" {
+            self.ends.push((next, record.reason.clone(), attempt, record.result.clone()));
+        }
+        Ok(())
+    }
+}
+
+/// Every snapshot is what the records up to its position add up to.
+pub(super) fn judge_snapshots(records: &[Record], pipeline: &Pipeline, image: &Image) -> Result<(), String> {
+    for (path, bytes) in &image.files {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let seq = name.strip_prefix("snapshot-").and_then(|name| name.strip_suffix(".jsonl"));
+        let Some(seq) = seq.and_then(|seq| seq.parse::<usize>().ok()) else { continue };
+        let wrong = |what: String| Err(format!("{}: {what}", path.display()));
+        let Some(covered) = records.get(..seq) else { return wrong("it is ahead of the journal".into()) };
+        let mut jobs = fold(covered, pipeline).map_err(|failure| failure.what)?.jobs;
+        for line in bytes.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"{\"type\":")) {
+            let line: Value = serde_json::from_slice(line).map_err(|error| format!("{}: {error}", path.display()))?;
+            if line["type"] != "job" {
+                continue;
+            }
+            let number = line["job"].as_u64().unwrap_or(0);
+            let Some(job) = jobs.remove(&number).filter(|job| !job.forgotten) else {
+                return wrong(format!("job {number} is not known"));
+            };
+            let ended = job.ends.last().map(|(next, ..)| next.as_str());
+            let state = line["state"].as_str().filter(|state| ["succeeded", "dead", "cancelled"].contains(state));
+            let attempt = job.grants.last_key_value().map_or(0, |(attempt, _)| *attempt);
+            let same = state == ended
+                && line["attempt"].as_u64().unwrap_or(0) == u64::from(attempt)
+                && items::of_value(&line["payload"]) == job.item
+                && line["key"].as_str().unwrap_or_default() == job.key;
+            if !same {
+                return wrong(format!("{line} is not {job:?}"));
+            }
+        }
+        if let Some((number, _)) = jobs.iter().find(|(_, job)| !job.forgotten) {
+            return wrong(format!("job {number} is missing"));
+        }
+    }
+    Ok(())
+}
