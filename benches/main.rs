@@ -1,4 +1,4 @@
-//! `cargo bench`: what section "What was measured" of docs/architecture.md is filled from.
+//! `cargo bench -p sprag`: what section "What was measured" of docs/architecture.md is filled from.
 //!
 //! **Invariant.** The real program is driven from outside, on real files; every rate stands beside a limit measured in the
 //! same run. Noise fails nothing: only what does not work does.
@@ -33,9 +33,9 @@ pub(crate) type Res<T> = Result<T, Box<dyn Error>>;
 ///
 /// Each ratio is a slice of work over the mean of the two slices of the limit around it; median and range of all slices.
 ///
-/// Example: cargo bench -- --quick restart
+/// Example: cargo bench -p sprag -- --quick restart
 #[derive(Parser)]
-#[command(name = "cargo bench --")]
+#[command(name = "cargo bench -p sprag --")]
 struct Args {
     /// Fewer and shorter slices, 100,000 pending jobs: under a minute
     #[arg(long)]

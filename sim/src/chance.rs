@@ -13,8 +13,21 @@ use std::collections::{BTreeMap, BTreeSet};
 pub enum Script {
     /// Chance.
     Seed(u64),
+    /// Chance, in tier 2.
+    Networked(u64),
     /// Choices that were made before.
     Tape(Tape),
+}
+
+impl Script {
+    /// Whether it is one of tier 2.
+    pub fn is_networked(&self) -> bool {
+        match self {
+            Script::Seed(_) => false,
+            Script::Networked(_) => true,
+            Script::Tape(tape) => tape.at(place(Actor::World, What::Is(Site::Tier)), 0, 2).is_some(),
+        }
+    }
 }
 
 impl From<u64> for Script {
@@ -61,18 +74,22 @@ impl Chance {
     /// The chance of a seed or of a tape.
     pub fn new(script: Script) -> Chance {
         let rates_ppm = Hazard::ALL.map(|hazard| match script {
-            Script::Seed(seed) => rate_ppm(seed, hazard),
+            Script::Seed(seed) | Script::Networked(seed) => rate_ppm(seed, hazard),
             // What strikes stands on the tape.
             Script::Tape(_) => 1,
         });
-        Chance {
+        let networked = matches!(script, Script::Networked(_));
+        let mut chance = Chance {
             script,
             asked: vec![0; (Actor::LASTING * What::NUMBERS) as usize],
             asked_more: BTreeMap::new(),
             rates_ppm,
             choices: Vec::new(),
             met: BTreeSet::new(),
-        }
+        };
+        // A choice like any other: so a tape knows where it belongs.
+        chance.draw(Actor::World, What::Is(Site::Tier), 2, |_| u64::from(networked));
+        chance
     }
 
     /// A number below `n`; `of_hash` makes one out of a hash.
@@ -87,7 +104,7 @@ impl Chance {
         let index = *asked;
         *asked += 1;
         let value = match &self.script {
-            Script::Seed(seed) => of_hash(mix(mix(mix(*seed) ^ place) ^ u64::from(index))),
+            Script::Seed(seed) | Script::Networked(seed) => of_hash(mix(mix(mix(*seed) ^ place) ^ u64::from(index))),
             Script::Tape(tape) => match tape.at(place, index, n) {
                 None => 0,
                 Some((value, cut)) => {
@@ -148,7 +165,7 @@ impl Chance {
     /// The choices of the tape that were not drawn, or not as they stand there.
     pub fn unmet(&self) -> Vec<Choice> {
         match &self.script {
-            Script::Seed(_) => Vec::new(),
+            Script::Seed(_) | Script::Networked(_) => Vec::new(),
             Script::Tape(tape) => {
                 let met = |choice: &&Choice| self.met.contains(&(place(choice.actor, choice.what), choice.index));
                 tape.choices().filter(|choice| !met(choice)).copied().collect()

@@ -74,6 +74,8 @@ pub struct Client {
     pub cancelled: BTreeSet<u64>,
     /// Queues that may be paused.
     paused: BTreeSet<usize>,
+    /// With a new item fewer others than this are asked for.
+    burst: u64,
     done: bool,
 }
 
@@ -90,8 +92,16 @@ impl Client {
             conflicts: BTreeSet::new(),
             cancelled: BTreeSet::new(),
             paused: BTreeSet::new(),
+            burst: 1,
             done: whims == 0,
         }
+    }
+
+    /// So many more things will be asked for, and up to so many new items at once.
+    pub(crate) fn is_eager(&mut self, whims: u64, burst: u64) {
+        self.whims += whims;
+        self.burst = burst;
+        self.done = false;
     }
 
     /// Whether nobody will ask for anything any more.
@@ -102,6 +112,11 @@ impl Client {
     /// Whether an item was asked for, under its own key or another's.
     pub fn asked_for(&self, item: u16) -> bool {
         self.items.contains_key(&item) || self.conflicts.contains(&item)
+    }
+
+    /// Whether a request waits for its answer.
+    pub(crate) fn is_open(&self, ticket: u64) -> bool {
+        self.open.contains_key(&ticket)
     }
 
     /// Every item that was asked for.
@@ -207,12 +222,21 @@ impl World {
             }
             return;
         };
+        self.ask(ask);
+        if matches!(ask, Ask::Add { .. }) && self.client.burst > 1 && !self.healed {
+            for _ in 0..self.chance.below(Actor::Client, Site::Burst, self.client.burst) {
+                self.ask(Ask::Add { item: self.client.items.len() as u16, delay_ms: 0, priority: 0 });
+            }
+        }
+        let rest_us = self.chance.span(Actor::Client, Site::ProducerRest, 10, 1_000_000);
+        self.schedule(rest_us, Due::Client);
+    }
+
+    fn ask(&mut self, ask: Ask) {
         match self.request(ask) {
             Ok(request) => self.send(ask, request),
             Err(what) => self.fail(Check::Panic.failed(format!("the client cannot ask: {what}"))),
         }
-        let rest_us = self.chance.span(Actor::Client, Site::ProducerRest, 10, 1_000_000);
-        self.schedule(rest_us, Due::Client);
     }
 
     fn send(&mut self, ask: Ask, request: Request) {

@@ -54,6 +54,12 @@ pub enum Check {
     NothingInvented,
     /// A request is answered once.
     AnsweredOnce,
+    /// The loop hears nothing that it was not handed.
+    HeardNoMore,
+    /// Nobody waits because others are slow or rude.
+    NobodyStalls,
+    /// Nobody is told that sprag has ended while it goes on.
+    EndIsTrue,
     /// An answer fits its request.
     RightAnswer,
     /// A key stands for one job, for ever.

@@ -32,6 +32,7 @@ pub mod shrink;
 pub mod speed;
 pub mod tape;
 pub mod threads;
+pub mod tier2;
 pub mod trace;
 pub mod watch;
 pub mod world;

@@ -3,9 +3,10 @@
 //! **Invariant.** Each start begins behind the seed at which the one before it ended, so no two of them share a world. A bug
 //! that one start does not find within its budget is not found by seeds. A bug is missed if no level catches it.
 
+use crate::chance::Script;
 use crate::explore::{Bound, Level, searches};
 use crate::failure::Check;
-use crate::run::run;
+use crate::run::{Report, run};
 use crate::shrink::{EVENTS_MAX, Shrunk, shrink};
 use crate::trace::Keep;
 use sprag_core::{Bug, Role, plant};
@@ -85,12 +86,18 @@ pub fn hunt(bug: Bug, starts: usize) -> Hunt {
 }
 
 impl Hunt {
+    /// Runs a seed in the tier in which the bug would be.
+    fn look(&self, seed: u64) -> Report {
+        let script = if self.bug.is_of_the_adapter() { Script::Networked(seed) } else { Script::Seed(seed) };
+        run(script, Keep::Hash)
+    }
+
     /// Looks for it so many times, each time in so many seeds at most.
     pub fn starts(&mut self, starts: usize, seeds_max: u64) {
         plant(Some(self.bug));
         let mut first = 0;
         for _ in 0..starts {
-            let found = (first..first + seeds_max).find_map(|seed| Some((seed, run(seed, Keep::Hash).failure?)));
+            let found = (first..first + seeds_max).find_map(|seed| Some((seed, self.look(seed).failure?)));
             let Some((seed, failure)) = found else {
                 plant(None);
                 self.missed = Some(format!("not found in the {seeds_max} seeds from {first} on"));
@@ -102,7 +109,7 @@ impl Hunt {
             first = seed + 1;
         }
         plant(None);
-        let without = self.shown_by.first().and_then(|seed| Some((seed, run(*seed, Keep::Hash).failure?)));
+        let without = self.shown_by.first().and_then(|seed| Some((seed, self.look(*seed).failure?)));
         self.missed = without.map(|(seed, failure)| format!("seed {seed} fails without it too: {failure}"));
     }
 
@@ -133,7 +140,8 @@ impl Hunt {
     /// The levels that catch it.
     pub fn levels(&self) -> Vec<&'static str> {
         let explored = self.explored.iter().map(|(level, ..)| level.as_str());
-        (!self.shown_by.is_empty()).then_some("seeds").into_iter().chain(explored).collect()
+        let seeds = if self.bug.is_of_the_adapter() { "tier 2" } else { "seeds" };
+        (!self.shown_by.is_empty()).then_some(seeds).into_iter().chain(explored).collect()
     }
 
     /// The smallest world in which the bug shows, of those that a few of its seeds shrink to.
@@ -141,7 +149,7 @@ impl Hunt {
         plant(Some(self.bug));
         let mut best: Option<Shrunk> = None;
         for seed in self.shown_by.iter().take(SHRINK_SEEDS_MAX) {
-            let shrunk = shrink(&run(*seed, Keep::Hash), SHRINK_RUNS_MAX);
+            let shrunk = shrink(&self.look(*seed), SHRINK_RUNS_MAX);
             let events = |shrunk: &Shrunk| shrunk.report.events;
             best = [best, shrunk].into_iter().flatten().min_by_key(events);
             if best.as_ref().is_some_and(|best| best.report.events <= EVENTS_MAX) {

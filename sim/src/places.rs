@@ -82,6 +82,15 @@ pub enum Site {
     Requests = 70,
     Request = 71,
     Monitor = 72,
+    /// Asked first of all: 1 for tier 2.
+    Tier = 89,
+    NetSeed = 90,
+    NetLatency = 91,
+    NetFault = 92,
+    NetManner = 93,
+    NetRude = 94,
+    NetSpan = 95,
+    Burst = 96,
     /// Asked by nobody but the test that shows that a new place moves no other.
     Spare = 99,
 }

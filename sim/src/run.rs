@@ -14,15 +14,17 @@ use crate::processes::SimProcesses;
 use crate::settled::waits_for;
 use crate::shared::{Shared, Threads};
 use crate::tape::Choice;
+use crate::tier2::{self, Way};
 use crate::trace::{Keep, Kind, Line};
 use crate::watch::SimWatch;
 use crate::world::{Due, End};
-use sprag_core::{StopLevel, Verdict};
+use sprag_core::{Mono, Now, StopLevel, Verdict};
 use sprag_journal::JournalError;
 use sprag_runtime::driver::{self, Driver, Effect, Event, JournalWork, OpenError};
 use sprag_runtime::request::{Answer, Request};
 use sprag_runtime::seams::Processes as _;
 use sprag_runtime::task::{Context, Done, Measured, Task};
+use std::any::Any;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -85,10 +87,10 @@ enum Phase {
     Over,
 }
 
-struct Run {
+pub(crate) struct Run {
     shared: Rc<Shared>,
-    driver: Option<Driver>,
-    tick: Option<(u64, u64)>,
+    pub(crate) driver: Option<Driver>,
+    pub(crate) tick: Option<(u64, u64)>,
     /// The last tick was asked for when its time had already come.
     late: bool,
     spins: u32,
@@ -114,53 +116,76 @@ pub fn quiet_panics() {
     }));
 }
 
-/// Runs a seed or a tape to its end. A panic of the code under test is a failure like any other.
+/// Runs a seed or a tape to its end, in the tier that it is for. A panic of the code under test is a failure like any other.
 pub fn run(script: impl Into<Script>, keep: Keep) -> Report {
-    let shared = Shared::new(script.into(), keep);
-    let mut run = Run {
-        shared: Rc::clone(&shared),
-        driver: None,
-        tick: None,
-        late: false,
-        spins: 0,
-        lives: 0,
-        idle: false,
-        settled_us: None,
-        phase: Phase::Open,
-        executions: 0,
-    };
+    let script = script.into();
+    if script.is_networked() {
+        return tier2::run(script, Way::Rough, keep);
+    }
+    let shared = Shared::new(script, keep);
+    let mut run = Run::new(Rc::clone(&shared));
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         run.prepare();
         run.go_to_the_end();
     }));
     if let Err(panic) = outcome {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
-        let at = PANIC.take();
-        shared.world.borrow_mut().fail(Check::Panic.failed(format!("{text}{at}")));
+        failed_by_panic(&shared, &*panic);
     }
-    shared.end_life();
-    let mut world = shared.world.borrow_mut();
-    world.fs.set_hook(None);
-    Report {
-        hash: world.trace.hash(),
-        steps: world.trace.count(),
-        events: world.trace.events(),
-        simulated_us: world.now_us,
-        lives: run.lives,
-        executions: world.oracle.executions.len() as u64,
-        marks: world.marks,
-        states: std::mem::take(&mut world.states),
-        failure: world.failure.take(),
-        lines: world.trace.take_lines(),
-        choices: world.chance.take_choices(),
-        unmet: world.chance.unmet(),
-    }
+    run.report()
+}
+
+/// The code under test panicked.
+pub(crate) fn failed_by_panic(shared: &Shared, panic: &(dyn Any + Send)) {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
+    let at = PANIC.take();
+    shared.world.borrow_mut().fail(Check::Panic.failed(format!("{text}{at}")));
 }
 
 impl Run {
+    pub(crate) fn new(shared: Rc<Shared>) -> Run {
+        Run {
+            shared,
+            driver: None,
+            tick: None,
+            late: false,
+            spins: 0,
+            lives: 0,
+            idle: false,
+            settled_us: None,
+            phase: Phase::Open,
+            executions: 0,
+        }
+    }
+
+    /// What came of it. The world is over.
+    pub(crate) fn report(&self) -> Report {
+        self.shared.end_life();
+        let mut world = self.shared.world.borrow_mut();
+        world.fs.set_hook(None);
+        Report {
+            hash: world.trace.hash(),
+            steps: world.trace.count(),
+            events: world.trace.events(),
+            simulated_us: world.now_us,
+            lives: self.lives,
+            executions: world.oracle.executions.len() as u64,
+            marks: world.marks,
+            states: std::mem::take(&mut world.states),
+            failure: world.failure.take(),
+            lines: world.trace.take_lines(),
+            choices: world.chance.take_choices(),
+            unmet: world.chance.unmet(),
+        }
+    }
+
+    /// Whether there is no more to be seen.
+    pub(crate) fn is_over(&self) -> bool {
+        self.phase == Phase::Over || self.shared.world.borrow().failure.is_some()
+    }
+
     /// What is due from the beginning.
-    fn prepare(&mut self) {
+    pub(crate) fn prepare(&mut self) {
         let world = &mut *self.shared.world.borrow_mut();
         let pipeline = Arc::clone(&world.pipeline);
         for queue in &pipeline.queues {
@@ -207,7 +232,7 @@ impl Run {
     }
 
     fn go_to_the_end(&mut self) {
-        while self.phase != Phase::Over && self.shared.world.borrow().failure.is_none() {
+        while !self.is_over() {
             if let Some(due) = self.shared.next() {
                 self.turn(due);
             }
@@ -249,7 +274,7 @@ impl Run {
     }
 
     /// Sprag is started.
-    fn open(&mut self) {
+    pub(crate) fn open(&mut self) {
         self.lives += 1;
         let (fate, now, pipeline, limits, chance) = {
             let mut world = self.shared.world.borrow_mut();
@@ -308,55 +333,61 @@ impl Run {
         if slept_ms > 0 {
             self.hear(Event::Slept { ms: slept_ms });
         }
-        let now = {
-            let mut world = self.shared.world.borrow_mut();
-            world.note(Actor::Sprag, Kind::Heard, format_args!("{}", describe::Heard(&event)));
-            world.mark_heard(&event);
-            let now_us = world.now_us;
-            world.pending.hears(&event, now_us);
-            world.journal_heard(&event);
-            if let Event::Request { ticket, .. } = &event {
-                world.client.heard(*ticket);
-            }
-            let asked_to_stop = matches!(event, Event::Request { request: Request::Stop(_), .. });
-            world.stopping |= asked_to_stop || matches!(event, Event::Stop(_));
-            if let Event::Done(Done::Measured(Measured { room: Ok(room), .. })) = &event {
-                let least = world.pipeline.disk.min_free_bytes(room.total) / 2;
-                let since_us = world.starts_held_us.unwrap_or(world.now_us);
-                world.starts_held_us = (room.free < least).then_some(since_us);
-            }
-            let cost_us = world.chance.span(Actor::Sprag, Site::HandleTime, 2, 200);
-            world.sprag_steps(cost_us, false);
-            world.end_process();
-            if world.ending.is_some() {
-                return;
-            }
-            world.now()
-        };
         let tick = matches!(event, Event::Tick);
-        let Some(driver) = &mut self.driver else { return };
+        if let Event::Request { ticket, .. } = event {
+            self.shared.world.borrow_mut().client.heard(ticket);
+        }
+        let Some(now) = self.about_to_hear(&event) else { return };
+        let Some(mut driver) = self.driver.take() else { return };
         let before = driver.machine().verdict(now);
         driver.handle(now, event);
         let effects: Vec<Effect> = std::iter::from_fn(|| driver.poll()).collect();
         let deadline = driver.deadline(now);
         let verdicts = [driver.machine().verdict(now), before];
-        self.shared.world.borrow().judge_waits(driver, now);
+        self.shared.world.borrow().judge_waits(&driver, now);
         let spins = tick && self.late && effects.is_empty();
         self.spins = if spins { self.spins + 1 } else { 0 };
         let cause = self.shared.world.borrow().cause;
         for effect in effects {
             self.shared.world.borrow_mut().cause = cause;
-            self.effect(effect, &verdicts);
+            self.effect(effect, Some(&verdicts));
             if self.shared.world.borrow().ending.is_some() {
+                self.driver = Some(driver);
                 return;
             }
         }
+        self.shared.world.borrow_mut().cause = cause;
+        self.about_to_wait(&driver, now, deadline);
+        self.driver = Some(driver);
+    }
+
+    /// The loop is about to be told something: it takes a while, and may be its end. When it is told.
+    pub(crate) fn about_to_hear(&mut self, event: &Event) -> Option<Now> {
         let mut world = self.shared.world.borrow_mut();
-        world.cause = cause;
-        world.judge_health(&verdicts[0]);
-        if let Some(driver) = &self.driver {
-            world.mark_state(driver.machine(), now, &verdicts[0]);
+        world.note(Actor::Sprag, Kind::Heard, format_args!("{}", describe::Heard(event)));
+        world.mark_heard(event);
+        let now_us = world.now_us;
+        world.pending.hears(event, now_us);
+        world.journal_heard(event);
+        let asked_to_stop = matches!(event, Event::Request { request: Request::Stop(_), .. });
+        world.stopping |= asked_to_stop || matches!(event, Event::Stop(_));
+        if let Event::Done(Done::Measured(Measured { room: Ok(room), .. })) = event {
+            let least = world.pipeline.disk.min_free_bytes(room.total) / 2;
+            let since_us = world.starts_held_us.unwrap_or(world.now_us);
+            world.starts_held_us = (room.free < least).then_some(since_us);
         }
+        let cost_us = world.chance.span(Actor::Sprag, Site::HandleTime, 2, 200);
+        world.sprag_steps(cost_us, false);
+        world.end_process();
+        world.ending.is_none().then(|| world.now())
+    }
+
+    /// The loop has done what there was to do and waits until `deadline`; what is seen of it then is judged.
+    pub(crate) fn about_to_wait(&mut self, driver: &Driver, now: Now, deadline: Option<Mono>) {
+        let mut world = self.shared.world.borrow_mut();
+        let verdict = driver.machine().verdict(now);
+        world.judge_health(&verdict);
+        world.mark_state(driver.machine(), now, &verdict);
         if self.spins > SPINS_MAX {
             let what = format!("asks for ticks in the past, again and again: {deadline:?} at {now:?}");
             world.fail(Check::NoBusyLoop.failed(what));
@@ -373,7 +404,9 @@ impl Run {
         });
     }
 
-    fn effect(&mut self, effect: Effect, verdicts: &[Verdict; 2]) {
+    /// Does what the driver wants. `verdicts` are those after and before it was told why. Without them, in tier 2, what it
+    /// tells of its health and to listeners is not seen, and not judged.
+    pub(crate) fn effect(&mut self, effect: Effect, verdicts: Option<&[Verdict; 2]>) {
         let mut world = self.shared.world.borrow_mut();
         let kind = if describe::is_decision(&effect) { Kind::Decides } else { Kind::Wants };
         world.note(Actor::Sprag, kind, format_args!("{}", describe::Wanted(&effect)));
@@ -389,11 +422,14 @@ impl Run {
             Effect::Run(task) => {
                 self.idle &= !matches!(task, Task::Start { .. });
                 let held = world.starts_held_us.is_some_and(|since_us| world.now_us > since_us + HELD_WITHIN_US);
+                // The room may have come back just now, before sprag has measured it.
                 if held && world.squeezed.is_some() && matches!(task, Task::Start { .. }) {
                     let what = "starts a job though it has long known that the disk is nearly full";
                     world.fail(Check::StartsHeld.failed(what));
                 }
-                if let Task::Status { json } | Task::CopyStatus { json } = &task {
+                if let Task::Status { json } | Task::CopyStatus { json } = &task
+                    && let Some(verdicts) = verdicts
+                {
                     world.judge_status(json, verdicts);
                 }
                 let now_us = world.now_us;
@@ -414,7 +450,9 @@ impl Run {
                 }
             }
             Effect::Answer { ticket, answer } => {
-                if let Answer::Status(json) = &answer {
+                if let Answer::Status(json) = &answer
+                    && let Some(verdicts) = verdicts
+                {
                     world.judge_status(json, verdicts);
                 }
                 world.answered(ticket, &answer);
@@ -433,7 +471,7 @@ impl Run {
                     world.fail(Check::AnsweredOnce.failed(format!("sprag stops and does not answer: {what}")));
                 }
                 world.judge_services_down();
-                if world.healed && world.in_flight.is_none() {
+                if world.healed && world.in_flight.is_none() && verdicts.is_some() {
                     let records = world.durable;
                     world.oracle.ends(records);
                 }
@@ -450,7 +488,7 @@ impl Run {
     }
 
     /// A life is over.
-    fn bury(&mut self, end: End) {
+    pub(crate) fn bury(&mut self, end: End) {
         self.driver = None;
         self.tick = None;
         self.idle = false;
@@ -495,7 +533,7 @@ impl Run {
     }
 
     /// Sees to it that the run ends, one way or the other.
-    fn watch_the_end(&mut self) {
+    pub(crate) fn watch_the_end(&mut self) {
         let mut world = self.shared.world.borrow_mut();
         if world.trace.count() > STEPS_MAX {
             world.fail(Check::ComesToRest.failed(format!("does not come to rest in {STEPS_MAX} steps")));

@@ -123,7 +123,7 @@ pub struct World {
     /// The machine has slept for so long, and sprag has not been told yet.
     pub slept_ms: u64,
     /// It has slept for so long since the beginning.
-    asleep_us: u64,
+    pub asleep_us: u64,
     boot_us: u64,
     wall_ms: u64,
     /// When the calendar last jumped.

@@ -85,6 +85,20 @@ fn a_leak_is_two_runs_that_differ() {
     }
 }
 
+/// What is wrong with the loop on tokio or with the API is found in tier 2, and nothing of it is to be seen in tier 1.
+#[test]
+fn bugs_of_the_adapter_are_found_on_the_network_alone() {
+    for bug in Bug::ALL.iter().copied().filter(|bug| bug.is_of_the_adapter()) {
+        let hunt = hunt(bug, 1);
+        assert_eq!(hunt.missed, None, "{bug:?}");
+        assert!(hunt.seeds[0] <= 200, "{bug:?} hid for {} seeds", hunt.seeds[0]);
+        plant(Some(bug));
+        let found = (0..60).find(|seed| run(*seed, Keep::Hash).failure.is_some());
+        plant(None);
+        assert_eq!(found, None, "{bug:?} is found in tier 1");
+    }
+}
+
 /// A saved trace means the same after somebody adds a choice somewhere.
 #[test]
 fn a_new_choice_without_effect_moves_no_other() {

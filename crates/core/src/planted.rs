@@ -170,9 +170,22 @@ bugs! {
     InputNotRecorded: Bug,
     /// The flight recorder leaves out which queues have short jobs, and that starts are held.
     VolatileForgotten: Bug,
+    /// Clients are served one after the other, so that a slow one keeps all others waiting.
+    ClientsInTurn: Bug,
+    /// A request gets a number that another one has which still waits.
+    TicketReused: Bug,
+    /// What comes while the loop lets others go first is lost.
+    BatchLost: Bug,
+    /// A line of a stream is acknowledged when the loop has it, before its record is durable.
+    StreamAcksEarly: Bug,
 }
 
 impl Bug {
+    /// Whether it is one of the loop on tokio or of the control API, which tier 2 of the simulator runs and tier 1 does not.
+    pub const fn is_of_the_adapter(self) -> bool {
+        matches!(self, Bug::ClientsInTurn | Bug::TicketReused | Bug::BatchLost | Bug::StreamAcksEarly)
+    }
+
     /// Whether it takes the periodic look at sources away.
     pub const fn stops_rescan(self) -> bool {
         matches!(self, Bug::NoRescan | Bug::LostWakeUp | Bug::LookBeforeArm)

@@ -11,7 +11,7 @@ pub(crate) fn check(subject: &Subject, how: &How) -> u8 {
         Ok(source) => source,
         Err(code) => return code,
     };
-    let here = source.run(Keep::Calls);
+    let here = source.run(Keep::Calls, how);
     let elsewhere = match elsewhere(subject, how) {
         Ok(lines) => lines,
         Err(what) => {
@@ -46,9 +46,7 @@ fn elsewhere(subject: &Subject, how: &How) -> Result<Vec<String>, String> {
         Subject::Seed(seed) => command.arg(seed.to_string()),
         Subject::File(path) => command.arg(path),
     };
-    if let Some(bug) = how.planted() {
-        command.args(["--plant", &bug]);
-    }
+    command.args(how.args());
     let output = command.output().map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout);
     text.lines().map(line_of).collect()

@@ -15,7 +15,7 @@ pub(crate) mod shrink;
 
 use clap::Args;
 use sim::saved::Trace;
-use sim::{Keep, Report, Tape};
+use sim::{Keep, Report, Script, Tape};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -45,6 +45,9 @@ pub(crate) struct How {
     /// JSON, one object a line.
     #[arg(long)]
     pub(crate) json: bool,
+    /// 1: the driver on an event heap. 2: the loop on tokio and the control API too, on a simulated network.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    tier: u8,
     /// Plant a known bug, to see that it is found.
     #[cfg(feature = "planted")]
     #[arg(long, value_name = "NAME", value_parser = bug_named)]
@@ -59,6 +62,23 @@ fn bug_named(name: &str) -> Result<sprag_core::Bug, String> {
 }
 
 impl How {
+    /// Runs a seed in the tier that was asked for.
+    pub(crate) fn run(&self, seed: u64, keep: Keep) -> Report {
+        sim::run(if self.tier == 2 { Script::Networked(seed) } else { Script::Seed(seed) }, keep)
+    }
+
+    /// The end of a command that runs a seed in that tier.
+    pub(crate) fn suffix(&self) -> String {
+        if self.tier == 1 { String::new() } else { format!(" --tier {}", self.tier) }
+    }
+
+    /// The arguments with which another process runs the same.
+    pub(crate) fn args(&self) -> Vec<String> {
+        let planted = self.planted().map(|bug| ["--plant".to_owned(), bug]);
+        let tier = (self.tier != 1).then(|| ["--tier".to_owned(), self.tier.to_string()]);
+        planted.into_iter().chain(tier).flatten().collect()
+    }
+
     /// Makes the bug that was asked for alive in this thread.
     pub(crate) fn plant(&self) {
         #[cfg(feature = "planted")]
@@ -143,9 +163,9 @@ impl Source {
         })
     }
 
-    pub(crate) fn run(&self, keep: Keep) -> Report {
+    pub(crate) fn run(&self, keep: Keep, how: &How) -> Report {
         match self {
-            Source::Seed(seed) => sim::run(*seed, keep),
+            Source::Seed(seed) => how.run(*seed, keep),
             Source::Trace(trace) => sim::run(trace.tape(), keep),
         }
     }

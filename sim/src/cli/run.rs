@@ -170,8 +170,8 @@ impl Bar {
     }
 }
 
-fn run_one(seed: u64) -> Ran {
-    let report = sim::run(seed, Keep::Hash);
+fn run_one(seed: u64, how: &How) -> Ran {
+    let report = how.run(seed, Keep::Hash);
     Ran {
         seed,
         hash: report.hash,
@@ -193,7 +193,7 @@ fn batch(first: u64, count: u64, jobs: u64, how: &How) -> Vec<Ran> {
             let seeds = (first + job..first + count).step_by(jobs as usize);
             scope.spawn(move || {
                 how.plant();
-                seeds.map(run_one).collect::<Vec<_>>()
+                seeds.map(|seed| run_one(seed, how)).collect::<Vec<_>>()
             })
         });
         let threads: Vec<_> = threads.collect();
@@ -207,7 +207,7 @@ fn batch(first: u64, count: u64, jobs: u64, how: &How) -> Vec<Ran> {
 fn hashes(run: &Run) -> u8 {
     run.how.plant();
     for seed in (run.start..run.start + run.seeds).rev().filter(|seed| seed % run.twice.max(1) == 0) {
-        say(format_args!("{seed} {:016x}", sim::run(seed, Keep::Hash).hash));
+        say(format_args!("{seed} {:016x}", run.how.run(seed, Keep::Hash).hash));
     }
     WELL
 }
@@ -220,9 +220,7 @@ fn elsewhere(first: u64, count: u64, run: &Run) -> Result<Option<Child>, String>
     let mut command = Command::new(std::env::current_exe().map_err(|error| error.to_string())?);
     command.args(["run", "--hashes", "--twice", &run.twice.to_string()]).stdin(Stdio::null()).stdout(Stdio::piped());
     command.args(["--start", &first.to_string(), "--seeds", &count.to_string()]);
-    if let Some(bug) = run.how.planted() {
-        command.args(["--plant", &bug]);
-    }
+    command.args(run.how.args());
     command.spawn().map(Some).map_err(|error| error.to_string())
 }
 
@@ -239,7 +237,7 @@ fn compare(ran: &[Ran], elsewhere: Child, run: &Run, sum: &mut Sum) -> Result<()
         }
         sum.differ += 1;
         if !run.how.json {
-            say(format_args!("seed {seed}: two runs are not the same\n    sim check {seed}"));
+            say(format_args!("seed {seed}: two runs are not the same\n    sim check {seed}{}", run.how.suffix()));
         }
         if sum.differ == 1 {
             check::check(&super::Subject::Seed(ran.seed), &run.how);
@@ -262,17 +260,21 @@ fn failed(seed: u64, failure: &Failure, failures: usize, run: &Run) {
     }
     if run.how.json {
         let trace = saved.is_ok().then_some(path);
-        let replay = format!("sim replay {seed}");
+        let replay = format!("sim replay {seed}{}", run.how.suffix());
         say(format_args!("{}", json!({ "seed": seed, "failure": failure, "replay": replay, "trace": trace })));
     } else {
-        say(format_args!("seed {seed}: {failure}\n    sim replay {seed}    sim shrink {}", path.display()));
+        say(format_args!(
+            "seed {seed}: {failure}\n    sim replay {seed}{}    sim shrink {}",
+            run.how.suffix(),
+            path.display()
+        ));
     }
 }
 
 /// Runs a seed that fails once more, and saves its trace.
 fn leave_trace(seed: u64, path: &Path, how: &How) -> Result<(), String> {
     how.plant();
-    let trace = Trace::of(&sim::run(seed, Keep::Events), Some(seed), how.planted());
+    let trace = Trace::of(&how.run(seed, Keep::Events), Some(seed), how.planted());
     save(&trace.ok_or("the second run did not fail")?, path)
 }
 

@@ -12,7 +12,7 @@ pub(crate) fn shrink(subject: &Subject, out: Option<&Path>, runs: u32, how: &How
         Ok(source) => source,
         Err(code) => return code,
     };
-    let report = source.run(Keep::Hash);
+    let report = source.run(Keep::Hash, how);
     let Some(shrunk) = sim::shrink::shrink(&report, runs) else {
         complain(format_args!("{subject} does not fail: there is nothing to shrink"));
         return WELL;

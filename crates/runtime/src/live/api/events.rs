@@ -5,7 +5,7 @@
 //! does not read costs nothing but its place.
 
 use super::answer::Said;
-use super::{JSON_LINES, Reply, Shared, lines_reply};
+use super::{Closing, JSON_LINES, Reply, Shared, lines_reply};
 use crate::driver::Happened;
 use bytes::Bytes;
 use http_body_util::channel::Sender;
@@ -114,11 +114,11 @@ enum Woken {
     Ended,
 }
 
-async fn wait(kept: &mut watch::Receiver<Kept>, closing: &mut watch::Receiver<bool>, heartbeat: Duration) -> Woken {
+async fn wait(kept: &mut watch::Receiver<Kept>, closing: &Closing, heartbeat: Duration) -> Woken {
     tokio::select! {
         biased;
         changed = kept.changed() => if changed.is_ok() { Woken::Changed } else { Woken::Ended },
-        _ = closing.wait_for(|closing| *closing) => Woken::Ended,
+        () = closing.begun() => Woken::Ended,
         () = sleep(heartbeat) => Woken::Time,
     }
 }
@@ -134,7 +134,7 @@ struct Teller {
 }
 
 impl Teller {
-    async fn tell(mut self, mut kept: watch::Receiver<Kept>, mut closing: watch::Receiver<bool>) {
+    async fn tell(mut self, mut kept: watch::Receiver<Kept>, closing: Closing) {
         let mut more = self.word(json!({ "type": "listening", "seq": self.at.0 })).await;
         while more {
             let next = kept.borrow_and_update().after(self.at);
@@ -145,7 +145,7 @@ impl Teller {
                     false
                 }
                 Next::Events(events) if !events.is_empty() => self.events(&events).await,
-                Next::Events(_) => match wait(&mut kept, &mut closing, self.heartbeat).await {
+                Next::Events(_) => match wait(&mut kept, &closing, self.heartbeat).await {
                     Woken::Changed => true,
                     Woken::Time => self.beat().await,
                     Woken::Ended => {

@@ -29,7 +29,7 @@ use hyper::service::service_fn;
 use hyper::{Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use idle::Idle;
-use sprag_core::Seq;
+use sprag_core::{Bug, Seq, planted};
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
@@ -110,11 +110,29 @@ impl Default for Patience {
     }
 }
 
+/// Whether what is under way is to be finished and nothing new taken. Whoever waits for that hears it in the order in which
+/// they began to wait: a `watch` would wake them in an order of chance.
+#[derive(Clone, Debug)]
+struct Closing(Arc<Semaphore>);
+
+impl Default for Closing {
+    fn default() -> Closing {
+        Closing(Arc::new(Semaphore::new(0)))
+    }
+}
+
+impl Closing {
+    /// Returns when it is.
+    async fn begun(&self) {
+        // There are no permits: it ends when the semaphore is closed.
+        let _ = self.0.acquire().await;
+    }
+}
+
 /// The API while it serves.
 #[derive(Debug)]
 pub struct Api {
-    /// True: finish what is under way, take nothing new.
-    closing: watch::Sender<bool>,
+    closing: Closing,
     connections: Arc<Semaphore>,
     kept: watch::Sender<Kept>,
 }
@@ -127,7 +145,7 @@ struct Shared {
     /// What happened last, for listeners, and the places for them.
     kept: watch::Receiver<Kept>,
     listeners: Arc<Semaphore>,
-    closing: watch::Receiver<bool>,
+    closing: Closing,
     patience: Patience,
 }
 
@@ -143,17 +161,17 @@ impl Api {
         durable: Seq,
         to_loop: impl Fn(Asked) + Send + Sync + 'static,
     ) -> Api {
-        let (closing, kept) = (watch::Sender::new(false), watch::Sender::new(Kept::new(durable)));
+        let (closing, kept) = (Closing::default(), watch::Sender::new(Kept::new(durable)));
         let shared = Shared {
             to_loop: Box::new(to_loop),
             room: Arc::new(Semaphore::new(UNDER_WAY_BYTES_MAX)),
             kept: kept.subscribe(),
             listeners: Arc::new(Semaphore::new(LISTENERS_MAX)),
-            closing: closing.subscribe(),
+            closing: closing.clone(),
             patience,
         };
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        tokio::spawn(accept_all(listener, Arc::new(shared), Arc::clone(&connections), closing.subscribe()));
+        tokio::spawn(accept_all(listener, Arc::new(shared), Arc::clone(&connections), closing.clone()));
         Api { closing, connections, kept }
     }
 
@@ -164,28 +182,28 @@ impl Api {
 
     /// Takes nothing new, and waits a moment for what is under way to reach its clients.
     pub async fn close(self) {
-        self.closing.send_replace(true);
+        self.closing.0.close();
         let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
         // A client that does not take its answer in time asks again: requests with a key are done once.
         let _ = timeout(Duration::from_millis(CLOSE_MS_MAX), self.connections.acquire_many(all)).await;
     }
 }
 
-async fn accept_all<L: Listener>(
-    mut listener: L,
-    shared: Arc<Shared>,
-    connections: Arc<Semaphore>,
-    mut closing: watch::Receiver<bool>,
-) {
+async fn accept_all<L: Listener>(mut listener: L, shared: Arc<Shared>, connections: Arc<Semaphore>, closing: Closing) {
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = closing.wait_for(|closing| *closing) => return,
+            () = closing.begun() => return,
             accepted = listener.accept() => accepted,
         };
         match (accepted, Arc::clone(&connections).try_acquire_owned()) {
             (Ok(stream), Ok(place)) => {
-                tokio::spawn(converse(stream, Arc::clone(&shared), closing.clone(), place));
+                let conversation = converse(stream, Arc::clone(&shared), closing.clone(), place);
+                if planted(Bug::ClientsInTurn) {
+                    conversation.await;
+                } else {
+                    tokio::spawn(conversation);
+                }
             }
             (Ok(stream), Err(_)) => turn_away(stream).await,
             (Err(error), _) => {
@@ -208,7 +226,7 @@ async fn turn_away<S: AsyncWrite + Unpin>(mut stream: S) {
 async fn converse<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
     shared: Arc<Shared>,
-    mut closing: watch::Receiver<bool>,
+    closing: Closing,
     _place: OwnedSemaphorePermit,
 ) {
     let Patience { header_ms, idle_ms, .. } = shared.patience;
@@ -228,7 +246,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     let ended = tokio::select! {
         biased;
         ended = &mut connection => Some(ended),
-        _ = closing.wait_for(|closing| *closing) => None,
+        () = closing.begun() => None,
     };
     if ended.is_none() {
         connection.as_mut().graceful_shutdown();
