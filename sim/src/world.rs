@@ -3,11 +3,13 @@
 //! **Invariant.** Whatever happens, happens from the heap, in the order of (time, number); [`crate::shared`] takes it from
 //! there. All time and all trouble come from here.
 
+mod nature;
+
 use crate::chance::{Chance, Script};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::fs::{Call, CallKind, Fault, SimFs, errno};
-use crate::marks::{Mark, Marks};
+use crate::marks::Marks;
 use crate::monitor::Pending;
 use crate::oracle::Oracle;
 use crate::places::{Actor, Hazard, Site};
@@ -421,105 +423,5 @@ impl World {
     /// Whether calendar and clock have gone alike for longer than any record waits for its frame.
     pub fn calendar_is_steady(&self) -> bool {
         self.stepped_us.is_none_or(|stepped_us| self.now_us > stepped_us + 5_000_000)
-    }
-
-    /// The calendar jumps.
-    pub fn wall_step(&mut self) {
-        if self.healed {
-            return;
-        }
-        let step_ms = self.chance.span(Actor::World, Site::WallStep, 1, 30_000);
-        let back = self.chance.below(Actor::World, Site::WallStep, 2) == 1;
-        self.wall_ms = if back { self.wall_ms - step_ms } else { self.wall_ms + step_ms };
-        self.stepped_us = Some(self.now_us);
-        self.mark(if back { Mark::CalendarBack } else { Mark::CalendarForward });
-        let way = if back { "back" } else { "forward" };
-        self.note(Actor::World, Kind::Fault, format_args!("the calendar steps {step_ms} ms {way}"));
-    }
-
-    /// The machine sleeps: time goes on, and nobody does anything. Timers that ran out meanwhile ring at once.
-    pub fn sleep(&mut self) {
-        if self.healed {
-            return;
-        }
-        let slept_ms = self.chance.span(Actor::World, Site::Sleep, 1, 60_000);
-        self.note(Actor::World, Kind::Fault, format_args!("the machine sleeps for {slept_ms} ms"));
-        for ((at_us, number), entry) in std::mem::take(&mut self.heap) {
-            let rings = matches!(entry.due, Due::Tick { .. } | Due::Heal);
-            self.heap.insert((if rings { at_us } else { at_us + slept_ms * 1000 }, number), entry);
-        }
-        self.now_us += slept_ms * 1000;
-        self.slept_ms += slept_ms;
-        self.asleep_us += slept_ms * 1000;
-    }
-
-    /// Sprag is stopped: whatever was to reach it, or to be done by a thread of it, waits until it is continued. Nobody tells
-    /// it, and everybody else goes on.
-    pub fn freeze(&mut self) {
-        if self.healed {
-            return;
-        }
-        let stands_us = self.chance.span(Actor::World, Site::Frozen, 1_000, 20_000_000);
-        self.note(Actor::World, Kind::Fault, format_args!("sprag is stopped for {stands_us} us"));
-        self.mark(Mark::SpragStopped);
-        let until_us = self.now_us + stands_us;
-        for ((at_us, number), entry) in std::mem::take(&mut self.heap) {
-            let of_sprag = match entry.due {
-                Due::Heard { .. } | Due::Marked { .. } | Due::Tick { .. } => true,
-                Due::Pool { .. } | Due::Keeper { .. } | Due::Journal { .. } => true,
-                Due::Open | Due::Producer(_) | Due::Client | Due::Process(_) | Due::Monitor => false,
-                Due::WallStep | Due::Sleep | Due::Freeze | Due::Disk { .. } | Due::Heal => false,
-            };
-            self.heap.insert((if of_sprag { at_us.max(until_us) } else { at_us }, number), entry);
-        }
-        self.starts_held_us = None;
-        self.continued_us = until_us;
-    }
-
-    /// The disk is full, or has room again.
-    pub fn disk(&mut self, full: bool) {
-        if full && self.healed {
-            return;
-        }
-        let free = full.then(|| self.chance.below(Actor::World, Site::DiskFull, 6).saturating_sub(2) * (12 << 10));
-        self.fs.squeeze(free);
-        self.squeezed = free;
-        match free {
-            Some(free) => self.note(Actor::World, Kind::Fault, format_args!("the disk has {free} bytes left")),
-            None => self.note(Actor::World, Kind::Fault, format_args!("the disk has room")),
-        }
-        if full {
-            self.excused = true;
-            let again_us = self.chance.span(Actor::World, Site::DiskFull, 1_000, 9_000_000);
-            self.schedule(again_us, Due::Disk { full: false });
-        }
-    }
-
-    /// From here on nothing goes wrong.
-    pub fn heal(&mut self) {
-        if self.healed {
-            return;
-        }
-        (self.healed, self.healed_us) = (true, Some(self.now_us));
-        self.chance.heal();
-        self.fate = None;
-        self.squeezed = None;
-        self.fs.squeeze(None);
-        self.note(Actor::World, Kind::World, format_args!("from here on nothing goes wrong"));
-    }
-
-    /// Power is back: the medium holds an image that a power cut may leave, and everything that ran is gone.
-    pub fn reboot(&mut self) {
-        let mut image = {
-            let chance = &mut self.chance;
-            self.fs.draw(&mut |n| chance.below(Actor::Disk, Site::PowerCutImage, u64::from(n)) as u32)
-        };
-        self.producers.iter().for_each(|producer| producer.unlie(&mut image));
-        self.processes.clear();
-        self.fs = self.fs.reboot(&image);
-        self.fs.squeeze(self.squeezed);
-        self.boot_us = self.now_us;
-        self.producers_restart();
-        self.note(Actor::World, Kind::World, format_args!("the machine is up again: {} files", image.files.len()));
     }
 }

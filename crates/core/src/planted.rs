@@ -144,6 +144,8 @@ bugs! {
     ServiceSpins: Bug,
     /// The heartbeat is written over in place.
     StatusInPlace: Bug,
+    /// When the disk cannot be measured, it is forgotten that it was nearly full. Was once a bug.
+    RoomUnknown: Bug,
     /// Listeners are told of records that are not durable yet.
     ToldEarly: Bug,
     /// Listeners are told the key of a new job with the records beside it. Was once a bug.

@@ -21,6 +21,7 @@
 //! Plain `Rc` and `RefCell`, one thread, no clock, no chance of its own: the same calls give the same results.
 
 mod disk;
+pub mod errno;
 mod image;
 mod names;
 #[cfg(test)]
@@ -37,34 +38,6 @@ use std::rc::Rc;
 use disk::{Disk, Node};
 pub use image::{Image, Tear};
 use sprag_journal::fs::{File, Fs, Kind, Metadata, Open, Room};
-
-/// Numbers of errors, as Linux has them.
-pub mod errno {
-    /// No such file or directory.
-    pub const ENOENT: i32 = 2;
-    /// Input/output error.
-    pub const EIO: i32 = 5;
-    /// File exists.
-    pub const EEXIST: i32 = 17;
-    /// Not a directory.
-    pub const ENOTDIR: i32 = 20;
-    /// Is a directory.
-    pub const EISDIR: i32 = 21;
-    /// Directory not empty.
-    pub const ENOTEMPTY: i32 = 39;
-    /// Invalid argument.
-    pub const EINVAL: i32 = 22;
-    /// No such device: a pipe at whose other end is nobody.
-    pub const ENXIO: i32 = 6;
-    /// Too many links, one behind the other; or one where none is followed.
-    pub const ELOOP: i32 = 40;
-    /// Too many open files.
-    pub const EMFILE: i32 = 24;
-    /// No space left on device.
-    pub const ENOSPC: i32 = 28;
-    /// Bad file descriptor: not open for writing.
-    pub const EBADF: i32 = 9;
-}
 
 /// What a call is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

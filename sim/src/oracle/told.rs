@@ -1,6 +1,7 @@
 //! What listeners were told: the stream of events.
 //!
-//! **Invariant.** It tells every record that says something, once, in order, as it stands on record, and not before it is durable.
+//! **Invariant.** It tells every record that says something, once, in order, as it stands on record, and not before it is
+//! durable.
 
 use super::records::{Fold, Record};
 use crate::failure::{Check, Failure};

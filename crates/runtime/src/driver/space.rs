@@ -7,7 +7,7 @@
 use super::{Driver, Effect};
 use crate::seams::ChildId;
 use crate::task::{Measured, Task};
-use sprag_core::{Input, Kill, Mono, Now, Space, StopLevel};
+use sprag_core::{Bug, Input, Kill, Mono, Now, Space, StopLevel, planted};
 use sprag_journal::Stored;
 use sprag_journal::fs::Room;
 
@@ -78,8 +78,9 @@ impl Driver {
         let space = &mut self.space;
         (space.measuring, space.measured_at, space.at) = (false, now.mono, now.mono.after(IDLE_MS));
         space.stored = measured.stored.unwrap_or(space.stored);
-        // Nobody knows how much there is: then it is for the writing itself to find out.
-        space.room = measured.room.ok();
+        // A measurement that fails says nothing: what was known stands. Where nothing ever was, the writing itself finds out.
+        let known = if planted(Bug::RoomUnknown) { None } else { space.room };
+        space.room = measured.room.ok().or(known);
         if !measured.ours {
             return self.folder_lost();
         }
