@@ -158,7 +158,7 @@ pub enum Done {
     },
     /// Drop-box files were removed.
     Dropped {
-        /// Their names.
+        /// The names of those that are gone.
         files: Vec<String>,
     },
     /// A command was executed.
@@ -396,10 +396,11 @@ impl<F: Fs, P: Processes, W: Watch> Context<F, P, W> {
     }
 
     /// A file that cannot be removed is offered again after a restart, and known then.
-    fn drop_files(&self, files: Vec<String>) -> Done {
-        for name in &files {
-            let _ = self.fs.remove(&self.state().inbox("new").join(name));
-        }
+    fn drop_files(&self, mut files: Vec<String>) -> Done {
+        files.retain(|name| match self.fs.remove(&self.state().inbox("new").join(name)) {
+            Ok(()) => true,
+            Err(error) => error.kind() == io::ErrorKind::NotFound || planted(Bug::UndroppedForgotten),
+        });
         Done::Dropped { files }
     }
 }

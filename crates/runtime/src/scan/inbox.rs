@@ -40,6 +40,7 @@ pub fn look_into_inbox<F: Fs>(
         match taken {
             Ok(item) => {
                 seen.keys.insert(hash, item.digest);
+                seen.taken.insert(called.into_owned(), item.hash);
                 look.items.push(item);
             }
             Err(complaint) if complaint.fault == SourceFault::Missing => {}

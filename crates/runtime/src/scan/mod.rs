@@ -60,6 +60,8 @@ pub struct Seen {
     settling: files::Settling,
     /// Each with the digest of what was last offered under it: one that changed is offered again, and known then.
     keys: BTreeMap<KeyHash, u64>,
+    /// Drop-box files that were taken and are not yet gone, each with the key of its job.
+    taken: BTreeMap<String, KeyHash>,
     /// The content of the file that was last found at rest.
     read: Option<blake3::Hash>,
     /// For a planted bug alone: what its time was after it was read.
@@ -176,7 +178,7 @@ impl Seen {
 
     /// Whether something with this key was offered: it may stand there still.
     pub fn has_key(&self, key: KeyHash) -> bool {
-        self.keys.contains_key(&key)
+        self.keys.contains_key(&key) || self.taken.values().any(|taken| *taken == key)
     }
 
     /// A look begins. Time is told, for no look reads a clock.
@@ -199,5 +201,6 @@ impl Seen {
     /// Forgets a drop-box file that is gone.
     pub fn forget_file(&mut self, name: &str) {
         self.keys.remove(&key_hash("", name));
+        self.taken.remove(name);
     }
 }
