@@ -198,6 +198,15 @@ impl Service {
     }
 }
 
+/// How a service is ended when sprag is asked to end.
+fn stop_signal(level: StopLevel) -> Option<Kill> {
+    match level {
+        StopLevel::Run => None,
+        StopLevel::Drain => Some(Kill::Term),
+        StopLevel::Kill => Some(Kill::Kill),
+    }
+}
+
 impl Driver {
     pub(super) fn start_attempt(&mut self, now: Now, job: JobId, attempt: Attempt) {
         let Some(place) = self.machine.job(job).map(|job| job.payload) else { return };
@@ -219,9 +228,7 @@ impl Driver {
                     service.phase = ServicePhase::Running { since: now.mono };
                     service.short = false;
                     self.effects.push_back(Effect::Say(Notice::ServiceStarted { index }));
-                    if stop > StopLevel::Run {
-                        self.effects.push_back(Effect::Signal { child, kill: Kill::Term });
-                    }
+                    self.effects.extend(stop_signal(stop).map(|kill| Effect::Signal { child, kill }));
                 }
             }
         }
@@ -315,11 +322,7 @@ impl Driver {
 
     /// Services end with sprag: asked at the first word of a stop, forced at the second.
     pub(super) fn services_stop(&mut self, level: StopLevel) {
-        let kill = match level {
-            StopLevel::Run => return,
-            StopLevel::Drain => Kill::Term,
-            StopLevel::Kill => Kill::Kill,
-        };
+        let Some(kill) = stop_signal(level) else { return };
         for (index, service) in (0..).zip(&self.services.services) {
             if let ServicePhase::Running { .. } = service.phase {
                 let child = ChildId::Service { index, run: service.run };

@@ -4,7 +4,7 @@
 //! and not by this module. One that the system does not let us read says nothing about itself: it stays and is read again.
 
 use super::read::read_file;
-use super::{Complaint, INBOX_FILES_MAX, Item, Look, Seen};
+use super::{Complaint, INBOX_FILES_MAX, Item, Look, SETTLE_MS, Seen};
 use crate::pipeline::{Pipeline, StateDir, key_hash};
 use crate::request::Add;
 use sprag_core::{Bug, SourceFault, planted};
@@ -52,8 +52,17 @@ pub fn look_into_inbox<F: Fs>(
                 unread.get_or_insert(complaint.of(&format!("{called} cannot be read: ")));
             }
             Err(complaint) => {
+                let aside = state.inbox("rejected").join(&name);
                 // One that cannot be put aside must not keep the others out.
-                let what = match fs.rename(&path, &state.inbox("rejected").join(&name)) {
+                let what = match fs.rename(&path, &aside) {
+                    Ok(()) if is_job(fs, &aside, &called, pipeline) => {
+                        // Somebody has put another one in its place since it was read.
+                        if fs.rename(&aside, &path).is_ok() {
+                            look.again_ms = Some(SETTLE_MS);
+                            continue;
+                        }
+                        "was put into inbox/rejected".into()
+                    }
                     Ok(()) => "was put into inbox/rejected".into(),
                     Err(error) => format!("can neither be taken nor put into inbox/rejected ({error})"),
                 };
@@ -70,6 +79,11 @@ pub fn look_into_inbox<F: Fs>(
             Ok(look)
         }
     }
+}
+
+/// Whether what was put aside is a job after all.
+fn is_job<F: Fs>(fs: &F, path: &Path, name: &str, pipeline: &Pipeline) -> bool {
+    read_file(fs, path).and_then(|bytes| dropped(&bytes, name, pipeline)).is_ok()
 }
 
 /// Whether a regular file stands there, as far as can be told.
