@@ -116,6 +116,7 @@ marks! {
     RefusedNoSuchJob: "a client asks for a job that is not there",
     DeadRetried: "dead jobs are tried again",
     SourceIsSlow: "a source takes long to look at or to watch",
+    CalmCallFails: "a call on the drop-box, or on how much room there is, fails",
     SourceAway: "a folder or a pipe stands where a source should",
     LineUnfinished: "what stands behind the last newline is no line yet",
     FileSettles: "a file in a folder is not yet at rest",
@@ -195,6 +196,7 @@ impl World {
             Hazard::DyingTakesLong => Mark::DyingTakesLong,
             Hazard::Stall => Mark::Stall,
             Hazard::SourceIsSlow => Mark::SourceIsSlow,
+            Hazard::CalmCallFails => Mark::CalmCallFails,
         });
         self.mark_if(recovers && hazard == Hazard::CallFails, Mark::CallFailsInRecovery);
         self.mark_if(recovers && hazard == Hazard::WriteIsShort, Mark::ShortWriteInRecovery);

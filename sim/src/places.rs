@@ -122,11 +122,13 @@ pub enum Hazard {
     Stall,
     /// A source takes long to look at or to watch: a slow mount.
     SourceIsSlow,
+    /// A call fails that sprag takes calmly: on a file in the drop-box, or on how much room there is.
+    CalmCallFails,
 }
 
 impl Hazard {
     /// All of them. The place in here is part of what a seed means: add at the end.
-    pub const ALL: [Hazard; 12] = [
+    pub const ALL: [Hazard; 13] = [
         Hazard::CallFails,
         Hazard::WriteIsShort,
         Hazard::SyncIsLost,
@@ -139,6 +141,7 @@ impl Hazard {
         Hazard::DyingTakesLong,
         Hazard::Stall,
         Hazard::SourceIsSlow,
+        Hazard::CalmCallFails,
     ];
 
     /// Strikes per million opportunities, at most.
@@ -156,6 +159,7 @@ impl Hazard {
             Hazard::DyingTakesLong => 500_000,
             Hazard::Stall => 3_000,
             Hazard::SourceIsSlow => 400_000,
+            Hazard::CalmCallFails => 200_000,
         }
     }
 }

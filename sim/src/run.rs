@@ -202,7 +202,7 @@ impl Run {
             let at_us = world.chance.below(Actor::World, Site::WallStep, heal_us);
             world.schedule(at_us, Due::WallStep);
         }
-        for _ in 0..world.chance.below(Actor::World, Site::Sleep, 4).saturating_sub(2) {
+        for _ in 0..world.chance.below(Actor::World, Site::Sleep, 4).saturating_sub(1) {
             let at_us = world.chance.below(Actor::World, Site::Sleep, heal_us);
             world.schedule(at_us, Due::Sleep);
         }

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 const BY_ONE_MAX: u64 = 32;
 
 /// So many tries in a row that shorten nothing are enough.
-const WANDER_MAX: u32 = 1_500;
+const WANDER_MAX: u32 = 1_000;
 /// No value is raised by more, and no new one is larger.
 const RAISED_MAX: u64 = 4;
 /// A new choice stands no further behind one of its kind.

@@ -82,7 +82,7 @@ impl FromIterator<Choice> for Tape {
 }
 
 /// What bytes may speak of, by the number in the first byte.
-pub(crate) const FROM_BYTES: [What; 67] = [
+pub(crate) const FROM_BYTES: [What; 68] = [
     What::Is(Site::Pipeline),
     What::Is(Site::Identity),
     What::Is(Site::CallTime),
@@ -150,6 +150,7 @@ pub(crate) const FROM_BYTES: [What; 67] = [
     What::Strikes(Hazard::DyingTakesLong),
     What::Strikes(Hazard::Stall),
     What::Strikes(Hazard::SourceIsSlow),
+    What::Strikes(Hazard::CalmCallFails),
     What::Is(Site::Slow),
 ];
 

@@ -200,7 +200,7 @@ impl World {
         let mut chance = Chance::new(script);
         if sprag_core::rescan_is_off() {
             // Then an event that never comes, or a look that fails, is nobody's fault.
-            let hints = [Hazard::EventIsLost, Hazard::WatchIsRefused, Hazard::CallFails];
+            let hints = [Hazard::EventIsLost, Hazard::WatchIsRefused, Hazard::CallFails, Hazard::CalmCallFails];
             hints.into_iter().for_each(|hazard| chance.rule_out(hazard));
         }
         let fs = SimFs::with_dirs(&[plan::DIR, "/p/.sprag", "/p/data"]);
@@ -408,6 +408,12 @@ impl World {
                 (CallKind::Open(Open::Create | Open::Replace | Open::Share) | CallKind::Reserve, 2) => errno::ENOSPC,
                 (_, _) => errno::EIO,
             }));
+        }
+        let of_box = matches!(call.kind, CallKind::Open(_) | CallKind::Read | CallKind::Remove)
+            && call.path.parent().is_some_and(|folder| folder.ends_with(".sprag/inbox/new"));
+        let calm = of_box || call.kind == CallKind::Room;
+        if calm && self.strikes(Actor::Sprag, Hazard::CalmCallFails) {
+            return Some(Fault::Errno(errno::EIO));
         }
         if call.kind.syncs() && self.strikes(Actor::Sprag, Hazard::SyncIsLost) {
             (self.excused, self.sync_lost) = (true, true);

@@ -124,8 +124,6 @@ bugs! {
     InboxNotSynced: Bug,
     /// A drop-box file that cannot be read is taken for one that is no job. Was once a bug.
     UnreadRejected: Bug,
-    /// A drop-box file that cannot be removed is taken for gone. Was once a bug.
-    UndroppedForgotten: Bug,
     /// A drop-box file is removed as soon as it was read.
     DroppedEarly: Bug,
     /// While the machine sleeps, a file in a folder comes to rest. Was once a bug.

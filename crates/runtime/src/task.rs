@@ -399,7 +399,7 @@ impl<F: Fs, P: Processes, W: Watch> Context<F, P, W> {
     fn drop_files(&self, mut files: Vec<String>) -> Done {
         files.retain(|name| match self.fs.remove(&self.state().inbox("new").join(name)) {
             Ok(()) => true,
-            Err(error) => error.kind() == io::ErrorKind::NotFound || planted(Bug::UndroppedForgotten),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
         });
         Done::Dropped { files }
     }

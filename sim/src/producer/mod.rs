@@ -265,7 +265,11 @@ impl Producer {
             Ok((what, false)) if self.habit == Habit::Appends && chance.one_in(actor, Site::Away, 12) => {
                 (what, Some(chance.span(actor, Site::Away, 11_000_000, 20_000_000)))
             }
-            Ok((what, false)) => (what, Some(chance.span(actor, Site::ProducerStep, 10, 100_000))),
+            // Whoever pauses for 500 ms in a folder of files is taken to have ended.
+            Ok((what, false)) => {
+                let to_us = if self.one_file_each() { 400_000 } else { 100_000 };
+                (what, Some(chance.span(actor, Site::ProducerStep, 10, to_us)))
+            }
         };
         Step { what, stands, next_us }
     }

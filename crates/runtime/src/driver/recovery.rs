@@ -169,7 +169,7 @@ pub fn open<F: Fs>(
         kill_at: None,
         abandon_at: None,
     };
-    if !driver.pipeline.services.is_empty() {
+    if !driver.pipeline.services.is_empty() && !planted(Bug::ServiceOutlives) {
         driver.persistence.mark_epoch();
     }
     driver.effects.push_back(super::Effect::Say(Notice::Begun));
