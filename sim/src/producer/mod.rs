@@ -1,7 +1,7 @@
 //! Whoever writes a source: atomically, in place, at its end, or by reading it and writing it back beside somebody else.
 //!
 //! **Invariant.** What a source holds grows and is reordered, and ends in a state that one producer writes last and alone. After
-//! a power cut a producer writes again what may be lost. What readers can have found is said in [`stands`].
+//! a power cut a producer writes again what may be lost. What readers can have found is said in `stands`.
 
 mod stands;
 mod steps;

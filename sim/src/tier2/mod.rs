@@ -2,8 +2,8 @@
 //!
 //! **Invariant.** The world is that of the first tier, to its heap: files, processes, change events, producers, crashes. What
 //! comes off the heap for the loop reaches [`sprag_runtime::live::Live`] through its mailbox, and what the loop hands away goes
-//! back onto the heap ([`hands`]). What clients ask and are answered goes over turmoil's TCP, and through the API
-//! ([`clients`]). Two clocks: turmoil's, by which messages travel and clients wait, goes in milliseconds; the world's follows
+//! back onto the heap (`hands`). What clients ask and are answered goes over turmoil's TCP, and through the API
+//! (`clients`). Two clocks: turmoil's, by which messages travel and clients wait, goes in milliseconds; the world's follows
 //! it while anything is on the network, and else jumps to what is due next.
 
 mod clients;
