@@ -429,6 +429,12 @@ impl Run {
                 if let Some((source, first)) = world.pending.wants(&task, now_us) {
                     world.hurry(source, first);
                 }
+                if let Task::Publish { job, .. } = &task
+                    && world.oracle.has_said_published(job.0)
+                {
+                    let what = format!("job {} is published once more: who took its result away gets it again", job.0);
+                    world.fail(Check::ResultStands.failed(what));
+                }
                 if let Some(source) = world.pending.spins() {
                     let what = format!("looks at source {source} again and again, and nothing was heard of it");
                     world.fail(Check::NoBusyLoop.failed(what));

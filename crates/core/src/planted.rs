@@ -82,8 +82,14 @@ bugs! {
     FrameUnchecked: Bug,
     /// Segments are removed when the newest snapshot covers them, and it is not durable yet.
     PrunedEarly: Bug,
-    /// Answers and starts do not wait for their records.
+    /// A snapshot is named before it is durable, and believed without its checksum.
+    SnapshotUnverified: Bug,
+    /// Answers and starts do not wait for their records: an attempt counts after it was executed.
     NothingWithheld: Bug,
+    /// Processes of an earlier life are left alone unless an attempt on record names them.
+    EpochUnchecked: Bug,
+    /// An answer about an earlier attempt of a job is taken for one about this.
+    FenceIgnored: Bug,
     /// Leftovers are called dead without a proof.
     ProofSkipped: Bug,
     /// An attempt is over when its command is, whatever it left behind.
@@ -118,6 +124,10 @@ bugs! {
     DestinationNotSynced: Bug,
     /// A result that waited when sprag died is not published by the next.
     PublishForgotten: Bug,
+    /// A result that stands at its destination is put there once more.
+    PublishedTwice: Bug,
+    /// The heartbeat is fresh and says well, whatever health is.
+    FreshWhileStuck: Bug,
     /// What does not move is called healthy.
     StallHealthy: Bug,
     /// The folders of the drop-box are not made durable. Was once a bug.

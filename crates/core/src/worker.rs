@@ -5,6 +5,7 @@
 
 use crate::ids::{Digest, JobId, QueueId, Slot};
 use crate::job::Outcome;
+use crate::planted::{Bug, planted};
 use crate::time::Mono;
 use crate::vocabulary::Attempt;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -111,7 +112,7 @@ impl Workers {
 
     /// The attempt if it is the one meant: an answer that comes late is nobody's.
     pub(crate) fn current(&self, job: JobId, number: u32) -> Option<Run> {
-        self.attempts.get(&job).filter(|run| run.attempt.number == number).copied()
+        self.attempts.get(&job).filter(|run| run.attempt.number == number || planted(Bug::FenceIgnored)).copied()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (JobId, &Run)> {

@@ -150,6 +150,7 @@ impl<F: Fs> Snapshot<F> {
         let (hash, made) = self.fs.beside(&self.file, move |file| index::hash_range(file, len), here);
         let checked = match hash {
             Ok(hash) if hash.map(|hash| Sum::cut(&hash)) == Some(self.sum) => Ok(()),
+            Ok(_) if planted(Bug::SnapshotUnverified) => Ok(()),
             Ok(_) => {
                 Err(JournalError::corrupt(&self.path, 0, self.covers.seq, "the snapshot's checksum does not hold"))
             }

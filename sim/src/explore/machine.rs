@@ -243,6 +243,31 @@ impl State {
         }
     }
 
+    /// An answer about an earlier attempt of a job, while the next one is alive: to the Machine as if nothing was said.
+    fn late_answers_change_nothing(&self) {
+        let after = |input: Input| {
+            let mut machine = self.bench.machine.clone();
+            machine.handle(self.bench.now, input);
+            let outputs = std::iter::from_fn(|| machine.poll()).count();
+            let mut essence = Essence::new(self.bench.now, self.bench.model.last(), RequestId(0));
+            essence.add(&machine);
+            (outputs, essence.number())
+        };
+        for process in self.bench.processes.iter().filter(|process| process.attempt.number > 1) {
+            let (job, attempt) = (process.job, process.attempt.number - 1);
+            let nothing = after(Input::Tick);
+            let late = [
+                Input::Spawned { job, attempt },
+                Input::Ended { job, attempt, outcome: OK, result: None, gone: true },
+                Input::Gone { job, attempt },
+            ];
+            for input in late {
+                let what = format!("{input:?}, though attempt {} is alive, changes something", attempt + 1);
+                assert!(after(input) == nothing, "{what}");
+            }
+        }
+    }
+
     fn requests(&self, steps: &mut Vec<Step>) {
         let (model, budget) = (&self.bench.model, &self.budget);
         let jobs = || model.jobs.keys().copied();
@@ -396,6 +421,7 @@ impl World for State {
         if self.crashed {
             self.bench.restored_is_folded_anywhere();
         }
+        self.late_answers_change_nothing();
     }
 
     fn tell(&self, step: Step) -> String {

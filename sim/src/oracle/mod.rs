@@ -148,6 +148,11 @@ impl Oracle {
         }
     }
 
+    /// Whether people were told that the result of a job stands at its destination.
+    pub fn has_said_published(&self, job: u64) -> bool {
+        self.said.contains(&("published", job, None))
+    }
+
     /// Sprag tells people something: it must never be untrue again.
     pub fn said(&mut self, notice: &Notice) {
         let said = match notice {

@@ -21,6 +21,7 @@ impl Machine {
         // A late answer may have said meanwhile that the result stands.
         if let Output::Publish { job, .. } = output
             && !self.jobs.get(job).is_some_and(|job| job.unpublished)
+            && !planted(Bug::PublishedTwice)
         {
             return;
         }
@@ -185,7 +186,11 @@ impl Machine {
 
     pub(super) fn published(&mut self, now: Now, id: JobId) {
         if self.jobs.get(id).is_some_and(|job| job.unpublished) {
-            self.record(now, Record::Published { job: id });
+            let seq = self.record(now, Record::Published { job: id });
+            if planted(Bug::PublishedTwice) {
+                let attempt = self.jobs.get(id).map_or(0, |job| job.attempt);
+                self.after(seq, Output::Publish { job: id, attempt });
+            }
         }
     }
 

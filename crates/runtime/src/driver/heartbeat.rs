@@ -6,7 +6,7 @@
 use super::Driver;
 use crate::request::QueueView;
 use serde::Serialize;
-use sprag_core::{Now, SourceId, Verdict};
+use sprag_core::{Bug, Now, SourceId, Verdict, planted};
 
 /// `status.json`.
 #[derive(Serialize)]
@@ -95,6 +95,7 @@ impl Driver {
         let verdict = self.machine.verdict(now);
         let (health, reasons) = match &verdict {
             Verdict::Well => ("well", Vec::new()),
+            _ if planted(Bug::FreshWhileStuck) => ("well", Vec::new()),
             Verdict::Degraded(reasons) => ("degraded", self.reason_texts(reasons)),
             Verdict::Stalled(reasons) => ("stalled", self.reason_texts(reasons)),
         };
