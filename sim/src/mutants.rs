@@ -14,12 +14,23 @@ use std::collections::BTreeMap;
 
 /// No start looks at more seeds.
 pub const SEEDS_MAX: u64 = 8_000;
+/// So many tell whether to search small worlds before the others.
+const SEEDS_FIRST: u64 = 1_000;
 /// A control must be clean for so many seeds.
 pub const CONTROL_SEEDS: u64 = 300;
 /// A trace that is too long for a person is shrunk again from another seed, of so many.
 const SHRINK_SEEDS_MAX: usize = 12;
 /// With at most so many runs each.
 const SHRINK_RUNS_MAX: u32 = 4_000;
+
+/// What is to be known of a bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// Whether anything finds it; once one thing does, nothing else is asked.
+    Whether,
+    /// How many seeds each of so many starts takes, and which levels find it.
+    Starts(usize),
+}
 
 /// What came of a hunt.
 #[derive(Clone, Debug)]
@@ -52,8 +63,8 @@ impl Hunt {
     }
 }
 
-/// Looks for a planted bug so many times; a control must not be found, and a leak must make two runs differ.
-pub fn hunt(bug: Bug, starts: usize) -> Hunt {
+/// Looks for a planted bug; a control must not be found, and a leak must make two runs differ.
+pub fn hunt(bug: Bug, effort: Effort) -> Hunt {
     let mut hunt = Hunt {
         bug,
         seeds: Vec::new(),
@@ -63,10 +74,13 @@ pub fn hunt(bug: Bug, starts: usize) -> Hunt {
         missed: None,
     };
     match bug.role() {
-        Role::Bug => {
-            hunt.starts(starts, SEEDS_MAX);
-            hunt.explore();
-        }
+        Role::Bug => match effort {
+            Effort::Whether => hunt.whether(),
+            Effort::Starts(starts) => {
+                hunt.starts(starts, SEEDS_MAX);
+                hunt.explore();
+            }
+        },
         Role::Leak => {
             plant(Some(bug));
             let differs = |seed: &u64| run(*seed, Keep::Hash).hash != run(*seed, Keep::Hash).hash;
@@ -113,28 +127,40 @@ impl Hunt {
         self.missed = without.map(|(seed, failure)| format!("seed {seed} fails without it too: {failure}"));
     }
 
+    /// Looks where it costs little first: some seeds, small worlds, more seeds, all worlds.
+    fn whether(&mut self) {
+        self.starts(1, SEEDS_FIRST);
+        if self.missed.is_some() {
+            self.search(Bound::Small);
+        }
+        if self.missed.is_some() {
+            self.starts(1, SEEDS_MAX);
+        }
+        if self.missed.is_some() {
+            self.search(Bound::Full);
+        }
+    }
+
     /// Searches small worlds for it: the smaller ones, and all only if nothing else has found it.
-    pub fn explore(&mut self) {
+    fn explore(&mut self) {
+        self.search(Bound::Small);
+        if self.missed.is_some() {
+            self.search(Bound::Full);
+        }
+    }
+
+    fn search(&mut self, bound: Bound) {
         plant(Some(self.bug));
         for level in [Level::Machine, Level::Disks] {
-            self.search(level, Bound::Small);
-        }
-        if self.missed.is_some() && self.explored.is_empty() {
-            for level in [Level::Machine, Level::Disks] {
-                self.search(level, Bound::Full);
-            }
+            let plans = searches(bound).into_iter().filter(|plan| plan.level() == level);
+            let found =
+                plans.map(|plan| plan.run(&mut |_, _| {})).find_map(|search| Some((search.visited, search.finding?)));
+            self.explored.extend(found.map(|(visited, finding)| (level, visited, finding.what)));
         }
         plant(None);
         if !self.explored.is_empty() && self.shown_by.is_empty() {
             self.missed = None;
         }
-    }
-
-    fn search(&mut self, level: Level, bound: Bound) {
-        let plans = searches(bound).into_iter().filter(|plan| plan.level() == level);
-        let found =
-            plans.map(|plan| plan.run(&mut |_, _| {})).find_map(|search| Some((search.visited, search.finding?)));
-        self.explored.extend(found.map(|(visited, finding)| (level, visited, finding.what)));
     }
 
     /// The levels that catch it.

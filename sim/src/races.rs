@@ -4,7 +4,8 @@
 //! (`sprag-races`); sprag is itself: its source files under loom for R0 to R8, its driver in worlds that [`EVIDENCE`] names
 //! for the others, of which a row must have met its own, or is not called clean.
 
-use crate::marks::Mark;
+use crate::chance::Script;
+use crate::marks::{Mark, Marks};
 use crate::{Keep, run};
 use sprag_core::Bug;
 use sprag_races::{Design, Step, steps, threads};
@@ -51,6 +52,9 @@ pub const EVIDENCE: [Evidence; 21] = {
     ]
 };
 
+/// The rows that are about watching files: they are met on the network too, by the loop on tokio as it ships.
+pub const OF_WATCHES: [&str; 8] = ["R11", "R12", "R13", "R14", "R15", "R16", "R20", "R21"];
+
 /// What came of a row in a design.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cell {
@@ -60,6 +64,8 @@ pub struct Cell {
     pub explored: u64,
     /// In what.
     pub unit: &'static str,
+    /// Of these, seeds of tier 2.
+    pub networked: u64,
     /// Whether that was everything.
     pub whole: bool,
 }
@@ -79,7 +85,7 @@ pub struct Row {
     pub sprag: Cell,
 }
 
-const NOTHING: Cell = Cell { verdict: String::new(), explored: 0, unit: "", whole: true };
+const NOTHING: Cell = Cell { verdict: String::new(), explored: 0, unit: "", networked: 0, whole: true };
 
 /// The whole table; the driver is run in so many seeds.
 pub fn table(seeds: u64) -> Vec<Row> {
@@ -102,7 +108,8 @@ fn thread_rows() -> Vec<Row> {
             };
             // The first row of a design is the story; the others are its variants and controls.
             let verdict = if cell.verdict.is_empty() { worst } else { cell.verdict };
-            Cell { verdict, explored: cell.explored + explored.executions as u64, unit: "executions", whole: true }
+            let executions = cell.explored + explored.executions as u64;
+            Cell { verdict, explored: executions, unit: "executions", ..NOTHING }
         })
     };
     let row = |number: u32| {
@@ -131,7 +138,7 @@ fn step_rows(met: &Met) -> Vec<Row> {
             (false, true) => "clean".into(),
             (false, false) => words.join(", "),
         };
-        Cell { verdict, explored: states, unit: "states", whole: true }
+        Cell { verdict, explored: states, unit: "states", ..NOTHING }
     };
     let row = |evidence: &Evidence| Row {
         id: evidence.id.into(),
@@ -143,34 +150,48 @@ fn step_rows(met: &Met) -> Vec<Row> {
     EVIDENCE.iter().map(row).collect()
 }
 
-/// What the driver met in some seeds.
+/// What the driver met in some seeds, and in how many of them on the network.
 struct Met {
-    marks: Vec<crate::marks::Marks>,
-    failure: Option<(u64, String)>,
+    marks: Vec<(bool, Marks)>,
+    failure: Option<(String, String)>,
 }
 
 impl Met {
+    /// Of so many seeds, and half as many in tier 2.
     fn of(seeds: u64) -> Met {
         let mut met = Met { marks: Vec::new(), failure: None };
         for seed in 0..seeds {
-            let report = run(seed, Keep::Hash);
-            met.marks.push(report.marks);
-            if let Some(failure) = report.failure {
-                met.failure.get_or_insert((seed, failure.to_string()));
-            }
+            met.look(false, seed);
+        }
+        for seed in 0..seeds / 2 {
+            met.look(true, seed);
         }
         met
     }
 
+    fn look(&mut self, networked: bool, seed: u64) {
+        let script = if networked { Script::Networked(seed) } else { Script::Seed(seed) };
+        let report = run(script, Keep::Hash);
+        self.marks.push((networked, report.marks));
+        if let Some(failure) = report.failure {
+            let tier = if networked { " of tier 2" } else { "" };
+            self.failure.get_or_insert((format!("seed {seed}{tier}"), failure.to_string()));
+        }
+    }
+
     fn cell(&self, evidence: &Evidence) -> Cell {
-        let explored =
-            self.marks.iter().filter(|seen| evidence.marks.iter().all(|mark| seen.has(*mark))).count() as u64;
+        let met = |of: bool| {
+            let seen = self.marks.iter().filter(|(networked, _)| *networked == of);
+            seen.filter(|(_, seen)| evidence.marks.iter().all(|mark| seen.has(*mark))).count() as u64
+        };
+        let of_watches = OF_WATCHES.contains(&evidence.id);
+        let (alone, networked) = (met(false), if of_watches { met(true) } else { 0 });
         let verdict = match &self.failure {
-            Some((seed, what)) => format!("seed {seed}: {what}"),
-            None if explored == 0 => "never met".into(),
+            Some((seed, what)) => format!("{seed}: {what}"),
+            None if alone == 0 || (of_watches && networked == 0) => "never met".into(),
             None => "clean".into(),
         };
-        Cell { verdict, explored, unit: "seeds", whole: false }
+        Cell { verdict, explored: alone + networked, unit: "seeds", networked, whole: false }
     }
 }
 
@@ -226,13 +247,18 @@ mod tests {
     fn a_failing_seed_and_one_that_meets_nothing_are_not_clean() {
         let seen = run(8, Keep::Hash).marks;
         let evidence = |marks| Evidence { id: "R9", marks, bug: Bug::KillForgotten };
-        let met = |failure: Option<(u64, String)>| Met { marks: vec![seen], failure };
+        let met = |failure: Option<(String, String)>| Met { marks: vec![(false, seen)], failure };
         let has = Mark::ALL.iter().copied().find(|mark| seen.has(*mark)).unwrap();
         let lacks = Mark::ALL.iter().copied().find(|mark| !seen.has(*mark)).unwrap();
         let [has, lacks] = [has, lacks].map(|mark| -> &'static [Mark] { Box::leak(Box::new([mark])) });
         assert_eq!(met(None).cell(&evidence(has)).verdict, "clean");
         assert_eq!(met(None).cell(&evidence(lacks)).verdict, "never met");
-        assert_eq!(met(Some((3, "lost".into()))).cell(&evidence(has)).verdict, "seed 3: lost");
+        assert_eq!(met(Some(("seed 3".into(), "lost".into()))).cell(&evidence(has)).verdict, "seed 3: lost");
+        let watches = |marks: Vec<(bool, Marks)>| {
+            Met { marks, failure: None }.cell(&Evidence { id: "R11", ..evidence(has) }).verdict
+        };
+        assert_eq!(watches(vec![(false, seen)]), "never met", "it must be met in tier 2 too");
+        assert_eq!(watches(vec![(false, seen), (true, seen)]), "clean");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::tape::Choice;
 use crate::tier2::{self, Way};
 use crate::trace::{Keep, Kind, Line};
 use crate::watch::SimWatch;
-use crate::world::{Due, End};
+use crate::world::{Due, End, Starts};
 use sprag_core::{Mono, Now, Verdict};
 use sprag_journal::JournalError;
 use sprag_runtime::driver::{self, Driver, Effect, Event, JournalWork, OpenError};
@@ -32,8 +32,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// So long after sprag was told that there is too little room it may still start what it had decided to.
-const HELD_WITHIN_US: u64 = 5_000_000;
 /// So many ticks in a row that it asked for in the past, and that led to nothing, are a busy loop.
 const SPINS_MAX: u32 = 0;
 
@@ -213,7 +211,7 @@ impl Run {
         if world.chance.one_in(Actor::World, Site::Monitor, 2) {
             world.schedule(200_000, Due::Monitor);
         }
-        for _ in 0..world.chance.below(Actor::World, Site::DiskFull, 5).saturating_sub(3) {
+        for _ in 0..world.chance.below(Actor::World, Site::DiskFull, 5).saturating_sub(2) {
             let at_us = world.chance.below(Actor::World, Site::DiskFull, heal_us);
             world.schedule(at_us, Due::Disk { full: true });
         }
@@ -366,8 +364,11 @@ impl Run {
         world.stopping |= asked_to_stop || matches!(event, Event::Stop(_));
         if let Event::Done(Done::Measured(Measured { room: Ok(room), .. })) = event {
             let least = world.pipeline.disk.min_free_bytes(room.total) / 2;
-            let since_us = world.starts_held_us.unwrap_or(world.now_us);
-            world.starts_held_us = (room.free < least).then_some(since_us);
+            world.starts = match world.starts {
+                _ if room.free >= least => Starts::Free,
+                Starts::Free | Starts::Hold => Starts::Hold,
+                Starts::HeldAfter(seq) => Starts::HeldAfter(seq),
+            };
         }
         let cost_us = world.chance.span(Actor::Sprag, Site::HandleTime, 2, 200);
         world.sprag_steps(cost_us, false);
@@ -380,6 +381,9 @@ impl Run {
         let mut world = self.shared.world.borrow_mut();
         let verdict = driver.machine().verdict(now);
         world.judge_health(&verdict);
+        if world.starts == Starts::Hold {
+            world.starts = Starts::HeldAfter(driver.machine().last_seq().0);
+        }
         world.mark_state(driver.machine(), now, &verdict);
         if self.spins > SPINS_MAX {
             let what = format!("asks for ticks in the past, again and again: {deadline:?} at {now:?}");
@@ -414,31 +418,12 @@ impl Run {
             }
             Effect::Run(task) => {
                 self.idle &= !matches!(task, Task::Start { .. });
-                let held = world.starts_held_us.is_some_and(|since_us| world.now_us > since_us + HELD_WITHIN_US);
-                // The room may have come back just now, before sprag has measured it.
-                if held && world.squeezed.is_some() && matches!(task, Task::Start { .. }) {
-                    let what = "starts a job though it has long known that the disk is nearly full";
-                    world.fail(Check::StartsHeld.failed(what));
-                }
                 if let Task::Status { json } | Task::CopyStatus { json } = &task
                     && let Some(verdicts) = verdicts
                 {
                     world.judge_status(json, verdicts);
                 }
-                let now_us = world.now_us;
-                if let Some((source, first)) = world.pending.wants(&task, now_us) {
-                    world.hurry(source, first);
-                }
-                if let Task::Publish { job, .. } = &task
-                    && world.oracle.has_said_published(job.0)
-                {
-                    let what = format!("job {} is published once more: who took its result away gets it again", job.0);
-                    world.fail(Check::ResultStands.failed(what));
-                }
-                if let Some(source) = world.pending.spins() {
-                    let what = format!("looks at source {source} again and again, and nothing was heard of it");
-                    world.fail(Check::NoBusyLoop.failed(what));
-                }
+                world.judge_task(&task);
                 world.run(task);
             }
             Effect::Signal { child, kill } => {

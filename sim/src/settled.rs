@@ -7,9 +7,10 @@ use crate::fs::SimFs;
 use crate::incident;
 use crate::marks::Mark;
 use crate::oracle::Deciding;
-use crate::world::{End, World};
+use crate::world::{End, Starts, World};
 use sprag_core::Verdict;
 use sprag_runtime::driver::{Committed, Driver, Event, Happened, Notice};
+use sprag_runtime::task::Task;
 
 /// So often a result may fail to be put at its destination after the last fault.
 const PUBLISH_FAILURES_MAX: u32 = 3;
@@ -29,6 +30,24 @@ impl World {
         if *failures >= PUBLISH_FAILURES_MAX {
             let what = format!("the result of job {} cannot be put at its destination: {what}", job.0);
             self.fail(Check::ResultStands.failed(what));
+        }
+    }
+
+    /// A result is published once, and a source that nothing was heard of is not looked at over and over.
+    pub(crate) fn judge_task(&mut self, task: &Task) {
+        if let Task::Publish { job, .. } = task
+            && self.oracle.has_said_published(job.0)
+        {
+            let what = format!("job {} is published once more: who took its result away gets it again", job.0);
+            self.fail(Check::ResultStands.failed(what));
+        }
+        let now_us = self.now_us;
+        if let Some((source, first)) = self.pending.wants(task, now_us) {
+            self.hurry(source, first);
+        }
+        if let Some(source) = self.pending.spins() {
+            let what = format!("looks at source {source} again and again, and nothing was heard of it");
+            self.fail(Check::NoBusyLoop.failed(what));
         }
     }
 
@@ -85,7 +104,13 @@ impl World {
     /// Sprag hands records to its journal.
     pub(crate) fn judge_decisions(&mut self, lines: &[u8]) {
         let steady_wall_ms = self.calendar_is_steady().then(|| self.now().wall.0);
-        let now = Deciding { life: self.life, began_us: self.began_us, at_us: self.now_us, steady_wall_ms };
+        // The room may have come back just now, before sprag has measured it.
+        let no_start_after = match self.starts {
+            Starts::HeldAfter(seq) if self.squeezed.is_some() => Some(seq),
+            Starts::Free | Starts::Hold | Starts::HeldAfter(_) => None,
+        };
+        let (life, began_us, at_us) = (self.life, self.began_us, self.now_us);
+        let now = Deciding { life, began_us, at_us, steady_wall_ms, no_start_after };
         match self.oracle.decides(lines, now, &self.producers) {
             Ok(0) => {}
             Ok(_) => self.mark(Mark::KeyLetGo),

@@ -53,14 +53,12 @@ impl Shared {
         let weak = Rc::downgrade(&shared);
         let hook = move |call: &Call| weak.upgrade().and_then(|shared| shared.before_call(call));
         shared.world.borrow().fs.set_hook(Some(Rc::new(hook)));
+        shared.world.borrow().fs.listen();
         shared
     }
 
     /// Runs before every file system call of anybody.
     fn before_call(self: &Rc<Shared>, call: &Call) -> Option<Fault> {
-        if call.kind.changes() && !call.kind.syncs() {
-            self.watch.borrow_mut().touch(&call.path);
-        }
         if self.sprag.get() != Some(call.process) {
             return None;
         }

@@ -4,6 +4,7 @@
 //! mark that is not yet taken swallows the next one, as an unread event does. By draws a mark is late or lost, or the queue
 //! overflows and everything is marked. A process that dies takes its watches along.
 
+use crate::fs::Change;
 use crate::places::{Actor, Hazard, Site};
 use crate::shared::Shared;
 use crate::world::{Due, World};
@@ -26,14 +27,36 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// An entry is about to change.
-    pub fn touch(&mut self, path: &Path) {
-        for (index, folder, name) in &self.armed {
-            let named = name.as_deref().is_none_or(|name| path.file_name() == Some(name));
-            if named && path.parent() == Some(folder) {
-                self.touched.push(*index);
+    /// From here on the folder tells of an entry, or, without a name, of all.
+    pub fn arm(&mut self, index: u16, folder: &Path, name: Option<OsString>) {
+        self.armed.insert((index, folder.to_owned(), name));
+    }
+
+    /// The file system has changed.
+    pub fn hear(&mut self, changes: &[Change]) {
+        for change in changes {
+            match change {
+                Change::Entry(path) => {
+                    let concerned = self.armed.iter().filter(|(_, folder, name)| {
+                        let named = name.as_deref().is_none_or(|name| path.file_name() == Some(name));
+                        named && path.parent() == Some(folder)
+                    });
+                    self.touched.extend(concerned.map(|(index, ..)| *index));
+                }
+                Change::Gone(folder) => {
+                    let (gone, armed) =
+                        std::mem::take(&mut self.armed).into_iter().partition(|(_, of, _)| of == folder);
+                    self.armed = armed;
+                    let gone: BTreeSet<_> = gone;
+                    self.touched.extend(gone.iter().map(|(index, ..)| *index));
+                }
             }
         }
+    }
+
+    /// What is marked by what was heard.
+    pub fn take(&mut self) -> BTreeSet<u16> {
+        std::mem::take(&mut self.touched).into_iter().collect()
     }
 
     /// The process that watched is gone.
@@ -60,7 +83,10 @@ impl Watch for SimWatch {
             return Err(io::Error::from_raw_os_error(crate::fs::errno::ENOTDIR));
         }
         let name = path.file_name().filter(|name| *name != "*").map(OsString::from);
-        shared.watch.borrow_mut().armed.insert((index, folder.to_owned(), name));
+        let mut watched = shared.watch.borrow_mut();
+        // What changed before is none of its business.
+        watched.hear(&shared.world.borrow().fs.take_changes());
+        watched.arm(index, folder, name);
         Ok(())
     }
 }
@@ -81,10 +107,11 @@ fn in_some_order(marks: BTreeSet<u16>) -> Vec<u16> {
 
 /// Turns what changed into marks on their way to the loop.
 pub fn deliver(world: &mut World, watched: &mut Watched) {
+    watched.hear(&world.fs.take_changes());
     if watched.touched.is_empty() {
         return;
     }
-    let mut marks: BTreeSet<u16> = std::mem::take(&mut watched.touched).into_iter().collect();
+    let mut marks = watched.take();
     if world.strikes(Actor::Watch, Hazard::EventsOverflow) {
         marks = watched.armed.iter().map(|(index, ..)| *index).collect();
     }

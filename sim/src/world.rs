@@ -34,6 +34,17 @@ use std::sync::Arc;
 /// The calendar at the beginning, in milliseconds.
 const WALL_MS: u64 = 1_700_000_000_000;
 
+/// Whether sprag may decide that a job starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Starts {
+    /// It may.
+    Free,
+    /// It hears that there is too little room.
+    Hold,
+    /// Not after this record.
+    HeldAfter(u64),
+}
+
 /// How a life of sprag ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -167,8 +178,8 @@ pub struct World {
     pub served: BTreeMap<u16, Served>,
     /// The bytes that are free, while they are few.
     pub squeezed: Option<u64>,
-    /// Since when sprag has known that there is too little room for a start, in microseconds.
-    pub starts_held_us: Option<u64>,
+    /// Whether there is too little room for a start, as far as sprag knows.
+    pub starts: Starts,
     /// A sync was lost, and no power cut has shown it since.
     pub sync_lost: bool,
     /// Something failed in this life that sprag may rightly stumble over.
@@ -245,7 +256,7 @@ impl World {
             pending: Pending::default(),
             served: BTreeMap::new(),
             squeezed: None,
-            starts_held_us: None,
+            starts: Starts::Free,
             sync_lost: false,
             excused: false,
             in_flight: None,
@@ -412,7 +423,11 @@ impl World {
         let of_box = matches!(call.kind, CallKind::Open(_) | CallKind::Read | CallKind::Remove)
             && call.path.parent().is_some_and(|folder| folder.ends_with(".sprag/inbox/new"));
         let calm = of_box || call.kind == CallKind::Room;
-        if calm && self.strikes(Actor::Sprag, Hazard::CalmCallFails) {
+        // What a full disk cannot tell is asked for when it matters most.
+        let untold = call.kind == CallKind::Room
+            && self.squeezed.is_some()
+            && self.chance.one_in(Actor::World, Site::DiskFull, 6);
+        if untold || calm && self.strikes(Actor::Sprag, Hazard::CalmCallFails) {
             return Some(Fault::Errno(errno::EIO));
         }
         if call.kind.syncs() && self.strikes(Actor::Sprag, Hazard::SyncIsLost) {

@@ -5,7 +5,7 @@
 
 use sim::explore::{Bound, Level, searches};
 use sim::failure::Check;
-use sim::mutants::hunt;
+use sim::mutants::{Effort, hunt};
 use sim::saved::{Trace, Verdict};
 use sim::shrink::EVENTS_MAX;
 use sim::{Keep, run};
@@ -16,7 +16,7 @@ const BUGS_MIN: usize = 25;
 
 #[test]
 fn a_bug_is_found_and_shrinks_to_a_story_for_a_person() {
-    let hunt = hunt(Bug::AckBeforeSync, 2);
+    let hunt = hunt(Bug::AckBeforeSync, Effort::Starts(2));
     assert_eq!((hunt.missed.as_ref(), hunt.seeds.len()), (None, 2));
     assert!(hunt.checks.contains_key(&Check::DurableFirst), "{:?}", hunt.checks);
     let shrunk = hunt.shrink().unwrap();
@@ -26,7 +26,7 @@ fn a_bug_is_found_and_shrinks_to_a_story_for_a_person() {
 
 #[test]
 fn a_bug_that_is_not_found_is_missed() {
-    let mut lost = hunt(Bug::NoRescan, 1);
+    let mut lost = hunt(Bug::NoRescan, Effort::Starts(1));
     assert_eq!(lost.missed, None, "the control fails");
     lost.starts(1, 20);
     assert!(lost.missed.unwrap().contains("not found in the 20 seeds"));
@@ -81,7 +81,7 @@ fn a_search_finds_what_seeds_do_not() {
 #[test]
 fn a_leak_is_two_runs_that_differ() {
     for leak in [Bug::HashOrder, Bug::RealClock] {
-        assert_eq!(hunt(leak, 1).missed, None, "{leak:?}");
+        assert_eq!(hunt(leak, Effort::Starts(1)).missed, None, "{leak:?}");
     }
 }
 
@@ -89,7 +89,7 @@ fn a_leak_is_two_runs_that_differ() {
 #[test]
 fn bugs_of_the_adapter_are_found_on_the_network_alone() {
     for bug in Bug::ALL.iter().copied().filter(|bug| bug.is_of_the_adapter()) {
-        let hunt = hunt(bug, 1);
+        let hunt = hunt(bug, Effort::Starts(1));
         assert_eq!(hunt.missed, None, "{bug:?}");
         assert!(hunt.seeds[0] <= 200, "{bug:?} hid for {} seeds", hunt.seeds[0]);
         plant(Some(bug));

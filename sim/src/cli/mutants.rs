@@ -3,11 +3,14 @@
 use super::{FAILED, USAGE, WELL, complain, save, say};
 use clap::Args;
 use serde_json::json;
-use sim::mutants::{Hunt, hunt};
+use sim::mutants::{Effort, Hunt, hunt};
 use sim::saved::Trace;
 use sim::shrink::{EVENTS_MAX, Shrunk};
 use sprag_core::{Bug, Role};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Receiver;
 
 /// No more of what a search says is printed in a line.
 const WHAT_CHARS_MAX: usize = 60;
@@ -20,7 +23,7 @@ pub(crate) struct Mutants {
     /// How often each is looked for.
     #[arg(long, default_value_t = 20)]
     starts: usize,
-    /// One start each, and nothing shrunk: whether each is found, in a few minutes.
+    /// Whether each is found, and nothing more: the first thing that finds it will do, and nothing is shrunk.
     #[arg(long, conflicts_with_all = ["starts", "traces"])]
     quick: bool,
     /// Threads; as many as there are processors if not given.
@@ -33,6 +36,9 @@ pub(crate) struct Mutants {
     #[arg(long)]
     json: bool,
 }
+
+/// What came of one, and its shrunk trace.
+type Hunted = (Hunt, Option<Shrunk>);
 
 pub(crate) fn mutants(args: &Mutants) -> u8 {
     let named: Result<Vec<Bug>, String> = args.bugs.iter().map(|name| super::bug_named(name)).collect();
@@ -48,20 +54,23 @@ pub(crate) fn mutants(args: &Mutants) -> u8 {
         say(format_args!("{:<22} {:<16} {:>7} {:>6} {:>7}  found by", "planted", "level", "median", "worst", "events"));
     }
     let jobs = super::jobs(args.jobs);
-    let mut missed = 0;
-    for some in bugs.chunks(jobs) {
-        let hunted: Vec<(Hunt, Option<Shrunk>)> = std::thread::scope(|scope| {
-            let threads: Vec<_> = some.iter().map(|bug| scope.spawn(|| one(*bug, args))).collect();
-            threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
-        });
-        for (hunt, shrunk) in &hunted {
-            missed += u32::from(tell(hunt, shrunk.as_ref(), args));
+    let next = AtomicUsize::new(0);
+    let missed = std::thread::scope(|scope| {
+        let (done, hunted) = std::sync::mpsc::channel();
+        for _ in 0..jobs {
+            let (done, next, bugs) = (done.clone(), &next, &bugs);
+            scope.spawn(move || {
+                let places = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+                let mut hunts = places.map_while(|place| Some((place, one(*bugs.get(place)?, args))));
+                hunts.all(|hunted| done.send(hunted).is_ok())
+            });
         }
-        missed += (some.len() - hunted.len()) as u32;
-    }
+        drop(done);
+        in_order(bugs.len(), hunted, |(hunt, shrunk)| tell(&hunt, shrunk.as_ref(), args))
+    });
     if !args.json {
         let alive = bugs.iter().filter(|bug| bug.role() == Role::Bug).count();
-        let well = bugs.len() as u32 - missed;
+        let well = bugs.len() - missed;
         say(format_args!("{well} of {} are as they should be; {alive} of them bugs", bugs.len()));
         say(format_args!(
             "level: who catches it; seeds (simulation), states (sim explore machine), disks (sim explore disks)"
@@ -70,8 +79,22 @@ pub(crate) fn mutants(args: &Mutants) -> u8 {
     if missed > 0 { FAILED } else { WELL }
 }
 
-fn one(bug: Bug, args: &Mutants) -> (Hunt, Option<Shrunk>) {
-    let hunt = hunt(bug, if args.quick { 1 } else { args.starts });
+/// Tells of each as soon as all before it are told. How many are not as they should be: those that never came among them.
+fn in_order(count: usize, hunted: Receiver<(usize, Hunted)>, tell: impl Fn(Hunted) -> bool) -> usize {
+    let (mut told, mut missed) = (0, 0);
+    let mut waiting = BTreeMap::new();
+    for (place, hunt) in hunted {
+        waiting.insert(place, hunt);
+        while let Some(hunt) = waiting.remove(&told) {
+            missed += usize::from(tell(hunt));
+            told += 1;
+        }
+    }
+    missed + count - told
+}
+
+fn one(bug: Bug, args: &Mutants) -> Hunted {
+    let hunt = hunt(bug, if args.quick { Effort::Whether } else { Effort::Starts(args.starts) });
     let shrunk = if args.quick { None } else { hunt.shrink() };
     (hunt, shrunk)
 }
@@ -98,7 +121,7 @@ fn tell(hunt: &Hunt, shrunk: Option<&Shrunk>, args: &Mutants) -> bool {
         .explored
         .iter()
         .map(|(level, visited, what)| (level.as_str(), json!({ "visited": visited, "what": what })));
-    let explored: std::collections::BTreeMap<&str, _> = explored.collect();
+    let explored: BTreeMap<&str, _> = explored.collect();
     if args.json {
         let said = json!({
             "planted": name, "about": hunt.bug.about().trim(), "levels": levels, "median": hunt.median(),

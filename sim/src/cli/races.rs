@@ -15,7 +15,7 @@ const SEEDS_MAX: u64 = 4_000;
 /// How much.
 #[derive(Args)]
 pub(crate) struct Races {
-    /// In so many seeds sprag's own driver is run.
+    /// In so many seeds sprag's own driver is run, and in half as many the loop on tokio.
     #[arg(long, default_value_t = 400)]
     seeds: u64,
     /// JSON, one object a line.
@@ -88,8 +88,10 @@ pub(crate) fn races(args: &Races) -> u8 {
         ));
     }
     say(format_args!(
-        "\nexecutions and states: all there are (to the first deadlock); seeds: those that met it, of {}",
-        args.seeds
+        "\nexecutions and states: all there are (to the first deadlock)\n\
+         seeds: those that met it, of {}; behind a +, of {} with the loop on tokio and clients on turmoil's network",
+        args.seeds,
+        args.seeds / 2
     ));
     say(format_args!(
         "a story of each: sim replay R17 --design original (or polling, or sprag), with --html FILE as a page"
@@ -106,16 +108,19 @@ fn verdict(cell: &Cell) -> &str {
 }
 
 fn explored(cell: &Cell) -> String {
-    match cell.explored {
-        0 => "-".into(),
-        count => format!("{count} {}", cell.unit),
+    match (cell.explored, cell.networked) {
+        (0, _) => "-".into(),
+        (count, 0) => format!("{count} {}", cell.unit),
+        (count, networked) => format!("{} + {networked} {}", count - networked, cell.unit),
     }
 }
 
 fn object(row: &Row) -> Value {
     let cell = |cell: &Cell| {
         let there = !cell.verdict.is_empty();
-        json!({ "verdict": there.then_some(&cell.verdict), "explored": cell.explored, "unit": cell.unit, "whole": cell.whole })
+        let verdict = there.then_some(&cell.verdict);
+        let (explored, networked) = (cell.explored, cell.networked);
+        json!({ "verdict": verdict, "explored": explored, "unit": cell.unit, "networked": networked, "whole": cell.whole })
     };
     let (original, polling, sprag) = (cell(&row.original), cell(&row.polling), cell(&row.sprag));
     let replay = format!("sim replay {} --design original", row.id);

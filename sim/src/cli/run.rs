@@ -33,8 +33,8 @@ pub(crate) struct Run {
     /// Threads; as many as there are processors if not given.
     #[arg(long)]
     jobs: Option<usize>,
-    /// Run every so-many-th seed a second time, in another process and another order, and compare; 0 for none.
-    #[arg(long, value_name = "SHARE", default_value_t = 16)]
+    /// Run only every so-many-th seed a second time, in another process and another order, and compare; 0 for none.
+    #[arg(long, value_name = "SHARE", default_value_t = 1)]
     twice: u64,
     /// Fail if a state that must be seen is not seen in any of these seeds.
     #[arg(long)]

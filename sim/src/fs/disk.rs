@@ -90,6 +90,8 @@ pub(super) struct Inode {
     blocks: BTreeSet<u64>,
     handles: u32,
     changed_ns: u64,
+    /// The name that it has, or had last.
+    name: PathBuf,
 }
 
 impl Inode {
@@ -130,6 +132,7 @@ impl Disk {
             disk.names.insert(path.clone(), Node::File(inode));
             let file = disk.inode(inode);
             file.cache = bytes.to_vec();
+            file.name.clone_from(path);
             file.durable = Contents { bytes: bytes.to_vec(), len: bytes.len() as u64 };
             file.blocks = (0..(bytes.len() as u64).div_ceil(BLOCK_BYTES)).collect();
             disk.used_blocks += (bytes.len() as u64).div_ceil(BLOCK_BYTES);
@@ -215,6 +218,11 @@ impl Disk {
         }
     }
 
+    /// The name that a file has, or had last.
+    pub(super) fn last_name(&self, inode: usize) -> Option<PathBuf> {
+        self.inodes.get(&inode).map(|file| file.name.clone())
+    }
+
     fn changes(&mut self, inode: usize) {
         self.inode(inode).changed_ns = self.clock_ns;
     }
@@ -252,6 +260,7 @@ impl Disk {
         for (path, node) in &op {
             if let Some(Node::File(inode)) = node {
                 self.changes(*inode);
+                self.inode(*inode).name.clone_from(path);
             }
             let before = match node {
                 Some(node) => self.names.insert(path.clone(), *node),

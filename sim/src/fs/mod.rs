@@ -22,6 +22,7 @@
 
 mod disk;
 pub mod errno;
+mod file;
 mod image;
 mod names;
 #[cfg(test)]
@@ -36,8 +37,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use disk::{Disk, Node};
+pub use file::SimFile;
 pub use image::{Image, Tear};
-use sprag_journal::fs::{File, Fs, Kind, Metadata, Open, Room};
+use sprag_journal::fs::{Fs, Kind, Metadata, Open, Room};
 
 /// What a call is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +101,15 @@ pub struct Call {
     pub len: u64,
 }
 
+/// What a change event tells, as the kernel puts them: after the change, and only of one that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// An entry of its folder: made, replaced, moved, removed, written to, or closed by somebody who could write.
+    Entry(PathBuf),
+    /// This folder is gone, and who watched it watches nothing any more.
+    Gone(PathBuf),
+}
+
 /// What goes wrong with a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -130,8 +141,28 @@ struct State {
     processes: u32,
     trace: Option<Vec<Call>>,
     hook: Option<Hook>,
+    /// Changes that nobody has taken yet, if anybody listens.
+    changes: Option<Vec<Change>>,
     /// Raised at each reboot: files opened before it are no more.
     boot: u32,
+}
+
+impl State {
+    fn changed(&mut self, change: Change) {
+        if let Some(changes) = &mut self.changes {
+            changes.push(change);
+        }
+    }
+
+    fn changed_entry(&mut self, path: &Path) {
+        self.changed(Change::Entry(path.to_owned()));
+    }
+
+    fn changed_file(&mut self, inode: usize) {
+        if let Some(path) = self.disk.last_name(inode) {
+            self.changed(Change::Entry(path));
+        }
+    }
 }
 
 /// A simulated file system, seen by one process. A clone is the same process; see [`SimFs::new_process`].
@@ -139,15 +170,6 @@ struct State {
 pub struct SimFs {
     state: Rc<RefCell<State>>,
     process: u32,
-}
-
-/// An open file of the simulated file system.
-pub struct SimFile {
-    fs: SimFs,
-    path: PathBuf,
-    inode: usize,
-    writable: bool,
-    boot: u32,
 }
 
 fn error<T>(number: i32) -> io::Result<T> {
@@ -166,6 +188,7 @@ impl SimFs {
             processes: 1,
             trace: None,
             hook: None,
+            changes: None,
             boot: 0,
         };
         SimFs { state: Rc::new(RefCell::new(state)), process: 0 }
@@ -266,18 +289,36 @@ impl SimFs {
     /// Makes a pipe: nobody writes to it. It is not part of any image.
     pub fn make_pipe(&self, path: &Path) -> io::Result<()> {
         self.begin(CallKind::MakeOther, path, 0)?;
-        self.state.borrow_mut().disk.make_other(path, None)
+        self.change_entries(&[path], |disk| disk.make_other(path, None))
     }
 
     /// Makes a symbolic link. It is not part of any image.
     pub fn make_link(&self, path: &Path, leads_to: &Path) -> io::Result<()> {
         self.begin(CallKind::MakeOther, path, 0)?;
-        self.state.borrow_mut().disk.make_other(path, Some(leads_to))
+        self.change_entries(&[path], |disk| disk.make_other(path, Some(leads_to)))
     }
 
     /// The file system's own clock from now on: changes are stamped with it.
     pub fn set_clock_ns(&self, clock_ns: u64) {
         self.state.borrow_mut().disk.clock_ns = clock_ns;
+    }
+
+    /// From here on changes are kept until they are taken.
+    pub fn listen(&self) {
+        self.state.borrow_mut().changes.get_or_insert_default();
+    }
+
+    /// What has changed since they were last taken.
+    pub fn take_changes(&self) -> Vec<Change> {
+        self.state.borrow_mut().changes.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Makes a change of names, and tells of it if it was made.
+    fn change_entries(&self, paths: &[&Path], change: impl FnOnce(&mut Disk) -> io::Result<()>) -> io::Result<()> {
+        let mut state = self.state.borrow_mut();
+        change(&mut state.disk)?;
+        paths.iter().for_each(|path| state.changed_entry(path));
+        Ok(())
     }
 
     fn begin(&self, kind: CallKind, path: &Path, len: u64) -> io::Result<Option<Fault>> {
@@ -325,27 +366,33 @@ impl Fs for SimFs {
         self.begin(CallKind::Open(how), path, 0)?;
         let mut state = self.state.borrow_mut();
         let inode = state.disk.open(path, how)?;
+        if matches!(how, Open::Create | Open::Replace | Open::Share) {
+            state.changed_entry(path);
+        }
         Ok(SimFile { fs: self.clone(), path: path.to_owned(), inode, writable: how != Open::Read, boot: state.boot })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.begin(CallKind::Rename, to, 0)?;
-        self.state.borrow_mut().disk.rename(from, to)
+        let paths = if from == to { &[][..] } else { &[from, to] };
+        self.change_entries(paths, |disk| disk.rename(from, to))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.begin(CallKind::Remove, path, 0)?;
-        self.state.borrow_mut().disk.remove(path)
+        self.change_entries(&[path], |disk| disk.remove(path))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         self.begin(CallKind::CreateDir, path, 0)?;
-        self.state.borrow_mut().disk.create_dir(path)
+        self.change_entries(&[path], |disk| disk.create_dir(path))
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
         self.begin(CallKind::RemoveDir, path, 0)?;
-        self.state.borrow_mut().disk.remove_dir(path)
+        self.change_entries(&[path], |disk| disk.remove_dir(path))?;
+        self.state.borrow_mut().changed(Change::Gone(path.to_owned()));
+        Ok(())
     }
 
     fn room(&self, path: &Path) -> io::Result<Room> {
@@ -387,96 +434,8 @@ impl Fs for SimFs {
     }
 }
 
-impl SimFile {
-    fn begin(&self, kind: CallKind, len: u64) -> io::Result<Option<Fault>> {
-        let fault = self.fs.begin(kind, &self.path, len)?;
-        if self.boot != self.fs.state.borrow().boot {
-            return error(errno::EIO);
-        }
-        if kind.changes() && !kind.syncs() && !self.writable {
-            return error(if kind == CallKind::Truncate { errno::EINVAL } else { errno::EBADF });
-        }
-        Ok(fault)
-    }
-
-    fn sync(&self, kind: CallKind) -> io::Result<()> {
-        let lost = self.begin(kind, 0)? == Some(Fault::SyncLost);
-        self.fs.state.borrow_mut().disk.sync(self.inode, lost);
-        if lost { error(errno::EIO) } else { Ok(()) }
-    }
-}
-
-impl File for SimFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.begin(CallKind::Read, buffer.len() as u64)?;
-        Ok(self.fs.state.borrow().disk.read(self.inode, buffer, offset))
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        let fault = self.begin(CallKind::Write, bytes.len() as u64)?;
-        let mut state = self.fs.state.borrow_mut();
-        let (take, offset) = match fault {
-            Some(Fault::Short(n) | Fault::Kill(n)) => (n.min(bytes.len()), offset),
-            Some(Fault::Phantom) => return Ok(bytes.len()),
-            Some(Fault::Misdirected(offset)) => (bytes.len(), offset),
-            Some(Fault::Errno(_) | Fault::SyncLost | Fault::Crash) | None => (bytes.len(), offset),
-        };
-        let done = state.disk.write(self.inode, &bytes[..take], offset);
-        if let Some(Fault::Kill(_)) = fault {
-            state.dead.insert(self.fs.process);
-            return error(errno::EIO);
-        }
-        done
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.begin(CallKind::Len, 0)?;
-        Ok(self.fs.state.borrow().disk.len(self.inode))
-    }
-
-    fn truncate(&self, len: u64) -> io::Result<()> {
-        self.begin(CallKind::Truncate, len)?;
-        self.fs.state.borrow_mut().disk.truncate(self.inode, len);
-        Ok(())
-    }
-
-    fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.begin(CallKind::Reserve, len)?;
-        self.fs.state.borrow_mut().disk.reserve(self.inode, offset, len)
-    }
-
-    fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.begin(CallKind::Punch, len)?;
-        self.fs.state.borrow_mut().disk.punch(self.inode, offset, len);
-        Ok(())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.sync(CallKind::SyncData)
-    }
-
-    fn sync_all(&self) -> io::Result<()> {
-        self.sync(CallKind::SyncAll)
-    }
-}
-
-impl Drop for SimFile {
-    fn drop(&mut self) {
-        let mut state = self.fs.state.borrow_mut();
-        if state.boot == self.boot {
-            state.disk.close(self.inode);
-        }
-    }
-}
-
 impl fmt::Debug for SimFs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SimFs(process {})", self.process)
-    }
-}
-
-impl fmt::Debug for SimFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SimFile({})", self.path.display())
     }
 }

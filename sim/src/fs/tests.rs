@@ -1,7 +1,7 @@
 //! The simulated disk keeps to its assumptions, and uses them to the full.
 
 use super::*;
-use sprag_journal::fs::{write_all_at, write_atomic};
+use sprag_journal::fs::{File, write_all_at, write_atomic};
 
 fn contents(image: &Image) -> Vec<(String, String)> {
     let text = |(path, bytes): (&PathBuf, &Rc<[u8]>)| {

@@ -68,7 +68,7 @@ impl<F: Fs> Facts<F> {
             return Err("it belongs to another journal".into());
         }
         let limit = self.end_of(head.epoch);
-        if head.seq.0 > limit && head.volatile.is_some() {
+        if head.seq.0 > limit && !head.opens {
             return Err(format!("it begins behind record {}, which never became durable", head.seq.0));
         }
         let mut machine = Machine::new(head.config.clone());
@@ -88,12 +88,19 @@ impl<F: Fs> Facts<F> {
         Ok(machine)
     }
 
-    /// Begins with a snapshot: the one that this life began with, if it is still there. Says up to which record.
+    /// Begins with a snapshot: the one that this life began with, if it is still there; another one only if all that is not by
+    /// the records was written down. Says up to which record.
     fn restore(&self, machine: &mut Machine, now: Now, head: &Head) -> Result<u64, String> {
         let before = |seq: u64| newest_before(&self.fs, &self.root, seq + 1).map_err(|error| error.to_string());
         let own = before(head.snapshot)?.filter(|snapshot| snapshot.covers().seq == head.snapshot);
         if own.is_none() && head.snapshot == 0 && self.records.contains_key(&1) {
             return Ok(0);
+        }
+        if own.is_none() && head.volatile.is_none() {
+            return Err(format!(
+                "it begins with the snapshot through record {}, which is no longer there",
+                head.snapshot
+            ));
         }
         let snapshot = if own.is_some() { own } else { before(head.seq.0)? };
         let Some(snapshot) = snapshot else { return Ok(0) };

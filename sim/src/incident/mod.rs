@@ -99,7 +99,7 @@ impl Life {
     /// The record that it found as the last one in the journal.
     fn opened(&self) -> Option<u64> {
         let head = self.segments.first()?.head.as_ref()?;
-        head.volatile.is_none().then_some(head.seq.0)
+        head.opens.then_some(head.seq.0)
     }
 }
 
@@ -109,7 +109,7 @@ fn lives(segments: Vec<Segment>) -> Vec<Life> {
     let mut last = 0;
     for mut segment in segments {
         let what = segment.damage.take().map(|what| format!("segment {}, {what}", segment.number));
-        let goes_on = segment.head.as_ref().is_some_and(|head| head.volatile.is_some());
+        let goes_on = segment.head.as_ref().is_some_and(|head| !head.opens);
         let epoch = segment.head.as_ref().map(|head| head.epoch);
         match lives.last_mut() {
             Some(life) if goes_on && (life.epoch().is_none() || life.epoch() == epoch) => {

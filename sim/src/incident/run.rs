@@ -157,7 +157,7 @@ impl<F: Fs> Run<'_, '_, F> {
                 Ok(machine) => {
                     self.machine = Some(machine);
                     self.show(What::Begins(number, head));
-                    if head.volatile.is_none() {
+                    if head.opens {
                         self.with(|machine, now| machine.resume(now));
                     }
                 }

@@ -55,7 +55,7 @@ impl Story {
     pub fn tell(&mut self, machine: &Machine, seen: &Seen<'_>) {
         match seen.what {
             What::Begins(segment, head) => {
-                let how = if head.volatile.is_some() { "goes on" } else { "a life begins" };
+                let how = if head.opens { "a life begins" } else { "goes on" };
                 let text = format!("segment {segment}: {how} behind record {}, epoch {}", head.seq.0, head.epoch);
                 self.input = self.add(seen, "world", Kind::World, text, 0, None);
             }

@@ -75,6 +75,8 @@ pub struct Deciding {
     pub at_us: u64,
     /// By the calendar, if it did not jump lately.
     pub steady_wall_ms: Option<u64>,
+    /// There is too little room for a start that is decided after this record.
+    pub no_start_after: Option<u64>,
 }
 
 /// The judge.
@@ -211,6 +213,10 @@ impl Oracle {
             let new = record.seq > last;
             let retry = record.next.as_deref() == Some("retry");
             let job = record.job.unwrap_or(0);
+            if record.is_grant() && now.no_start_after.is_some_and(|seq| record.seq > seq) {
+                let what = format!("job {job} is to start though it is known that the disk is nearly full");
+                return Err(Check::StartsHeld.failed(what));
+            }
             if let (Some(due), Some(wall_ms), true) = (record.due, now.steady_wall_ms, retry) {
                 let decided_us = now.at_us.saturating_sub(wall_ms.saturating_sub(record.at) * 1000);
                 let until_us = decided_us + due.saturating_sub(record.at) * 1000;

@@ -87,10 +87,14 @@ pub(super) fn records(
 }
 
 impl Record {
+    /// Whether it lets an attempt be executed.
+    pub(super) fn is_grant(&self) -> bool {
+        self.kind == "started" || self.kind == "reserved"
+    }
+
     /// Whether it lets this attempt be executed.
     pub(super) fn allows(&self, job: u64, attempt: u32, fence: u64) -> bool {
-        let grants = self.kind == "started" || self.kind == "reserved";
-        grants && self.seq == fence && self.job == Some(job) && self.attempt == Some(attempt)
+        self.is_grant() && self.seq == fence && self.job == Some(job) && self.attempt == Some(attempt)
     }
 }
 
@@ -140,7 +144,7 @@ impl<'a> Fold<'a> {
         if record.kind == "added" {
             return self.added(number, record);
         }
-        let starts = record.kind == "started" || record.kind == "reserved";
+        let starts = record.is_grant();
         if starts {
             self.starts(number)?;
         }

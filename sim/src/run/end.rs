@@ -8,7 +8,7 @@ use crate::failure::Check;
 use crate::places::{Actor, Site};
 use crate::settled::waits_for;
 use crate::trace::Kind;
-use crate::world::{Due, End};
+use crate::world::{Due, End, Starts};
 use sprag_core::StopLevel;
 use sprag_runtime::driver::Event;
 
@@ -31,7 +31,7 @@ impl Run {
         {
             let mut world = self.shared.world.borrow_mut();
             world.ending = None;
-            world.starts_held_us = None;
+            world.starts = Starts::Free;
             world.note(Actor::World, Kind::World, format_args!("sprag is gone: {end:?}"));
             if end == End::PowerCut {
                 world.reboot();

@@ -1,10 +1,12 @@
 //! Connections on sprag's side, which end in their order when sprag does.
 //!
-//! **Invariant.** When a process dies, its connections are closed in the order in which they were made. Left to the runtime,
-//! they would be closed in an order that depends on what ran before in this process: tokio keeps its tasks by their numbers.
+//! **Invariant.** When a process dies, its connections are closed in the order in which they were made, and it makes no more.
+//! Left to the runtime, they would be closed in an order that depends on what ran before in this process: tokio keeps its tasks
+//! by their numbers.
 
 use sprag_handoff::Mailbox;
 use sprag_runtime::live::api::Listener;
+use std::future::pending;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -43,9 +45,13 @@ impl Listener for Network {
     async fn accept(&mut self) -> io::Result<Line> {
         let (stream, _) = self.listener.accept().await?;
         let slot = Arc::new(Mailbox::new(1));
-        // Both are open, and have room.
+        if self.accepted.push(Arc::clone(&slot)).is_err() {
+            // The rest of the step in which a process dies: it is dead already.
+            drop(stream);
+            return pending().await;
+        }
+        // It is open, and has room.
         let _ = slot.push(stream);
-        let _ = self.accepted.push(Arc::clone(&slot));
         Ok(Line(slot))
     }
 }
@@ -53,6 +59,7 @@ impl Listener for Network {
 impl Scissors {
     /// To be called on the host that accepted them.
     pub(super) fn cut(&self) {
+        self.0.close();
         taken(&self.0).iter().for_each(|slot| drop(taken(slot)));
     }
 }

@@ -57,7 +57,6 @@ impl World {
             };
             self.heap.insert((if of_sprag { at_us.max(until_us) } else { at_us }, number), entry);
         }
-        self.starts_held_us = None;
         self.continued_us = until_us;
     }
 
@@ -75,7 +74,7 @@ impl World {
         }
         if full {
             self.excused = true;
-            let again_us = self.chance.span(Actor::World, Site::DiskFull, 1_000, 9_000_000);
+            let again_us = self.chance.span(Actor::World, Site::DiskFull, 1_000, 60_000_000);
             self.schedule(again_us, Due::Disk { full: false });
         }
     }

@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 /// After something could not be recorded, a new segment begins so much later, in milliseconds.
 const AGAIN_MS: u64 = 5_000;
-/// With more jobs than this waiting for their time or under way, no segment begins: to write them down would hold up the loop.
+/// With more jobs than this waiting for their time or under way, none is written down, and no segment begins but the first of a
+/// life: it would hold up the loop.
 const VOLATILE_MAX: usize = 50_000;
 
 /// The end of the recorder that is on the loop.
@@ -113,7 +114,8 @@ impl Flight {
             follows: (self.state == State::On && !opened).then_some(self.inputs),
             config: self.config.clone(),
             queues: machine.queues().map(|queue| queue.name.to_owned()).collect(),
-            volatile: (!opened).then(|| machine.volatile()),
+            opens: opened,
+            volatile: (machine.volatile_len() <= VOLATILE_MAX).then(|| machine.volatile()),
         };
         (self.bytes, self.inputs, self.now, self.queues) = (0, 0, now, machine.queues_len());
         self.state = State::On;

@@ -80,7 +80,9 @@ pub struct Head {
     pub config: Config,
     /// The names of all queues; their places are their numbers.
     pub queues: Vec<String>,
-    /// What the Machine was beside the records; none at the beginning of a life, when it has just read the journal and is
-    /// about to resume.
+    /// Whether a life begins: the Machine has just read the journal, and is about to resume.
+    pub opens: bool,
+    /// What the Machine was beside the records. None where that was too much at the beginning of a life; then it is what the
+    /// records and the snapshot make of it.
     pub volatile: Option<Volatile>,
 }

@@ -1,11 +1,6 @@
-//! The simulated file system answers as the real one: the same calls on both, and every answer compared.
-//!
-//! **Invariant.** What is compared is all that a caller sees through `Fs` and `File`: values and error numbers.
-#![cfg(test)]
+//! Calls on a file system, whichever it is, and what they answer.
 
 use proptest::prelude::*;
-use sim::fs::SimFs;
-use sprag_journal::RealFs;
 use sprag_journal::fs::{File, Fs, Kind, Open};
 use std::collections::BTreeMap;
 use std::io;
@@ -16,10 +11,10 @@ const LEN_MAX: u64 = 24;
 const EISDIR: i32 = 21;
 /// So many files are open at once.
 const HANDLES: usize = 3;
-const NAMES: [&str; 7] = ["a", "b", "d", "e", "d/a", "d/b", "none/a"];
+pub(crate) const NAMES: [&str; 7] = ["a", "b", "d", "e", "d/a", "d/b", "none/a"];
 
 #[derive(Clone, Debug)]
-enum Call {
+pub(crate) enum Call {
     Open { handle: usize, name: usize, how: Open },
     Close { handle: usize },
     Write { handle: usize, bytes: Vec<u8>, offset: u64 },
@@ -35,7 +30,7 @@ enum Call {
     List { name: usize },
 }
 
-fn call() -> impl Strategy<Value = Call> {
+pub(crate) fn call() -> impl Strategy<Value = Call> {
     let (name, handle, offset) = (0..NAMES.len(), 0..HANDLES, 0..LEN_MAX);
     let how =
         prop_oneof![Just(Open::Read), Just(Open::Create), Just(Open::Write), Just(Open::Replace), Just(Open::Share)];
@@ -60,15 +55,15 @@ fn call() -> impl Strategy<Value = Call> {
 }
 
 /// A file system, and what is open on it.
-struct Side<'a, F: Fs> {
-    fs: F,
-    root: &'a Path,
-    handles: BTreeMap<usize, F::File>,
+pub(crate) struct Side<'a, F: Fs> {
+    pub(crate) fs: F,
+    pub(crate) root: &'a Path,
+    pub(crate) handles: BTreeMap<usize, F::File>,
 }
 
 impl<F: Fs> Side<'_, F> {
     /// Makes a call; what it answered, as text.
-    fn call(&mut self, call: &Call) -> String {
+    pub(crate) fn call(&mut self, call: &Call) -> String {
         let path = |name: &usize| self.root.join(NAMES[*name]);
         match call {
             Call::Open { handle, name, how } => {
@@ -119,7 +114,7 @@ impl<F: Fs> Side<'_, F> {
     }
 
     /// Everything that can be read.
-    fn everything(&mut self) -> Vec<String> {
+    pub(crate) fn everything(&mut self) -> Vec<String> {
         let mut all: Vec<String> = vec![told(self.fs.list(self.root))];
         for name in 0..NAMES.len() {
             all.push(self.call(&Call::Metadata { name }));
@@ -138,20 +133,5 @@ fn told<T: std::fmt::Debug>(answer: io::Result<T>) -> String {
     match answer {
         Ok(value) => format!("{value:?}"),
         Err(error) => error.raw_os_error().map_or_else(|| error.to_string(), |number| format!("error {number}")),
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn both_answer_alike(calls in prop::collection::vec(call(), 1..40)) {
-        let dir = tempfile::tempdir().unwrap();
-        let mut real = Side { fs: RealFs, root: dir.path(), handles: BTreeMap::new() };
-        let mut simulated = Side { fs: SimFs::with_dirs(&["/q"]), root: Path::new("/q"), handles: BTreeMap::new() };
-        for (at, call) in calls.iter().enumerate() {
-            prop_assert_eq!(simulated.call(call), real.call(call), "call {} of {:?}", at, &calls[..=at]);
-        }
-        prop_assert_eq!(simulated.everything(), real.everything(), "after {:?}", calls);
     }
 }
