@@ -11,6 +11,7 @@ pub mod explore;
 pub mod failure;
 pub mod fs;
 pub mod incident;
+pub mod inotify;
 pub mod items;
 pub mod marks;
 pub mod monitor;

@@ -252,6 +252,7 @@ impl Run {
             Due::Pool { .. }
             | Due::Keeper { .. }
             | Due::Journal { .. }
+            | Due::Events { .. }
             | Due::Producer(_)
             | Due::Client
             | Due::Process(_)

@@ -115,7 +115,10 @@ impl Shared {
             Due::Pool { life: of, task } if life == of => threads::task(self, task),
             Due::Keeper { life: of } if life == of => threads::keeper(self),
             Due::Journal { life: of } if life == of => threads::journal(self),
-            Due::Pool { .. } | Due::Keeper { .. } | Due::Journal { .. } => {}
+            Due::Events { life: of } if life == of => {
+                watch::wake(&mut self.world.borrow_mut(), &mut self.watch.borrow_mut());
+            }
+            Due::Pool { .. } | Due::Keeper { .. } | Due::Journal { .. } | Due::Events { .. } => {}
             Due::Producer(index) => self.world.borrow_mut().producer_step(index),
             Due::Process(pid) => self.world.borrow_mut().process_step(pid),
             Due::WallStep => self.world.borrow_mut().wall_step(),
@@ -144,6 +147,7 @@ impl Shared {
             Due::Pool { .. }
             | Due::Keeper { .. }
             | Due::Journal { .. }
+            | Due::Events { .. }
             | Due::Producer(_)
             | Due::Client
             | Due::Process(_)

@@ -1,68 +1,74 @@
-//! The kernel's change events, simulated: hints, and nothing more.
+//! Change events on their way from the kernel to the loop: hints, and nothing more.
 //!
-//! **Invariant.** A change of an entry in a watched folder marks whoever watches that name, whatever process made it. A
-//! mark that is not yet taken swallows the next one, as an unread event does. By draws a mark is late or lost, or the queue
-//! overflows and everything is marked. A process that dies takes its watches along.
+//! **Invariant.** What is queued is the kernel's doing ([`crate::inotify`]), what it means is read by what ships
+//! ([`sprag_runtime::changes`]). By draws an event is lost, the queue overflows, or it is read late. A mark that the loop has not
+//! taken yet swallows the next one, as its latch does. A process that dies takes its watches along.
 
 use crate::fs::Change;
+use crate::inotify::{EVENTS_MAX, Event, Inotify, Target};
 use crate::places::{Actor, Hazard, Site};
 use crate::shared::Shared;
+use crate::trace::Kind as Line;
 use crate::world::{Due, World};
 use sprag_core::{Bug, planted};
 use sprag_journal::fs::{Fs, Kind};
+use sprag_runtime::changes::{self, Armed, Watches, asked, split};
 use sprag_runtime::seams::Watch;
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::fmt;
 use std::hash::BuildHasher as _;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Weak;
 
-/// What is watched, and what changed since anybody asked. Apart from the world, so that a file system call of an actor
-/// can mark while the world is at work on that actor.
-#[derive(Debug, Default)]
+/// What one life of sprag watches. Apart from the world, so that a file system call of an actor can be heard of while the world
+/// is at work on that actor.
+#[derive(Debug)]
 pub struct Watched {
-    armed: BTreeSet<(u16, PathBuf, Option<OsString>)>,
-    touched: Vec<u16>,
+    kernel: Inotify,
+    watches: Watches,
+    /// The loop is on its way to read.
+    waking: bool,
+}
+
+impl Default for Watched {
+    fn default() -> Watched {
+        Watched { kernel: Inotify::new(EVENTS_MAX), watches: Watches::default(), waking: false }
+    }
 }
 
 impl Watched {
-    /// From here on the folder tells of an entry, or, without a name, of all.
-    pub fn arm(&mut self, index: u16, folder: &Path, name: Option<OsString>) {
-        self.armed.insert((index, folder.to_owned(), name));
+    /// From here on a change of the path tells of the index.
+    pub fn arm(&mut self, index: u16, path: &Path, target: Target) -> io::Result<()> {
+        let (_, name) = split(path)?;
+        let folder = self.kernel.add_watch(target, asked());
+        self.watches.arm(Armed { index, path: path.to_owned(), folder, name });
+        Ok(())
     }
 
-    /// The file system has changed.
-    pub fn hear(&mut self, changes: &[Change]) {
+    /// The file system has changed: what the kernel queues for that.
+    pub fn hear(&mut self, changes: &[Change], mut queue: impl FnMut(&mut Inotify, Event)) {
         for change in changes {
-            match change {
-                Change::Entry(path) => {
-                    let concerned = self.armed.iter().filter(|(_, folder, name)| {
-                        let named = name.as_deref().is_none_or(|name| path.file_name() == Some(name));
-                        named && path.parent() == Some(folder)
-                    });
-                    self.touched.extend(concerned.map(|(index, ..)| *index));
-                }
-                Change::Gone(folder) => {
-                    let (gone, armed) =
-                        std::mem::take(&mut self.armed).into_iter().partition(|(_, of, _)| of == folder);
-                    self.armed = armed;
-                    let gone: BTreeSet<_> = gone;
-                    self.touched.extend(gone.iter().map(|(index, ..)| *index));
-                }
+            for event in self.kernel.tells(change) {
+                queue(&mut self.kernel, event);
             }
         }
     }
 
-    /// What is marked by what was heard.
-    pub fn take(&mut self) -> BTreeSet<u16> {
-        std::mem::take(&mut self.touched).into_iter().collect()
+    /// Reads what is queued, and says which paths may have changed.
+    pub fn read(&mut self) -> (Vec<Event>, BTreeSet<u16>) {
+        self.waking = false;
+        let events = self.kernel.read();
+        let changes: Vec<changes::Change> =
+            events.iter().map(|event| changes::Change::of(event.watch, event.what, event.name.clone())).collect();
+        let mut marks = BTreeSet::new();
+        self.watches.hear(&changes, |index| _ = marks.insert(index));
+        (events, marks)
     }
 
     /// The process that watched is gone.
     pub fn forget(&mut self) {
-        self.armed.clear();
-        self.touched.clear();
+        *self = Watched::default();
     }
 }
 
@@ -77,17 +83,14 @@ impl Watch for SimWatch {
         if shared.world.borrow_mut().strikes(Actor::Watch, Hazard::WatchIsRefused) {
             return Err(io::Error::from_raw_os_error(crate::fs::errno::ENOSPC));
         }
-        let folder = path.parent().ok_or_else(gone)?;
+        let (folder, _) = split(path)?;
         let fs = shared.world.borrow().sprag_fs();
         if fs.metadata(folder)?.kind != Kind::Dir {
             return Err(io::Error::from_raw_os_error(crate::fs::errno::ENOTDIR));
         }
-        let name = path.file_name().filter(|name| *name != "*").map(OsString::from);
-        let mut watched = shared.watch.borrow_mut();
         // What changed before is none of its business.
-        watched.hear(&shared.world.borrow().fs.take_changes());
-        watched.arm(index, folder, name);
-        Ok(())
+        deliver(&mut shared.world.borrow_mut(), &mut shared.watch.borrow_mut());
+        shared.watch.borrow_mut().arm(index, path, Target::Folder(folder.to_owned()))
     }
 }
 
@@ -105,24 +108,51 @@ fn in_some_order(marks: BTreeSet<u16>) -> Vec<u16> {
     marks
 }
 
-/// Turns what changed into marks on their way to the loop.
+/// Queues what changed, and wakes the loop for it.
 pub fn deliver(world: &mut World, watched: &mut Watched) {
-    watched.hear(&world.fs.take_changes());
-    if watched.touched.is_empty() {
+    let changes = world.fs.take_changes();
+    if changes.is_empty() {
         return;
     }
-    let mut marks = watched.take();
-    if world.strikes(Actor::Watch, Hazard::EventsOverflow) {
-        marks = watched.armed.iter().map(|(index, ..)| *index).collect();
-    }
-    for source in in_some_order(marks) {
-        if world.marked.contains(&source) || world.strikes(Actor::Watch, Hazard::EventIsLost) {
-            continue;
+    watched.hear(&changes, |kernel, event| {
+        if world.strikes(Actor::Watch, Hazard::EventsOverflow) {
+            kernel.overflow();
+        } else if !world.strikes(Actor::Watch, Hazard::EventIsLost) {
+            kernel.push(event);
         }
-        let late_us = if world.strikes(Actor::Watch, Hazard::EventIsLate) { 2_000_000 } else { 0 };
-        let delay_us = late_us + world.chance.span(Actor::Watch, Site::EventDelay, 5, 5_000);
-        world.marked.insert(source);
-        let life = world.life;
-        world.schedule(delay_us, Due::Marked { life, source });
+    });
+    if watched.waking || !watched.kernel.is_readable() {
+        return;
+    }
+    watched.waking = true;
+    let late_us = if world.strikes(Actor::Watch, Hazard::EventIsLate) { 2_000_000 } else { 0 };
+    let delay_us = late_us + world.chance.span(Actor::Watch, Site::EventDelay, 5, 5_000);
+    let life = world.life;
+    world.schedule(delay_us, Due::Events { life });
+}
+
+/// The loop reads what is queued: what may have changed is marked.
+pub fn wake(world: &mut World, watched: &mut Watched) {
+    let (events, marks) = watched.read();
+    world.note(Actor::Watch, Line::Step, format_args!("{}", Told(&events)));
+    for source in in_some_order(marks) {
+        if world.marked.insert(source) {
+            let life = world.life;
+            world.schedule(1, Due::Marked { life, source });
+        }
+    }
+}
+
+/// Events in a line, as people know them.
+struct Told<'a>(&'a [Event]);
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the kernel tells:")?;
+        for (at, event) in self.0.iter().enumerate() {
+            let name = event.name.as_deref().unwrap_or_default().display();
+            write!(f, "{} {} {name}", if at == 0 { "" } else { "," }, event.words())?;
+        }
+        Ok(())
     }
 }

@@ -82,6 +82,8 @@ fn real_ms() -> u64 {
 pub enum Due {
     /// For the loop: it hears something.
     Heard { life: u32, event: Event },
+    /// Change events are read.
+    Events { life: u32 },
     /// For the loop: a mark in the latch.
     Marked { life: u32, source: u16 },
     /// For the loop: the deadline that it asked for.
@@ -338,7 +340,8 @@ impl World {
         let (key, _) = due.find(|(_, entry)| match entry.due {
             Due::Heard { .. } | Due::Marked { .. } | Due::Tick { .. } | Due::Open => false,
             Due::Pool { .. } | Due::Keeper { .. } | Due::Journal { .. } => threads,
-            Due::Producer(_)
+            Due::Events { .. }
+            | Due::Producer(_)
             | Due::Client
             | Due::Process(_)
             | Due::WallStep

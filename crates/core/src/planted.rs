@@ -56,6 +56,10 @@ bugs! {
     LostWakeUp: Bug,
     /// As `NoRescan`; and a source is watched only after the first look at it, and not looked at then.
     LookBeforeArm: Bug,
+    /// As `NoRescan`; and the kernel is not asked for renames.
+    RenameUnheard: Bug,
+    /// As `NoRescan`; and that events were lost is not heard.
+    OverflowUnheard: Bug,
     /// What can be taken from a half-written array is taken.
     TornRead: Bug,
     /// A source that could not be parsed is never looked at again.
@@ -200,7 +204,7 @@ impl Bug {
 
     /// Whether it takes the periodic look at sources away.
     pub const fn stops_rescan(self) -> bool {
-        matches!(self, Bug::NoRescan | Bug::LostWakeUp | Bug::LookBeforeArm)
+        matches!(self, Bug::NoRescan | Bug::LostWakeUp | Bug::LookBeforeArm | Bug::RenameUnheard | Bug::OverflowUnheard)
     }
 }
 

@@ -4,6 +4,7 @@
 //! and comes back as an event. The tokio adapter and the simulator feed the very same driver.
 
 mod attempt;
+pub mod changes;
 pub mod driver;
 pub mod flight;
 pub mod history;

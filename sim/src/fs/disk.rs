@@ -119,6 +119,16 @@ pub(super) struct Disk {
     used_blocks: u64,
     /// The file system's own clock: what changes is stamped with it.
     pub(super) clock_ns: u64,
+    /// Files that somebody watches, and what has become of them.
+    watched: BTreeSet<usize>,
+    lost: Vec<Lost>,
+}
+
+/// What a watched file has lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lost {
+    Name(usize),
+    All(usize),
 }
 
 impl Disk {
@@ -266,7 +276,10 @@ impl Disk {
                 Some(node) => self.names.insert(path.clone(), *node),
                 None => self.names.remove(path),
             };
-            if let Some(Node::File(inode)) = before {
+            if let Some(Node::File(inode)) = before.filter(|before| *node != Some(*before)) {
+                if node.is_some() || op.len() == 1 {
+                    self.loses(inode, Lost::Name(inode));
+                }
                 self.free_if_unused(inode);
             }
         }
@@ -275,11 +288,36 @@ impl Disk {
 
     /// Blocks of a file that nobody sees any more are free at once.
     fn free_if_unused(&mut self, inode: usize) {
-        let has_blocks = |file: &Inode| file.handles == 0 && !file.blocks.is_empty();
-        let Some(file) = self.inodes.get_mut(&inode).filter(|file| has_blocks(file)) else { return };
+        let watched = self.watched.contains(&inode);
+        let to_be_freed = |file: &Inode| file.handles == 0 && (watched || !file.blocks.is_empty());
+        let Some(file) = self.inodes.get_mut(&inode).filter(|file| to_be_freed(file)) else { return };
         if !self.names.nodes().any(|node| node == Node::File(inode)) {
             self.used_blocks -= file.blocks.len() as u64;
             file.blocks.clear();
+            self.loses(inode, Lost::All(inode));
+        }
+    }
+
+    fn loses(&mut self, inode: usize, lost: Lost) {
+        if self.watched.contains(&inode) {
+            self.lost.push(lost);
+        }
+    }
+
+    /// What watched files have lost since this was last asked.
+    pub(super) fn take_lost(&mut self) -> Vec<Lost> {
+        std::mem::take(&mut self.lost)
+    }
+
+    /// From here on it is known what becomes of this file.
+    pub(super) fn watch(&mut self, path: &Path) -> io::Result<usize> {
+        match self.node(path) {
+            Some(Node::File(inode)) => {
+                self.watched.insert(inode);
+                Ok(inode)
+            }
+            Some(Node::Dir | Node::Pipe | Node::Link(_)) => error(errno::EINVAL),
+            None => self.absent(path),
         }
     }
 

@@ -3,6 +3,7 @@
 //! **Invariant.** A file is what its inode is, whatever name it has by now; one that was opened before a reboot is nobody's.
 
 use super::{CallKind, Fault, SimFs, errno, error};
+use rustix::fs::inotify::ReadFlags;
 use sprag_journal::fs::File;
 use std::fmt;
 use std::io;
@@ -31,7 +32,7 @@ impl SimFile {
 
     /// The contents have changed: whoever watches the name that the file has now, or had last, hears of it.
     fn changed(&self) {
-        self.fs.state.borrow_mut().changed_file(self.inode);
+        self.fs.state.borrow_mut().changed_file(self.inode, ReadFlags::MODIFY);
     }
 
     fn sync(&self, kind: CallKind) -> io::Result<()> {
@@ -58,7 +59,7 @@ impl File for SimFile {
         };
         let done = state.disk.write(self.inode, &bytes[..take], offset);
         if done.as_ref().is_ok_and(|written| *written > 0) {
-            state.changed_file(self.inode);
+            state.changed_file(self.inode, ReadFlags::MODIFY);
         }
         if let Some(Fault::Kill(_)) = fault {
             state.dead.insert(self.fs.process);
@@ -107,9 +108,10 @@ impl Drop for SimFile {
         let mut state = self.fs.state.borrow_mut();
         if state.boot == self.boot {
             if self.writable {
-                state.changed_file(self.inode);
+                state.changed_file(self.inode, ReadFlags::CLOSE_WRITE);
             }
             state.disk.close(self.inode);
+            state.changed_inodes();
         }
     }
 }

@@ -36,9 +36,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use disk::{Disk, Node};
+use disk::{Disk, Lost, Node};
 pub use file::SimFile;
 pub use image::{Image, Tear};
+use rustix::fs::inotify::ReadFlags;
 use sprag_journal::fs::{Fs, Kind, Metadata, Open, Room};
 
 /// What a call is.
@@ -101,12 +102,32 @@ pub struct Call {
     pub len: u64,
 }
 
-/// What a change event tells, as the kernel puts them: after the change, and only of one that was made.
+/// What the kernel tells watchers of, after the change, and only of one that was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// An entry of its folder: made, replaced, moved, removed, written to, or closed by somebody who could write.
-    Entry(PathBuf),
-    /// This folder is gone, and who watched it watches nothing any more.
+    /// An entry of its folder was made or removed, written to, or closed by somebody who could write.
+    Entry {
+        /// Its name, or the last one it had.
+        path: PathBuf,
+        /// The file, if it is one.
+        inode: Option<usize>,
+        /// What happened.
+        what: ReadFlags,
+    },
+    /// A file was renamed.
+    Moved {
+        /// What it was called.
+        from: PathBuf,
+        /// What it is called now.
+        to: PathBuf,
+        /// The file.
+        inode: usize,
+    },
+    /// A file that is watched has lost a name.
+    Unlinked(usize),
+    /// A file that is watched is gone: it has no name, and nobody has it open.
+    Freed(usize),
+    /// This folder is gone.
     Gone(PathBuf),
 }
 
@@ -154,13 +175,31 @@ impl State {
         }
     }
 
-    fn changed_entry(&mut self, path: &Path) {
-        self.changed(Change::Entry(path.to_owned()));
+    fn changed_entry(&mut self, path: &Path, what: ReadFlags) {
+        if self.changes.is_none() {
+            return;
+        }
+        let (inode, what) = match self.disk.node(path) {
+            Some(Node::File(inode)) => (Some(inode), what),
+            Some(Node::Dir) => (None, what | ReadFlags::ISDIR),
+            Some(Node::Pipe | Node::Link(_)) | None => (None, what),
+        };
+        self.changed(Change::Entry { path: path.to_owned(), inode, what });
     }
 
-    fn changed_file(&mut self, inode: usize) {
-        if let Some(path) = self.disk.last_name(inode) {
-            self.changed(Change::Entry(path));
+    fn changed_file(&mut self, inode: usize, what: ReadFlags) {
+        if let Some(path) = self.disk.last_name(inode).filter(|_| self.changes.is_some()) {
+            self.changed(Change::Entry { path, inode: Some(inode), what });
+        }
+    }
+
+    /// What became of files that are watched.
+    fn changed_inodes(&mut self) {
+        for lost in self.disk.take_lost() {
+            self.changed(match lost {
+                Lost::Name(inode) => Change::Unlinked(inode),
+                Lost::All(inode) => Change::Freed(inode),
+            });
         }
     }
 }
@@ -289,13 +328,13 @@ impl SimFs {
     /// Makes a pipe: nobody writes to it. It is not part of any image.
     pub fn make_pipe(&self, path: &Path) -> io::Result<()> {
         self.begin(CallKind::MakeOther, path, 0)?;
-        self.change_entries(&[path], |disk| disk.make_other(path, None))
+        self.change_entry(path, ReadFlags::CREATE, |disk| disk.make_other(path, None))
     }
 
     /// Makes a symbolic link. It is not part of any image.
     pub fn make_link(&self, path: &Path, leads_to: &Path) -> io::Result<()> {
         self.begin(CallKind::MakeOther, path, 0)?;
-        self.change_entries(&[path], |disk| disk.make_other(path, Some(leads_to)))
+        self.change_entry(path, ReadFlags::CREATE, |disk| disk.make_other(path, Some(leads_to)))
     }
 
     /// The file system's own clock from now on: changes are stamped with it.
@@ -313,11 +352,26 @@ impl SimFs {
         self.state.borrow_mut().changes.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// Makes a change of names, and tells of it if it was made.
-    fn change_entries(&self, paths: &[&Path], change: impl FnOnce(&mut Disk) -> io::Result<()>) -> io::Result<()> {
+    /// From here on it is told what becomes of the file of this name; its inode.
+    ///
+    /// # Errors
+    /// There is no such file.
+    pub fn watch_file(&self, path: &Path) -> io::Result<usize> {
+        self.state.borrow_mut().disk.watch(path)
+    }
+
+    /// Makes or removes an entry, and tells of it if that was done.
+    fn change_entry(
+        &self,
+        path: &Path,
+        what: ReadFlags,
+        change: impl FnOnce(&mut Disk) -> io::Result<()>,
+    ) -> io::Result<()> {
         let mut state = self.state.borrow_mut();
+        let is_dir = state.disk.node(path) == Some(Node::Dir);
         change(&mut state.disk)?;
-        paths.iter().for_each(|path| state.changed_entry(path));
+        state.changed_inodes();
+        state.changed_entry(path, if is_dir { what | ReadFlags::ISDIR } else { what });
         Ok(())
     }
 
@@ -365,33 +419,41 @@ impl Fs for SimFs {
     fn open(&self, path: &Path, how: Open) -> io::Result<SimFile> {
         self.begin(CallKind::Open(how), path, 0)?;
         let mut state = self.state.borrow_mut();
+        let was_there = state.disk.node(path).is_some();
         let inode = state.disk.open(path, how)?;
         if matches!(how, Open::Create | Open::Replace | Open::Share) {
-            state.changed_entry(path);
+            state.changed_entry(path, if was_there { ReadFlags::MODIFY } else { ReadFlags::CREATE });
         }
         Ok(SimFile { fs: self.clone(), path: path.to_owned(), inode, writable: how != Open::Read, boot: state.boot })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.begin(CallKind::Rename, to, 0)?;
-        let paths = if from == to { &[][..] } else { &[from, to] };
-        self.change_entries(paths, |disk| disk.rename(from, to))
+        let mut state = self.state.borrow_mut();
+        state.disk.rename(from, to)?;
+        if let Some(Node::File(inode)) = state.disk.node(to).filter(|_| from != to) {
+            state.changed(Change::Moved { from: from.to_owned(), to: to.to_owned(), inode });
+        }
+        state.changed_inodes();
+        Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.begin(CallKind::Remove, path, 0)?;
-        self.change_entries(&[path], |disk| disk.remove(path))
+        self.change_entry(path, ReadFlags::DELETE, |disk| disk.remove(path))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         self.begin(CallKind::CreateDir, path, 0)?;
-        self.change_entries(&[path], |disk| disk.create_dir(path))
+        self.change_entry(path, ReadFlags::CREATE, |disk| disk.create_dir(path))
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
         self.begin(CallKind::RemoveDir, path, 0)?;
-        self.change_entries(&[path], |disk| disk.remove_dir(path))?;
-        self.state.borrow_mut().changed(Change::Gone(path.to_owned()));
+        let mut state = self.state.borrow_mut();
+        state.disk.remove_dir(path)?;
+        state.changed(Change::Gone(path.to_owned()));
+        state.changed_entry(path, ReadFlags::DELETE | ReadFlags::ISDIR);
         Ok(())
     }
 

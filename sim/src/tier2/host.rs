@@ -123,6 +123,7 @@ impl Host {
             Due::Pool { .. }
             | Due::Keeper { .. }
             | Due::Journal { .. }
+            | Due::Events { .. }
             | Due::Producer(_)
             | Due::Client
             | Due::Process(_)

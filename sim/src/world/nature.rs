@@ -50,7 +50,7 @@ impl World {
         let until_us = self.now_us + stands_us;
         for ((at_us, number), entry) in std::mem::take(&mut self.heap) {
             let of_sprag = match entry.due {
-                Due::Heard { .. } | Due::Marked { .. } | Due::Tick { .. } => true,
+                Due::Heard { .. } | Due::Events { .. } | Due::Marked { .. } | Due::Tick { .. } => true,
                 Due::Pool { .. } | Due::Keeper { .. } | Due::Journal { .. } => true,
                 Due::Open | Due::Producer(_) | Due::Client | Due::Process(_) | Due::Monitor => false,
                 Due::WallStep | Due::Sleep | Due::Freeze | Due::Disk { .. } | Due::Heal => false,

@@ -11,18 +11,18 @@
 //! says so, and gives the same one for the same folder.
 
 use super::sys::watched;
+use crate::changes::{Armed, Change, Watches, asked, split};
 use crate::seams::Watch;
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::fs::inotify::{self, CreateFlags};
 use rustix::io::Errno;
 use sprag_handoff::Mailbox;
-use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::task::Poll;
 use tokio::io::unix::AsyncFd;
@@ -45,42 +45,19 @@ const NETWORK: [(u32, &str); 9] = [
     (0x0bd0_0bd0, "Lustre"),
 ];
 
-/// What changes the entry of a file, or says that the folder is no longer what it was. Not what merely reads. That the
-/// folder was removed is told unasked.
-const CHANGES: WatchFlags = WatchFlags::MODIFY
-    .union(WatchFlags::CLOSE_WRITE)
-    .union(WatchFlags::ATTRIB)
-    .union(WatchFlags::CREATE)
-    .union(WatchFlags::DELETE)
-    .union(WatchFlags::MOVE)
-    .union(WatchFlags::MOVE_SELF)
-    .union(WatchFlags::ONLYDIR);
-
 /// Arms paths, from any thread.
 #[derive(Clone, Debug)]
 pub struct LiveWatch {
     inotify: Arc<OwnedFd>,
-    armed: Arc<Mailbox<(Place, Armed)>>,
+    armed: Arc<Mailbox<Armed>>,
 }
 
 /// Reads the events, on the loop.
 #[derive(Debug)]
 pub struct Events {
     inotify: AsyncFd<OwnedFd>,
-    incoming: Arc<Mailbox<(Place, Armed)>>,
-    armed: BTreeMap<Place, Armed>,
-}
-
-/// An index, and one of its paths.
-type Place = (u16, PathBuf);
-
-/// What it waits for.
-#[derive(Debug)]
-struct Armed {
-    /// The kernel's number for the folder. It never uses one twice.
-    folder: i32,
-    /// The file's name in it; `None` for any.
-    name: Option<OsString>,
+    incoming: Arc<Mailbox<Armed>>,
+    watches: Watches,
 }
 
 impl LiveWatch {
@@ -91,8 +68,11 @@ impl LiveWatch {
     pub fn new() -> io::Result<(LiveWatch, Events)> {
         let inotify = Arc::new(inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?);
         let armed = Arc::new(Mailbox::new(ARMED_MAX));
-        let events =
-            Events { inotify: watched(inotify.try_clone()?)?, incoming: Arc::clone(&armed), armed: BTreeMap::new() };
+        let events = Events {
+            inotify: watched(inotify.try_clone()?)?,
+            incoming: Arc::clone(&armed),
+            watches: Watches::default(),
+        };
         Ok((LiveWatch { inotify, armed }, events))
     }
 }
@@ -100,14 +80,10 @@ impl LiveWatch {
 impl Watch for LiveWatch {
     /// The last component `*` stands for every name in the folder.
     fn arm(&self, index: u16, path: &Path) -> io::Result<()> {
-        let Some(name) = path.file_name() else {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} names no file", path.display())));
-        };
-        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let watched = inotify::add_watch(&*self.inotify, folder, CHANGES).map_err(|error| explain(error, folder))?;
-        let armed = Armed { folder: watched, name: (name != "*").then(|| name.to_owned()) };
-        let place = (index, path.to_owned());
-        self.armed.push((place, armed)).map_err(|_| io::Error::other("the reader of change events has ended"))?;
+        let (folder, name) = split(path)?;
+        let watched = inotify::add_watch(&*self.inotify, folder, asked()).map_err(|error| explain(error, folder))?;
+        let armed = Armed { index, path: path.to_owned(), folder: watched, name };
+        self.armed.push(armed).map_err(|_| io::Error::other("the reader of change events has ended"))?;
         match network(rustix::fs::statfs(folder)?.f_type) {
             Some(kind) => {
                 let what = format!("{} is on a network file system ({kind})", folder.display());
@@ -128,7 +104,7 @@ impl Events {
             tokio::select! {
                 biased;
                 arrived = self.incoming.take() => match arrived {
-                    Some(arrived) => self.armed.extend(arrived),
+                    Some(arrived) => self.arm(arrived),
                     None => return Ok(()),
                 },
                 ready = self.inotify.readable() => {
@@ -138,8 +114,7 @@ impl Events {
                         ready.clear_ready();
                     }
                     self.take_arrived().await;
-                    changes.iter().for_each(|change| self.mark(change, &dirty));
-                    self.armed.retain(|_, armed| !changes.iter().any(|change| change.ends(armed.folder)));
+                    self.watches.hear(&changes, &dirty);
                 }
             }
             tokio::task::yield_now().await;
@@ -150,52 +125,12 @@ impl Events {
     async fn take_arrived(&mut self) {
         let arrived = poll_fn(|cx| Poll::Ready(self.incoming.poll_take(cx))).await;
         if let Poll::Ready(Some(arrived)) = arrived {
-            self.armed.extend(arrived);
+            self.arm(arrived);
         }
     }
 
-    fn mark(&self, change: &Change, dirty: &impl Fn(u16)) {
-        let concerned = |armed: &Armed| match change {
-            Change::Unknown => true,
-            Change::Folder(folder) | Change::Gone(folder) => armed.folder == *folder,
-            Change::Entry(folder, name) => {
-                armed.folder == *folder && armed.name.as_ref().is_none_or(|armed| armed == name)
-            }
-        };
-        self.armed.iter().filter(|(_, armed)| concerned(armed)).for_each(|((index, _), _)| dirty(*index));
-    }
-}
-
-/// What an event says.
-enum Change {
-    /// Events were lost.
-    Unknown,
-    /// The folder itself.
-    Folder(i32),
-    /// The folder is not watched any more: it was removed.
-    Gone(i32),
-    /// An entry of the folder.
-    Entry(i32, OsString),
-}
-
-impl Change {
-    fn of(event: &inotify::Event<'_>) -> Change {
-        if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
-            return Change::Unknown;
-        }
-        if event.events().contains(ReadFlags::IGNORED) {
-            return Change::Gone(event.wd());
-        }
-        match event.file_name() {
-            None => Change::Folder(event.wd()),
-            Some(name) => Change::Entry(event.wd(), OsStr::from_bytes(name.to_bytes()).to_owned()),
-        }
-    }
-}
-
-impl Change {
-    fn ends(&self, folder: i32) -> bool {
-        matches!(self, Change::Gone(gone) if *gone == folder)
+    fn arm(&mut self, arrived: Vec<Armed>) {
+        arrived.into_iter().for_each(|armed| self.watches.arm(armed));
     }
 }
 
@@ -206,7 +141,10 @@ fn read(inotify: &OwnedFd) -> io::Result<(Vec<Change>, bool)> {
     let mut changes = Vec::new();
     loop {
         match reader.next() {
-            Ok(event) => changes.push(Change::of(&event)),
+            Ok(event) => {
+                let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()).to_owned());
+                changes.push(Change::of(event.wd(), event.events(), name));
+            }
             Err(Errno::INTR) => continue,
             Err(Errno::AGAIN) => return Ok((changes, true)),
             Err(error) => return Err(error.into()),
