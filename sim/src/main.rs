@@ -118,9 +118,9 @@ fn main() -> ExitCode {
                     return ExitCode::from(cli::incident::replay(&dir, &asked, &how));
                 }
                 (None, Some(Tale::Of(subject))) => subject,
-                (None, Some(Tale::Race(id))) => match cli::races::replay(&id, design, html.as_deref(), how.json) {
+                (None, Some(Tale::Race(id))) => match cli::races::replay(&id, design, html.as_deref(), &how) {
                     Ok(code) => return ExitCode::from(code),
-                    Err(seed) => Subject::Seed(seed),
+                    Err(subject) => subject,
                 },
                 (None, None) => unreachable!("clap asks for one of them"),
             };

@@ -83,14 +83,17 @@ impl Watch for SimWatch {
         if shared.world.borrow_mut().strikes(Actor::Watch, Hazard::WatchIsRefused) {
             return Err(io::Error::from_raw_os_error(crate::fs::errno::ENOSPC));
         }
-        let (folder, _) = split(path)?;
+        let (there, _) = split(path)?;
         let fs = shared.world.borrow().sprag_fs();
-        if fs.metadata(folder)?.kind != Kind::Dir {
-            return Err(io::Error::from_raw_os_error(crate::fs::errno::ENOTDIR));
-        }
+        let target = match fs.metadata(there)?.kind {
+            Kind::Dir => Target::Folder(there.to_owned()),
+            // What ships asks for folders alone.
+            Kind::File if planted(Bug::FileWatched) => Target::File(fs.watch_file(there)?),
+            Kind::File | Kind::Other => return Err(io::Error::from_raw_os_error(crate::fs::errno::ENOTDIR)),
+        };
         // What changed before is none of its business.
         deliver(&mut shared.world.borrow_mut(), &mut shared.watch.borrow_mut());
-        shared.watch.borrow_mut().arm(index, path, Target::Folder(folder.to_owned()))
+        shared.watch.borrow_mut().arm(index, path, target)
     }
 }
 

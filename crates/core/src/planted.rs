@@ -56,6 +56,10 @@ bugs! {
     LostWakeUp: Bug,
     /// As `NoRescan`; and a source is watched only after the first look at it, and not looked at then.
     LookBeforeArm: Bug,
+    /// As `NoRescan`; and the file itself is watched, not its folder.
+    FileWatched: Bug,
+    /// An event of any name tells of a source, and each look at it is told in the heartbeat at once.
+    OwnWritesHeard: Bug,
     /// As `NoRescan`; and the kernel is not asked for renames.
     RenameUnheard: Bug,
     /// As `NoRescan`; and that events were lost is not heard.
@@ -204,7 +208,8 @@ impl Bug {
 
     /// Whether it takes the periodic look at sources away.
     pub const fn stops_rescan(self) -> bool {
-        matches!(self, Bug::NoRescan | Bug::LostWakeUp | Bug::LookBeforeArm | Bug::RenameUnheard | Bug::OverflowUnheard)
+        let of_the_driver = matches!(self, Bug::NoRescan | Bug::LostWakeUp | Bug::LookBeforeArm);
+        of_the_driver || matches!(self, Bug::FileWatched | Bug::RenameUnheard | Bug::OverflowUnheard)
     }
 }
 

@@ -24,7 +24,11 @@ const ASKED: WatchFlags = WatchFlags::MODIFY
 
 /// What the kernel is asked for.
 pub fn asked() -> WatchFlags {
-    if planted(Bug::RenameUnheard) { ASKED.difference(WatchFlags::MOVE) } else { ASKED }
+    match () {
+        () if planted(Bug::RenameUnheard) => ASKED.difference(WatchFlags::MOVE),
+        () if planted(Bug::FileWatched) => ASKED.difference(WatchFlags::ONLYDIR),
+        () => ASKED,
+    }
 }
 
 /// What an event says.
@@ -53,7 +57,8 @@ impl Change {
     }
 }
 
-/// The folder to be watched for a path, and the name in it; none for every name, which the last component `*` stands for.
+/// What is to be watched for a path, which is its folder, and the name in it; none for every name, which the last component `*`
+/// stands for.
 ///
 /// # Errors
 /// The path names no file.
@@ -61,6 +66,9 @@ pub fn split(path: &Path) -> io::Result<(&Path, Option<OsString>)> {
     let Some(name) = path.file_name() else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} names no file", path.display())));
     };
+    if planted(Bug::FileWatched) && name != "*" {
+        return Ok((path, None));
+    }
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Ok((folder, (name != "*").then(|| name.to_owned())))
 }
@@ -108,7 +116,8 @@ impl Armed {
             Change::Unknown => true,
             Change::Folder(folder) | Change::Gone(folder) => self.folder == *folder,
             Change::Entry(folder, name) => {
-                self.folder == *folder && self.name.as_ref().is_none_or(|armed| armed == name)
+                let named = self.name.as_ref().is_none_or(|armed| armed == name);
+                self.folder == *folder && (named || planted(Bug::OwnWritesHeard))
             }
         }
     }

@@ -45,6 +45,7 @@ fn elsewhere(subject: &Subject, how: &How) -> Result<Vec<String>, String> {
     match subject {
         Subject::Seed(seed) => command.arg(seed.to_string()),
         Subject::File(path) => command.arg(path),
+        Subject::Race(id, _) => command.arg(id),
     };
     command.args(how.args());
     let output = command.output().map_err(|error| error.to_string())?;

@@ -120,6 +120,8 @@ impl How {
 pub(crate) enum Subject {
     Seed(u64),
     File(PathBuf),
+    /// A world in which sprag lives through a row of the race catalogue.
+    Race(String, Tape),
 }
 
 impl FromStr for Subject {
@@ -135,6 +137,7 @@ impl std::fmt::Display for Subject {
         match self {
             Subject::Seed(seed) => write!(f, "seed {seed}"),
             Subject::File(path) => write!(f, "{}", path.display()),
+            Subject::Race(id, _) => write!(f, "{id} in sprag's design"),
         }
     }
 }
@@ -143,6 +146,7 @@ impl std::fmt::Display for Subject {
 pub(crate) enum Source {
     Seed(u64),
     Trace(Box<Trace>),
+    Tape(Tape),
 }
 
 impl Source {
@@ -151,6 +155,7 @@ impl Source {
         let mut how = how.clone();
         let source = match subject {
             Subject::Seed(seed) => Ok(Source::Seed(*seed)),
+            Subject::Race(_, tape) => Ok(Source::Tape(tape.clone())),
             Subject::File(path) => read_trace(path).and_then(|trace| {
                 how.plant_as(&trace)?;
                 Ok(Source::Trace(trace))
@@ -167,6 +172,7 @@ impl Source {
         match self {
             Source::Seed(seed) => how.run(*seed, keep),
             Source::Trace(trace) => sim::run(trace.tape(), keep),
+            Source::Tape(tape) => sim::run(tape.clone(), keep),
         }
     }
 
@@ -174,12 +180,13 @@ impl Source {
         match self {
             Source::Seed(seed) => Some(*seed),
             Source::Trace(trace) => trace.seed,
+            Source::Tape(_) => None,
         }
     }
 
     pub(crate) fn planted(&self, how: &How) -> Option<String> {
         match self {
-            Source::Seed(_) => how.planted(),
+            Source::Seed(_) | Source::Tape(_) => how.planted(),
             Source::Trace(trace) => trace.planted.clone(),
         }
     }

@@ -1,23 +1,30 @@
 //! `sim races`: the race catalogue as a table; and `sim replay R17`: one row's story.
 
-use super::{FAILED, Subject, USAGE, WELL, complain, say};
+use super::{FAILED, How, Subject, USAGE, WELL, complain, say};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use sim::page::page_of;
-use sim::races::{Cell, Row, seed_that_meets, story, table};
+use sim::races::cases::{CASES, Case, Seen};
+use sim::races::{Cell, Row, story, table, world_of};
 use sprag_races::Design;
 use std::path::Path;
 use std::str::FromStr;
-
-/// How many seeds are looked through for one that meets a row.
-const SEEDS_MAX: u64 = 4_000;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How much.
 #[derive(Args)]
 pub(crate) struct Races {
-    /// In so many seeds sprag's own driver is run, and in half as many the loop on tokio.
+    /// Beside every world of each row, in so many seeds sprag's own driver is run, and in half as many the loop on tokio.
     #[arg(long, default_value_t = 400)]
     seeds: u64,
+    /// Threads; as many as there are processors if not given.
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Plant into each row of sprag's column the bug that must turn it red, and look at nothing else.
+    #[cfg(feature = "planted")]
+    #[arg(long, conflicts_with = "seeds")]
+    planted: bool,
     /// JSON, one object a line.
     #[arg(long)]
     json: bool,
@@ -61,8 +68,56 @@ impl FromStr for Tale {
     }
 }
 
+/// Looks at all cases, in so many threads, and gives back what was seen in their order.
+fn all<T: Send>(jobs: usize, look: impl Fn(&Case) -> T + Sync) -> Vec<T> {
+    let (next, seen) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while let Some((at, case)) = CASES.iter().enumerate().nth(next.fetch_add(1, Ordering::Relaxed)) {
+                    let one = (at, look(case));
+                    seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(one);
+                }
+            });
+        }
+    });
+    let mut seen = seen.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    seen.sort_by_key(|(at, _)| *at);
+    seen.into_iter().map(|(_, seen)| seen).collect()
+}
+
+/// Each case with its bug: in how many worlds it turns red.
+#[cfg(feature = "planted")]
+fn planted(args: &Races) -> u8 {
+    let seen = all(super::jobs(args.jobs), |case| {
+        sprag_core::plant(Some(case.bug));
+        case.explore()
+    });
+    let mut missed = 0;
+    for (case, seen) in CASES.iter().zip(&seen) {
+        let (bug, Seen { worlds, red }) = (format!("{:?}", case.bug), seen);
+        missed += usize::from(red.is_none());
+        let found = red.as_ref().map_or_else(|| "NOT RED".into(), |(_, failure)| failure.check.to_string());
+        if args.json {
+            let red = red.as_ref().map(|(_, failure)| failure);
+            say(format_args!(
+                "{}",
+                json!({ "id": case.id, "about": case.about, "planted": bug, "worlds": worlds, "red": red })
+            ));
+        } else {
+            say(format_args!("{:<4} {bug:<22} {worlds:>6} worlds  {found:<16} {}", case.id, case.about));
+        }
+    }
+    if missed > 0 { FAILED } else { WELL }
+}
+
 pub(crate) fn races(args: &Races) -> u8 {
-    let rows = table(args.seeds);
+    #[cfg(feature = "planted")]
+    if args.planted {
+        return planted(args);
+    }
+    let seen = all(super::jobs(args.jobs), Case::explore);
+    let rows = table(&seen, args.seeds);
     let red = rows.iter().filter(|row| row.sprag.verdict != "clean").count();
     if args.json {
         rows.iter().for_each(|row| say(format_args!("{}", object(row))));
@@ -88,8 +143,8 @@ pub(crate) fn races(args: &Races) -> u8 {
         ));
     }
     say(format_args!(
-        "\nexecutions and states: all there are (to the first deadlock)\n\
-         seeds: those that met it, of {}; behind a +, of {} with the loop on tokio and clients on turmoil's network",
+        "\nexecutions, states, worlds: all there are (to the first deadlock)\n\
+         seeds: those that met it too, of {}; of {} with the loop on tokio and clients on turmoil's network",
         args.seeds,
         args.seeds / 2
     ));
@@ -108,10 +163,11 @@ fn verdict(cell: &Cell) -> &str {
 }
 
 fn explored(cell: &Cell) -> String {
-    match (cell.explored, cell.networked) {
-        (0, _) => "-".into(),
-        (count, 0) => format!("{count} {}", cell.unit),
-        (count, networked) => format!("{} + {networked} {}", count - networked, cell.unit),
+    match (cell.explored, cell.seeds, cell.networked) {
+        (0, ..) => "-".into(),
+        (count, 0, _) => format!("{count} {}", cell.unit),
+        (count, seeds, 0) => format!("{count} {}, {seeds} seeds", cell.unit),
+        (count, seeds, networked) => format!("{count} {}, {} + {networked} seeds", cell.unit, seeds - networked),
     }
 }
 
@@ -119,20 +175,21 @@ fn object(row: &Row) -> Value {
     let cell = |cell: &Cell| {
         let there = !cell.verdict.is_empty();
         let verdict = there.then_some(&cell.verdict);
-        let (explored, networked) = (cell.explored, cell.networked);
-        json!({ "verdict": verdict, "explored": explored, "unit": cell.unit, "networked": networked, "whole": cell.whole })
+        let Cell { explored, unit, seeds, networked, .. } = cell;
+        json!({ "verdict": verdict, "explored": explored, "unit": unit, "seeds": seeds, "networked": networked })
     };
     let (original, polling, sprag) = (cell(&row.original), cell(&row.polling), cell(&row.sprag));
     let replay = format!("sim replay {} --design original", row.id);
     json!({ "id": row.id, "name": row.name, "original": original, "polling": polling, "sprag": sprag, "replay": replay })
 }
 
-/// Tells a row's story in a design. Where that is the driver's own, it is that of a seed, which is given back.
-pub(crate) fn replay(id: &str, whose: Whose, html: Option<&Path>, json: bool) -> Result<u8, u64> {
+/// Tells a row's story in a design. Where that is the driver's own, it is that of a world, which is given back.
+pub(crate) fn replay(id: &str, whose: Whose, html: Option<&Path>, how: &How) -> Result<u8, Subject> {
+    let json = how.json;
     let Some((verdict, story)) = story(id, whose.design()) else {
-        let seed = (whose == Whose::Sprag).then(|| seed_that_meets(id, SEEDS_MAX)).flatten();
-        if let Some(seed) = seed {
-            return Err(seed);
+        how.plant();
+        if let Some(tape) = (whose == Whose::Sprag).then(|| world_of(id)).flatten() {
+            return Err(Subject::Race(id.to_owned(), tape));
         }
         complain(format_args!("{id}: not in that design, or no such row; `sim races` lists them"));
         return Ok(USAGE);

@@ -18,7 +18,7 @@ pub(crate) fn replay(subject: &Subject, events: bool, calls: bool, html: Option<
         (false, false) => Keep::Lines,
     };
     let (report, verdict) = match &source {
-        Source::Seed(_) => (source.run(keep, how), None),
+        Source::Seed(_) | Source::Tape(_) => (source.run(keep, how), None),
         Source::Trace(trace) => {
             let (report, verdict) = trace.replay(keep);
             (report, Some(verdict))

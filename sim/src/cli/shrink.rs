@@ -53,5 +53,6 @@ fn beside(subject: &Subject) -> PathBuf {
     match subject {
         Subject::Seed(seed) => PathBuf::from(format!("sim-traces/seed-{seed}.shrunk.json")),
         Subject::File(path) => path.with_extension("shrunk.json"),
+        Subject::Race(id, _) => PathBuf::from(format!("sim-traces/{id}.shrunk.json")),
     }
 }

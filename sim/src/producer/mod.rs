@@ -285,8 +285,8 @@ impl Producer {
                 Ok(("syncs it".into(), false))
             }
             Stage::Rename => {
-                self.fs.rename(&self.temporary(), &self.target())?;
                 self.file = None;
+                self.fs.rename(&self.temporary(), &self.target())?;
                 self.stage = Stage::SyncDir;
                 self.stands(now_us);
                 let what = format!("renames it into place: {}", self.target().display());

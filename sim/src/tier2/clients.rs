@@ -28,6 +28,8 @@ const PATIENCE: Duration = Duration::from_millis(2_500);
 /// Between two tries. Longer than any message travels.
 const AGAIN: Duration = Duration::from_millis(100);
 /// When nothing goes wrong any more, no answer takes longer, in all tries.
+/// So long after the last trouble a network is as if there had been none.
+const RECOVERED_US: u64 = 5_000_000;
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// So long others are waited for that can share a stream.
 const GATHER: Duration = Duration::from_millis(6);
@@ -136,12 +138,12 @@ impl Connection {
 
 /// Asks until there is an answer, or nobody who could give it.
 async fn exchange(net: &Net, asking: &Asking, mut manner: Manner) {
-    let (ticket, began, calm) = (asking.ticket, Instant::now(), net.is_calm());
+    let (ticket, began) = (asking.ticket, net.now_us());
     while net.waits(ticket) {
         match timeout(PATIENCE, once(net, asking, manner)).await {
             Ok(Ok(Some(answer))) => {
-                let lasted = began.elapsed();
-                if calm && lasted > ANSWER_WITHIN {
+                let lasted = net.calm_since(began);
+                if lasted > ANSWER_WITHIN {
                     let what = format!("request {ticket} took {} ms, and nothing went wrong", lasted.as_millis());
                     net.fails(Check::NobodyStalls, what);
                 }
@@ -151,7 +153,7 @@ async fn exchange(net: &Net, asking: &Asking, mut manner: Manner) {
             Ok(Err(error)) => net.tell(format_args!("request {ticket}: {:?}", error.kind())),
             Err(_) => net.tell(format_args!("request {ticket} is not answered in time")),
         }
-        if calm && began.elapsed() > ANSWER_WITHIN + PATIENCE {
+        if net.calm_since(began) > ANSWER_WITHIN + PATIENCE {
             return net.fails(Check::NobodyStalls, format!("request {ticket} is not answered, and nothing went wrong"));
         }
         manner = Manner::New;
@@ -274,6 +276,18 @@ impl Net {
 
     pub(super) fn below(&self, site: Site, n: u64) -> u64 {
         self.shared.world.borrow_mut().chance.below(Actor::Client, site, n)
+    }
+
+    /// The world's time, in simulated microseconds.
+    fn now_us(&self) -> u64 {
+        self.shared.world.borrow().now_us
+    }
+
+    /// For how long nothing has gone wrong, on the network either and counted from `us` at the earliest.
+    fn calm_since(&self, us: u64) -> Duration {
+        let calm_us = self.shared.world.borrow().healed_us.map(|healed_us| us.max(healed_us + RECOVERED_US));
+        let calm_us = calm_us.filter(|_| self.is_calm());
+        Duration::from_micros(calm_us.map_or(0, |calm_us| self.now_us().saturating_sub(calm_us)))
     }
 
     /// Whether nothing goes wrong any more, on the network either.

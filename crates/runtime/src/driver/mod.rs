@@ -314,6 +314,7 @@ impl Driver {
     fn looked(&mut self, now: Now, source: u16, seen: Seen, result: Result<Look, Complaint>) {
         let (report, said) = self.intake.looked(now, source, seen, result);
         self.say_all(said);
+        self.looked_at(now);
         self.input(now, Input::Source { source: sprag_core::SourceId(source), report });
     }
 

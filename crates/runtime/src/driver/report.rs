@@ -9,6 +9,7 @@ use super::{Driver, Effect};
 use crate::pipeline::RESULT_BYTES_MAX;
 use crate::scan::Complaint;
 use crate::task::Task;
+use sprag_core::{Bug, planted};
 use sprag_core::{
     DeadReason, Input, JobId, Machine, Mono, Next, Now, Outcome, Reason, Record, Refusal, Reply, Seq, SourceFault,
     StopLevel, Verdict,
@@ -268,6 +269,13 @@ impl Driver {
             let json = self.status_json(now);
             self.copy_status(now, &json);
             self.effects.push_back(Effect::Run(Task::Status { json }));
+        }
+    }
+
+    /// A source was looked at: that alone is no news.
+    pub(super) fn looked_at(&mut self, now: Now) {
+        if planted(Bug::OwnWritesHeard) {
+            self.reporter.status_at = now.mono;
         }
     }
 

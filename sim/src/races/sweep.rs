@@ -1,0 +1,115 @@
+//! One story in every way: what may come at any moment comes at each.
+//!
+//! **Invariant.** Nothing is left out. What is moved comes at every place that it has in the story so far: the search goes on until
+//! there is none left, and no limit cuts it. The story itself, with nothing moved, is told first.
+
+use crate::places::{Actor, Site, What};
+use crate::run::{Report, run};
+use crate::tape::{Choice, Tape};
+use crate::trace::{Keep, Line};
+
+/// Later than this nothing is moved to: from 500 ms on nothing goes wrong in a calm world, and long before everything in it rests.
+const LATE_US: u64 = 450_000;
+
+/// What is moved.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Moved {
+    /// A choice is made each time that it is asked for.
+    Each {
+        /// By whom.
+        actor: Actor,
+        /// Which.
+        what: What,
+        /// The choice.
+        value: u64,
+    },
+    /// Somebody goes on at each moment: behind every step of a story in which that comes late.
+    Moment(Moment),
+    /// The first life of sprag, whose end is part of the story, ends at each of its steps.
+    End,
+}
+
+/// When somebody goes on, and from when on that is counted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    /// Who.
+    pub(super) actor: Actor,
+    /// The choice that says so.
+    pub(super) site: Site,
+    /// Which of them.
+    pub(super) index: u32,
+    /// The choice is about what is longer than this, in microseconds.
+    pub(super) least_us: u64,
+    /// It is counted from the first line of the same actor that begins like this; from the beginning if empty.
+    pub(super) after: &'static str,
+    /// So long after that at most, in microseconds.
+    pub(super) within_us: u64,
+}
+
+/// Tells a story in every way, until `visit` has seen enough; true if it has.
+pub(super) fn sweep(story: &[Choice], moved: &[Moved], visit: &mut dyn FnMut(&[Choice], &Report) -> bool) -> bool {
+    (!moved.is_empty() && visit(story, &told(story, Keep::Hash))) || tell(story, moved, visit)
+}
+
+fn told(story: &[Choice], keep: Keep) -> Report {
+    run(story.iter().copied().collect::<Tape>(), keep)
+}
+
+fn tell(story: &[Choice], moved: &[Moved], visit: &mut dyn FnMut(&[Choice], &Report) -> bool) -> bool {
+    let Some((first, rest)) = moved.split_first() else { return visit(story, &told(story, Keep::Hash)) };
+    let mut with = |choice: Choice| {
+        let story: Vec<Choice> = story.iter().copied().chain([choice]).collect();
+        tell(&story, rest, visit)
+    };
+    match *first {
+        Moved::Each { actor, what, value } => (0..)
+            .map(|index| Choice { actor, what, index, value })
+            .take_while(|choice| is_asked(story, choice))
+            .any(&mut with),
+        Moved::Moment(moment) => moments(story, &moment).into_iter().map(|us| moment.at(us)).any(&mut with),
+        Moved::End => (0..).map(end_after).take_while(|choice| ends(story, choice)).any(&mut with),
+    }
+}
+
+/// Whether a choice is ever asked for in a story.
+fn is_asked(story: &[Choice], choice: &Choice) -> bool {
+    let story: Vec<Choice> = story.iter().copied().chain([*choice]).collect();
+    let report = told(&story, Keep::Hash);
+    report.failure.is_some() || !report.unmet.contains(choice)
+}
+
+/// A life ends after so many steps.
+fn end_after(steps: u64) -> Choice {
+    Choice { actor: Actor::World, what: What::Is(Site::LifeSteps), index: 1, value: steps }
+}
+
+/// Whether a life has so many steps.
+fn ends(story: &[Choice], choice: &Choice) -> bool {
+    let story: Vec<Choice> = story.iter().copied().chain([*choice]).collect();
+    let report = told(&story, Keep::Hash);
+    report.failure.is_some() || report.lives > 1
+}
+
+impl Moment {
+    fn at(&self, us: u64) -> Choice {
+        let value = us.saturating_sub(self.least_us);
+        Choice { actor: self.actor, what: What::Is(self.site), index: self.index, value }
+    }
+}
+
+/// Behind each step of a story in which it comes late.
+fn moments(story: &[Choice], moment: &Moment) -> Vec<u64> {
+    let late: Vec<Choice> = story.iter().copied().chain([moment.at(LATE_US)]).collect();
+    let lines = told(&late, Keep::Calls).lines;
+    let is_first = |line: &&Line| line.actor == moment.actor && line.text.starts_with(moment.after);
+    let since_us = match moment.after {
+        "" => Some(0),
+        _ => lines.iter().find(is_first).map(|line| line.at_us),
+    };
+    let Some(since_us) = since_us else { return Vec::new() };
+    let until_us = since_us + moment.within_us.min(LATE_US);
+    let within = lines.iter().map(|line| line.at_us).filter(|at_us| (since_us..until_us).contains(at_us));
+    let mut moments: Vec<u64> = within.map(|at_us| (at_us + 1 - since_us).max(moment.least_us)).collect();
+    moments.dedup();
+    moments
+}
