@@ -222,7 +222,7 @@ pub const CASES: &[Case] = &[
         id: "R14",
         about: "the queue of change events overflows, and the file changes",
         story: &[TWICE],
-        moved: &[each(Actor::Watch, Hazard::EventsOverflow), GOES_ON_LATE],
+        moved: &[GOES_ON_LATE, each(Actor::Watch, Hazard::EventsOverflow)],
         bug: Bug::OverflowUnheard,
     },
     Case {
@@ -256,7 +256,7 @@ pub const CASES: &[Case] = &[
         id: "R18",
         about: "a process that an attempt has left behind holds the lock on its input, and takes long to die",
         story: LEFT_BEHIND,
-        moved: &[each(Actor::World, Hazard::DyingTakesLong), goes_on(WRITER, SYNCED)],
+        moved: &[goes_on(WRITER, SYNCED), each(Actor::World, Hazard::DyingTakesLong)],
         bug: Bug::ProofSkipped,
     },
     Case {

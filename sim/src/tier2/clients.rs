@@ -20,16 +20,16 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::spawn_local;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use turmoil::net::TcpStream;
 
 /// An answer that takes longer is not waited for: the connection may be dead.
 const PATIENCE: Duration = Duration::from_millis(2_500);
 /// Between two tries. Longer than any message travels.
 const AGAIN: Duration = Duration::from_millis(100);
-/// When nothing goes wrong any more, no answer takes longer, in all tries.
 /// So long after the last trouble a network is as if there had been none.
 const RECOVERED_US: u64 = 5_000_000;
+/// When nothing goes wrong any more, no answer takes longer, in all tries.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// So long others are waited for that can share a stream.
 const GATHER: Duration = Duration::from_millis(6);
