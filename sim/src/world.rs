@@ -3,6 +3,7 @@
 //! **Invariant.** Whatever happens, happens from the heap, in the order of (time, number); [`crate::shared`] takes it from
 //! there. All time and all trouble come from here.
 
+mod due;
 mod nature;
 
 use crate::chance::{Chance, Script};
@@ -24,12 +25,13 @@ use sprag_core::{Bug, Mono, Now, Wall, planted};
 use sprag_journal::fs::Open;
 use sprag_runtime::driver::{Event, JournalWork};
 use sprag_runtime::pipeline::Pipeline;
-use sprag_runtime::task::Task;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+
+pub use due::{Due, Entry};
 
 /// The calendar at the beginning, in milliseconds.
 const WALL_MS: u64 = 1_700_000_000_000;
@@ -74,52 +76,6 @@ pub struct Fate {
 fn real_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| u64::from(since.subsec_micros()) % 3)
-}
-
-/// Something that is to happen.
-#[derive(Debug)]
-#[expect(missing_docs, reason = "the life is the one that it belongs to: what belongs to an ended one never happens")]
-pub enum Due {
-    /// For the loop: it hears something.
-    Heard { life: u32, event: Event },
-    /// For the loop: a mark in the latch.
-    Marked { life: u32, source: u16 },
-    /// For the loop: the deadline that it asked for.
-    Tick { life: u32 },
-    /// Sprag is started.
-    Open,
-    /// A thread of the pool takes up a task.
-    Pool { life: u32, task: Task },
-    /// The keeper takes up the next of its orders.
-    Keeper { life: u32 },
-    /// The journal thread takes up the next of its work.
-    Journal { life: u32 },
-    /// A producer goes on.
-    Producer(usize),
-    /// The client goes on.
-    Client,
-    /// A process goes on.
-    Process(u32),
-    /// The calendar jumps.
-    WallStep,
-    /// The machine sleeps for a while.
-    Sleep,
-    /// Sprag is stopped (SIGSTOP) for a while.
-    Freeze,
-    /// A monitor looks.
-    Monitor,
-    /// The disk is full, or has room again.
-    Disk { full: bool },
-    /// From here on nothing goes wrong.
-    Heal,
-}
-
-/// Something on the heap, and the line that led to it.
-#[derive(Debug)]
-#[expect(missing_docs, reason = "the fields are what their names say")]
-pub struct Entry {
-    pub due: Due,
-    pub cause: u32,
 }
 
 /// Everything.
@@ -170,8 +126,8 @@ pub struct World {
     pub healed: bool,
     /// Since when nothing goes wrong.
     pub healed_us: Option<u64>,
-    /// When sprag was last continued.
-    pub continued_us: u64,
+    /// Until when sprag is stopped, or was last.
+    pub frozen_until_us: u64,
     /// What sprag waits for.
     pub pending: Pending,
     /// Services that have run.
@@ -252,7 +208,7 @@ impl World {
             ending: None,
             healed: false,
             healed_us: None,
-            continued_us: 0,
+            frozen_until_us: 0,
             pending: Pending::default(),
             served: BTreeMap::new(),
             squeezed: None,
@@ -289,17 +245,20 @@ impl World {
         self.boot_us.saturating_add(mono.0.saturating_mul(1000))
     }
 
-    /// Puts something on the heap; gives back its key.
+    /// Puts something on the heap; gives back its key. What is for sprag waits until it is continued.
     pub fn schedule(&mut self, delay_us: u64, due: Due) -> (u64, u64) {
         self.numbers += 1;
-        let key = (self.now_us.saturating_add(delay_us.max(1)), self.numbers);
+        let at_us = self.now_us.saturating_add(delay_us.max(1));
+        let key = (if due.is_of_sprag() { at_us.max(self.frozen_until_us) } else { at_us }, self.numbers);
         self.heap.insert(key, Entry { due, cause: self.cause });
         key
     }
 
-    /// Takes something off the heap again.
+    /// Takes something off the heap again, wherever in time it was moved meanwhile.
     pub fn unschedule(&mut self, key: (u64, u64)) {
-        self.heap.remove(&key);
+        if self.heap.remove(&key).is_none() {
+            self.heap.retain(|(_, number), _| *number != key.1);
+        }
     }
 
     /// Notes what happens; it becomes the cause of what it leads to.
