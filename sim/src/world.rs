@@ -120,6 +120,8 @@ pub struct World {
     pub journal: VecDeque<JournalWork>,
     pub marked: BTreeSet<u16>,
     pub nested: u32,
+    /// So many looks at sources are under way.
+    pub looking: u32,
     pub fate: Option<Fate>,
     /// This life has ended.
     pub ending: Option<End>,
@@ -154,7 +156,8 @@ pub struct World {
     pub states: BTreeSet<u64>,
     /// A job waits for its next attempt.
     pub backs_off: bool,
-    /// In which life an attempt of a job last ended, and since which life a queue is paused.
+    /// Which life last ended in a crash, in which life the last attempt of a job failed, and since which a queue is paused.
+    pub crashed_in: u32,
     pub failed_in: BTreeMap<u64, u32>,
     pub paused_in: BTreeMap<String, u32>,
     /// What is wrong with sprag: the run is over.
@@ -204,6 +207,7 @@ impl World {
             journal: VecDeque::new(),
             marked: BTreeSet::new(),
             nested: 0,
+            looking: 0,
             fate: None,
             ending: None,
             healed: false,
@@ -222,6 +226,7 @@ impl World {
             marks: Marks::default(),
             states: BTreeSet::new(),
             backs_off: false,
+            crashed_in: 0,
             failed_in: BTreeMap::new(),
             paused_in: BTreeMap::new(),
             failure: None,
