@@ -35,6 +35,7 @@ pub mod threads;
 pub mod tier2;
 pub mod trace;
 pub mod watch;
+pub mod working;
 pub mod world;
 
 pub use chance::Script;

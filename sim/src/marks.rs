@@ -133,6 +133,7 @@ marks! {
     HeartbeatRead: "a monitor reads the heartbeat",
     PausedWithWork: "a queue is paused while jobs wait in it",
     PausedOverCrash: "a queue is paused in one life and still is in the next",
+    FullAtCompletion: "the end of an attempt is to be recorded while the disk is full",
 }
 
 /// Marks that were set.

@@ -36,6 +36,9 @@ pub use due::{Due, Entry};
 /// The calendar at the beginning, in milliseconds.
 const WALL_MS: u64 = 1_700_000_000_000;
 
+/// What went wrong may have its effect for so long: a stall, a process that dies slowly.
+const SETTLES_US: u64 = 4_000_000;
+
 /// Whether sprag may decide that a job starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Starts {
@@ -138,6 +141,8 @@ pub struct World {
     pub squeezed: Option<u64>,
     /// Whether there is too little room for a start, as far as sprag knows.
     pub starts: Starts,
+    /// When sprag last learned that there is room again.
+    pub roomy_us: u64,
     /// A sync was lost, and no power cut has shown it since.
     pub sync_lost: bool,
     /// Something failed in this life that sprag may rightly stumble over.
@@ -217,6 +222,7 @@ impl World {
             served: BTreeMap::new(),
             squeezed: None,
             starts: Starts::Free,
+            roomy_us: 0,
             sync_lost: false,
             excused: false,
             in_flight: None,
@@ -248,6 +254,12 @@ impl World {
     /// A moment of the driver's clock in simulated microseconds.
     pub fn at_us(&self, mono: Mono) -> u64 {
         self.boot_us.saturating_add(mono.0.saturating_mul(1000))
+    }
+
+    /// Since when nothing goes wrong and nothing that went wrong before can last any more, once that is so.
+    pub fn calm_us(&self) -> Option<u64> {
+        let settled_us = self.healed_us?.max(self.began_us) + SETTLES_US;
+        Some(settled_us.max(self.frozen_until_us).max(self.roomy_us)).filter(|at_us| *at_us <= self.now_us)
     }
 
     /// Puts something on the heap; gives back its key. What is for sprag waits until it is continued.

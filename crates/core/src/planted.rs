@@ -190,6 +190,12 @@ bugs! {
     BatchLost: Bug,
     /// A line of a stream is acknowledged when the loop has it, before its record is durable.
     StreamAcksEarly: Bug,
+    /// A command is given twice its timeout.
+    TimeoutLate: Bug,
+    /// A job that waits for its time is woken two seconds later.
+    WakeLate: Bug,
+    /// In each queue one more command runs than there are places.
+    OnePlaceMore: Bug,
 }
 
 impl Bug {
