@@ -133,6 +133,8 @@ marks! {
     HeartbeatRead: "a monitor reads the heartbeat",
     PausedWithWork: "a queue is paused while jobs wait in it",
     PausedOverCrash: "a queue is paused in one life and still is in the next",
+    Poisoned: "sprag dies during the attempts of a job too often",
+    LeftByTheEnded: "a command that is asked to end, or killed, leaves a process behind",
     FullAtCompletion: "the end of an attempt is to be recorded while the disk is full",
 }
 
@@ -356,7 +358,7 @@ impl World {
             Notice::Dead { reason, .. } => match reason {
                 DeadReason::Exhausted => self.mark(Mark::Exhausted),
                 DeadReason::Permanent => self.mark(Mark::Permanent),
-                DeadReason::Poison => {}
+                DeadReason::Poison => self.mark(Mark::Poisoned),
             },
             Notice::Mended { .. } => self.mark(Mark::SourceMended),
             Notice::Polling { .. } => self.mark(Mark::SourcePolled),

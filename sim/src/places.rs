@@ -79,6 +79,7 @@ pub enum Site {
     DyingTime = 66,
     ServiceTime = 67,
     Stopped = 68,
+    Fork = 69,
     Requests = 70,
     Request = 71,
     Monitor = 72,

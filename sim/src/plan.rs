@@ -19,7 +19,7 @@ use sprag_runtime::pipeline::{
 pub const DIR: &str = "/p";
 /// No seed has more sources.
 pub const SOURCES_MAX: u64 = 2;
-/// After so many lives of sprag nothing goes wrong any more. Fewer than the crashes that make a job poison.
+/// After so many lives of sprag nothing goes wrong any more.
 pub const LIVES_MAX: u32 = 8;
 
 /// Frames, segments and reserves of the journal: a few records rotate.
@@ -80,7 +80,7 @@ fn services(chance: &mut Chance) -> Vec<ServiceSpec> {
 pub fn pipeline(chance: &mut Chance) -> Pipeline {
     let formats = [0, 1].map(|source| format(chance, source));
     let services = services(chance);
-    let bounds = [2, 3, 3].map(|n| chance.below(Actor::World, Site::Bounds, n) as usize);
+    let bounds = [2, 3, 3, 4].map(|n| chance.below(Actor::World, Site::Bounds, n) as usize);
     let mut below = |n| chance.below(Actor::World, Site::Pipeline, n);
     let sources = 1 + below(SOURCES_MAX);
     let one_queue = below(2) == 0;
@@ -128,6 +128,7 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
             // Few only where those that ended make room soon.
             jobs_max: if keep_jobs == 0 { [10_000_000, 2][bounds[0]] } else { 10_000_000 },
             keep_jobs,
+            crashes_max: [10, 10, 3, 2][bounds[3]],
             keep_age_ms: [4_000, 1_000_000_000][below(2) as usize],
             ..Limits::default()
         },

@@ -277,6 +277,8 @@ impl World {
         match process.role {
             Role::Attempt { execution, .. } if process.work.is_some() => {
                 self.judge_lasted(execution);
+                let asked = matches!(outcome, Outcome::Signal(SIGTERM | SIGKILL));
+                self.mark_if(asked && !self.is_free(&process.input), Mark::LeftByTheEnded);
                 self.oracle.executions[execution].outcome = Some(outcome);
             }
             Role::Attempt { .. } => {}
@@ -315,12 +317,16 @@ impl World {
         process.ignores_term |= matches!(next, Step::Ignores);
         let actor = self.actor_of(&process);
         let works = process.works();
+        let forks = works && matches!(next, Step::Sleeps(_)) && self.chance.one_in(actor, Site::Fork, 24);
         if works && matches!(next, Step::Sleeps(_)) && self.chance.one_in(actor, Site::Stopped, 40) {
             process.stopped = Some(false);
             self.processes.insert(pid, process);
             return self.stop_process(actor, pid);
         }
         self.processes.insert(pid, process);
+        if forks {
+            self.leave_grandchild(actor, pid);
+        }
         match next {
             Step::Sleeps(us) => _ = self.schedule(us, Due::Process(pid)),
             Step::Hangs | Step::Ignores => self.note(actor, Kind::Act, format_args!("process {pid} hangs")),

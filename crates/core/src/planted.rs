@@ -196,6 +196,8 @@ bugs! {
     WakeLate: Bug,
     /// In each queue one more command runs than there are places.
     OnePlaceMore: Bug,
+    /// That sprag died during an attempt is not counted.
+    CrashUncounted: Bug,
 }
 
 impl Bug {

@@ -392,8 +392,9 @@ impl Oracle {
             return wrong_end(format!("has {} ends: {:?}", job.ends.len(), job.ends));
         };
         let expected = match self.characters.get(&(source, item)) {
-            // The fold knows that this was asked for.
+            // The fold knows that this was asked for, and that this many attempts died with sprag.
             _ if next == "cancelled" => ("cancelled", None),
+            _ if reason.as_deref() == Some("poison") => ("dead", Some("poison")),
             None => return wrong_end("ended and was never executed".into()),
             Some(Character::SucceedsAfter(_)) => ("succeeded", None),
             Some(Character::Permanent) => ("dead", Some("permanent")),

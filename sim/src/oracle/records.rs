@@ -9,7 +9,6 @@ use crate::items::{self, Id};
 use crate::plan::DIR;
 use serde::Deserialize;
 use serde_json::Value;
-use sprag_core::RetryPolicy;
 use sprag_runtime::pipeline::Pipeline;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -60,6 +59,8 @@ pub(super) struct Job {
     cancelling: bool,
     /// Failures that were followed by a wait, since the last time it was tried again from the start.
     failures: i32,
+    /// Attempts in a row whose end nobody saw: sprag died meanwhile.
+    crashes: u16,
 }
 
 /// Whether it is a segment of the journal.
@@ -159,8 +160,7 @@ impl<'a> Fold<'a> {
             self.keys.retain(|_, known| *known != number);
             return Ok(());
         }
-        let policy = pipeline.queue(&job.queue).map(|queue| &queue.policy.retry);
-        job.follow(record, policy)
+        job.follow(record, pipeline)
     }
 
     fn added(&mut self, number: u64, record: &'a Record) -> Result<(), Wrong> {
@@ -195,7 +195,7 @@ impl<'a> Fold<'a> {
 
 impl Job {
     /// What a record says of it, after the one that added it.
-    fn follow(&mut self, record: &Record, policy: Option<&RetryPolicy>) -> Result<(), Wrong> {
+    fn follow(&mut self, record: &Record, pipeline: &Pipeline) -> Result<(), Wrong> {
         let after_end = ["published", "forgotten", "redriven"].contains(&record.kind.as_str());
         if self.forgotten || (!self.ends.is_empty() && !after_end) {
             return nonsense("after the end of its job");
@@ -215,7 +215,7 @@ impl Job {
                     return nonsense("an attempt ends that is not the last one");
                 }
                 self.outcomes += usize::from(record.outcome.is_some());
-                return self.finishes(record, policy, attempt);
+                return self.finishes(record, pipeline, attempt);
             }
             "cancelled" if self.running => self.cancelling = true,
             "cancelled" => {
@@ -223,7 +223,7 @@ impl Job {
                 self.ends.push(("cancelled".into(), None, attempt, None));
             }
             "redriven" => match self.ends.pop() {
-                Some((end, ..)) if end == "dead" || end == "cancelled" => self.failures = 0,
+                Some((end, ..)) if end == "dead" || end == "cancelled" => (self.failures, self.crashes) = (0, 0),
                 Some(_) | None => return nonsense("of a job that is neither dead nor cancelled"),
             },
             "published" => self.published += 1,
@@ -234,7 +234,8 @@ impl Job {
         Ok(())
     }
 
-    fn finishes(&mut self, record: &Record, policy: Option<&RetryPolicy>, attempt: u32) -> Result<(), Wrong> {
+    fn finishes(&mut self, record: &Record, pipeline: &Pipeline, attempt: u32) -> Result<(), Wrong> {
+        let policy = pipeline.queue(&self.queue).map(|queue| &queue.policy.retry);
         let next = record.next.clone().unwrap_or_default();
         self.running = false;
         if std::mem::take(&mut self.cancelling) != (next == "cancelled") {
@@ -243,8 +244,10 @@ impl Job {
                 "a cancel that was accepted decides the end, and nothing else does".into(),
             ));
         }
+        self.crashed(record, &next, pipeline.limits.crashes_max)?;
         if let ("retry", Some(policy)) = (next.as_str(), policy) {
             self.failures += 1;
+            self.crashes = 0;
             let grown = policy.backoff_ms as f64 * (policy.factor_ppm as f64 / 1e6).powi(self.failures - 1);
             let wanted_ms = grown.min(policy.max_ms as f64);
             let slack_ms = wanted_ms * policy.jitter_ppm as f64 / 1e6 + f64::from(self.failures) + 1.0;
@@ -258,6 +261,18 @@ impl Job {
             self.ends.push((next, record.reason.clone(), attempt, record.result.clone()));
         }
         Ok(())
+    }
+
+    /// An attempt whose end nobody saw died with sprag. After so many in a row its job is poison, and not before.
+    fn crashed(&mut self, record: &Record, next: &str, crashes_max: u16) -> Result<(), Wrong> {
+        let poison = record.reason.as_deref() == Some("poison");
+        self.crashes += u16::from(record.outcome.is_none() && (next == "again" || poison));
+        if poison == (self.crashes >= crashes_max) {
+            return Ok(());
+        }
+        let what =
+            format!("{} of its attempts in a row died with sprag, and {crashes_max} make it poison", self.crashes);
+        Err((Check::RightEnd, what))
     }
 }
 
