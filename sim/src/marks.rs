@@ -133,6 +133,9 @@ marks! {
     HeartbeatRead: "a monitor reads the heartbeat",
     PausedWithWork: "a queue is paused while jobs wait in it",
     PausedOverCrash: "a queue is paused in one life and still is in the next",
+    ReadIsShort: "a read gives less than there is, or is interrupted",
+    ItemsRemoved: "items are taken out of a source",
+    RivalAppends: "two append to one file",
     Poisoned: "sprag dies during the attempts of a job too often",
     LeftByTheEnded: "a command that is asked to end, or killed, leaves a process behind",
     FullAtCompletion: "the end of an attempt is to be recorded while the disk is full",
@@ -200,6 +203,7 @@ impl World {
             Hazard::Stall => Mark::Stall,
             Hazard::SourceIsSlow => Mark::SourceIsSlow,
             Hazard::CalmCallFails => Mark::CalmCallFails,
+            Hazard::ReadIsShort => Mark::ReadIsShort,
         });
         self.mark_if(recovers && hazard == Hazard::CallFails, Mark::CallFailsInRecovery);
         self.mark_if(recovers && hazard == Hazard::WriteIsShort, Mark::ShortWriteInRecovery);

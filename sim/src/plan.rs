@@ -52,8 +52,8 @@ pub fn producers(chance: &mut Chance, fs: &SimFs, pipeline: &Pipeline) -> Vec<Pr
         let may_be_linked = spec.format != Format::Files && !sprag_core::rescan_is_off();
         let linked = may_be_linked && chance.one_in(actor, Site::Linked, 5);
         producers.push(Producer::new(chance, fs.new_process(), source, Shape::Source(spec.format), linked));
-        if spec.format == Format::JsonArray && chance.one_in(actor, Site::Rival, 4) {
-            rivals.push(Producer::rival(chance, fs.new_process(), source, linked));
+        if spec.format != Format::Files && chance.one_in(actor, Site::Rival, 4) {
+            rivals.push(Producer::rival(chance, fs.new_process(), source, spec.format, linked));
         }
     }
     if chance.one_in(Actor::Producer(INBOX), Site::Shape, 3) {

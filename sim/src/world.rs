@@ -414,7 +414,16 @@ impl World {
             let taken = 1 + self.chance.below(Actor::Sprag, Site::ShortWrite, call.len - 1);
             return Some(Fault::Short(taken as usize));
         }
-        None
+        let moves = matches!(call.kind, CallKind::Read | CallKind::Write) && call.len > 1;
+        (moves && self.strikes(Actor::Sprag, Hazard::ReadIsShort)).then(|| self.falls_short(call))
+    }
+
+    /// What whoever reads and writes must reckon with: less than asked for, or nothing yet.
+    fn falls_short(&mut self, call: &Call) -> Fault {
+        if call.kind == CallKind::Write || self.chance.one_in(Actor::Sprag, Site::ShortRead, 3) {
+            return Fault::Errno(errno::EINTR);
+        }
+        Fault::Short(self.chance.span(Actor::Sprag, Site::ShortRead, 1, call.len) as usize)
     }
 
     /// Whether calendar and clock have gone alike for longer than any record waits for its frame.

@@ -51,8 +51,8 @@ pub(super) struct Job {
     pub(super) key_forgotten: bool,
     pub(super) queue: String,
     priority: i16,
-    /// It never started, and waits for no time.
-    fresh: bool,
+    /// It waits for no time and nothing but a place: it is new, was tried again from the start, or gave its reservation back.
+    waits: bool,
     /// An attempt is under way.
     running: bool,
     /// A cancel was accepted, and its end is to come.
@@ -169,7 +169,7 @@ impl<'a> Fold<'a> {
             key: record.key.clone().unwrap_or_default(),
             queue: record.queue.clone().unwrap_or_default(),
             priority: record.priority.unwrap_or(0),
-            fresh: record.due.is_none(),
+            waits: record.due.is_none(),
             ..Job::default()
         };
         if self.jobs.insert(number, job).is_some() {
@@ -182,14 +182,28 @@ impl<'a> Fold<'a> {
     /// Of the jobs that surely wait, the one of the highest priority starts, and among those the one that came first.
     fn starts(&self, number: u64) -> Result<(), Wrong> {
         let Some(job) = self.jobs.get(&number) else { return Ok(()) };
-        let better = |(other, waits): &(&u64, &Job)| {
-            let before = (std::cmp::Reverse(waits.priority), **other) < (std::cmp::Reverse(job.priority), number);
-            waits.fresh && before && waits.queue == job.queue
+        let better = |(other, one): &(&u64, &Job)| {
+            let before = (std::cmp::Reverse(one.priority), **other) < (std::cmp::Reverse(job.priority), number);
+            one.waits && before && one.queue == job.queue
         };
         match self.jobs.iter().find(better) {
             Some((other, _)) => Err((Check::OrderHolds, format!("job {other} was to start before"))),
             None => Ok(()),
         }
+    }
+}
+
+impl Fold<'_> {
+    /// An item makes one job, whether it still stands somewhere or was taken away; another only once its key was let go.
+    pub(super) fn judge_known(&self) -> Result<(), Failure> {
+        let mut known = BTreeMap::new();
+        for (number, job) in self.jobs.iter().filter(|(_, job)| !job.key_forgotten) {
+            if let Some(before) = job.item.and_then(|item| known.insert(item, number)) {
+                let what = format!("jobs {before} and {number} were made of one item: {:?}", job.item);
+                return Err(Check::OneJobEach.failed(what));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -208,7 +222,7 @@ impl Job {
                 }
                 self.grants.entry(attempt).or_insert(record.seq);
                 self.running = true;
-                self.fresh = false;
+                self.waits = false;
             }
             "finished" => {
                 if self.grants.last_key_value().map(|(last, _)| *last) != Some(attempt) {
@@ -219,11 +233,13 @@ impl Job {
             }
             "cancelled" if self.running => self.cancelling = true,
             "cancelled" => {
-                self.fresh = false;
+                self.waits = false;
                 self.ends.push(("cancelled".into(), None, attempt, None));
             }
             "redriven" => match self.ends.pop() {
-                Some((end, ..)) if end == "dead" || end == "cancelled" => (self.failures, self.crashes) = (0, 0),
+                Some((end, ..)) if end == "dead" || end == "cancelled" => {
+                    (self.failures, self.crashes, self.waits) = (0, 0, true);
+                }
                 Some(_) | None => return nonsense("of a job that is neither dead nor cancelled"),
             },
             "published" => self.published += 1,
@@ -237,7 +253,7 @@ impl Job {
     fn finishes(&mut self, record: &Record, pipeline: &Pipeline, attempt: u32) -> Result<(), Wrong> {
         let policy = pipeline.queue(&self.queue).map(|queue| &queue.policy.retry);
         let next = record.next.clone().unwrap_or_default();
-        self.running = false;
+        (self.running, self.waits) = (false, next == "unused");
         if std::mem::take(&mut self.cancelling) != (next == "cancelled") {
             return Err((
                 Check::CancelHolds,
