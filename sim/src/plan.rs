@@ -21,6 +21,8 @@ pub const DIR: &str = "/p";
 pub const SOURCES_MAX: u64 = 2;
 /// After so many lives of sprag nothing goes wrong any more.
 pub const LIVES_MAX: u32 = 8;
+/// What the world could not do is tried again after so long.
+pub const AGAIN_MS: u64 = 300;
 
 /// Frames, segments and reserves of the journal: a few records rotate.
 pub fn journal_limits(chance: &mut Chance) -> sprag_journal::Limits {
@@ -123,7 +125,7 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
         sources,
         limits: Limits {
             running_max,
-            again_ms: 300,
+            again_ms: AGAIN_MS,
             stall_ms: 1_200,
             // Few only where those that ended make room soon.
             jobs_max: if keep_jobs == 0 { [10_000_000, 2][bounds[0]] } else { 10_000_000 },

@@ -6,10 +6,13 @@
 use super::Deciding;
 use super::records::Record;
 use crate::failure::{Check, Failure};
+use crate::plan::AGAIN_MS;
 use std::collections::BTreeMap;
 
 /// What is due may come so much later, in microseconds: a few syncs and hand-overs.
-pub const SLACK_US: u64 = 500_000;
+pub const SLACK_US: u64 = 200_000;
+/// A start as well waits until a death is proved, which is tried again after so long.
+const START_SLACK_US: u64 = SLACK_US + 1_000 * AGAIN_MS;
 
 /// Jobs that may start, and when there was no place for them.
 #[derive(Debug, Default)]
@@ -62,7 +65,7 @@ impl Places {
         let (Some(due_us), Some(calm_us)) = (due_us, calm_us) else { return Ok(()) };
         let open_us = self.closed_us.get(queue).copied().unwrap_or(0).max(self.full_us);
         let since_us = due_us.max(open_us).max(calm_us);
-        if at_us <= since_us + SLACK_US {
+        if at_us <= since_us + START_SLACK_US {
             return Ok(());
         }
         let late_ms = (at_us - since_us) / 1000;
