@@ -86,6 +86,10 @@ pub enum Check {
     StartsHeld,
     /// No more outcomes on record than executions.
     OutcomesAreReal,
+    /// No more commands work than there are places.
+    PlacesHold,
+    /// What is due comes soon: a start, the end of what takes too long.
+    IsPunctual,
     /// What the flight recorder wrote down leads to the same decisions.
     IncidentReplays,
 }

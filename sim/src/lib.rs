@@ -36,6 +36,7 @@ pub mod threads;
 pub mod tier2;
 pub mod trace;
 pub mod watch;
+pub mod working;
 pub mod world;
 
 pub use chance::Script;

@@ -70,7 +70,7 @@ marks! {
     CutWhileStopping: "power is cut while it stops",
     KilledWhileRequestOpen: "sprag is killed before it answers a request",
     CrashInBackoff: "sprag dies while a failed job waits for its next attempt",
-    RetryAfterCrash: "a job that failed in one life is tried again in another",
+    RetryAfterCrash: "a job that failed in one life is tried again after a crash",
     LeftoverFound: "a command of an earlier life is still alive",
     LeftoverProved: "leftovers are proved dead",
     SweepNotClear: "something of an earlier life may be left",
@@ -133,6 +133,12 @@ marks! {
     HeartbeatRead: "a monitor reads the heartbeat",
     PausedWithWork: "a queue is paused while jobs wait in it",
     PausedOverCrash: "a queue is paused in one life and still is in the next",
+    ReadIsShort: "a read gives less than there is, or is interrupted",
+    ItemsRemoved: "items are taken out of a source",
+    RivalAppends: "two append to one file",
+    Poisoned: "sprag dies during the attempts of a job too often",
+    LeftByTheEnded: "a command that is asked to end, or killed, leaves a process behind",
+    FullAtCompletion: "the end of an attempt is to be recorded while the disk is full",
 }
 
 /// Marks that were set.
@@ -197,11 +203,12 @@ impl World {
             Hazard::Stall => Mark::Stall,
             Hazard::SourceIsSlow => Mark::SourceIsSlow,
             Hazard::CalmCallFails => Mark::CalmCallFails,
+            Hazard::ReadIsShort => Mark::ReadIsShort,
         });
         self.mark_if(recovers && hazard == Hazard::CallFails, Mark::CallFailsInRecovery);
         self.mark_if(recovers && hazard == Hazard::WriteIsShort, Mark::ShortWriteInRecovery);
         self.mark_if(recovers && hazard == Hazard::SyncIsLost, Mark::SyncLostInRecovery);
-        self.mark_if(self.nested > 0 && hazard == Hazard::EventsOverflow, Mark::OverflowDuringLook);
+        self.mark_if(self.looking > 0 && hazard == Hazard::EventsOverflow, Mark::OverflowDuringLook);
     }
 
     /// Sprag has begun a life and has not opened its journal yet.
@@ -230,6 +237,9 @@ impl World {
         let (recovers, works, stopping) = (self.recovers(), self.works(), self.stopping);
         let in_flight = self.in_flight.is_some();
         let backs_off = self.backs_off;
+        if matches!(end, End::Kill | End::PowerCut) {
+            self.crashed_in = self.life;
+        }
         match end {
             End::Kill => {
                 self.mark_if(recovers, Mark::KilledInRecovery);
@@ -337,23 +347,22 @@ impl World {
     fn mark_notice(&mut self, notice: &Notice) {
         match notice {
             Notice::Started { job, .. } => {
-                let life = self.life;
-                let failed = self.failed_in.get(&job.0).is_some_and(|failed| *failed < life);
-                self.mark_if(failed, Mark::RetryAfterCrash);
+                let failed_in = self.failed_in.remove(&job.0);
+                self.mark_if(failed_in.is_some_and(|life| life <= self.crashed_in), Mark::RetryAfterCrash);
             }
-            Notice::Finished { job, next, .. } => {
-                self.failed_in.insert(job.0, self.life);
-                match next {
-                    Next::Retry { .. } => self.mark(Mark::Retried),
-                    Next::Again { crash, .. } => self.mark_if(*crash, Mark::CrashedAttempt),
-                    Next::Cancelled => self.mark(Mark::CancelledAtWork),
-                    Next::Succeeded { .. } | Next::Dead(_) | Next::Unused => {}
+            Notice::Finished { job, next, .. } => match next {
+                Next::Retry { .. } => {
+                    self.failed_in.insert(job.0, self.life);
+                    self.mark(Mark::Retried);
                 }
-            }
+                Next::Again { crash, .. } => self.mark_if(*crash, Mark::CrashedAttempt),
+                Next::Cancelled => self.mark(Mark::CancelledAtWork),
+                Next::Succeeded { .. } | Next::Dead(_) | Next::Unused => {}
+            },
             Notice::Dead { reason, .. } => match reason {
                 DeadReason::Exhausted => self.mark(Mark::Exhausted),
                 DeadReason::Permanent => self.mark(Mark::Permanent),
-                DeadReason::Poison => {}
+                DeadReason::Poison => self.mark(Mark::Poisoned),
             },
             Notice::Mended { .. } => self.mark(Mark::SourceMended),
             Notice::Polling { .. } => self.mark(Mark::SourcePolled),

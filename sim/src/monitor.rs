@@ -146,7 +146,7 @@ impl World {
         self.mark(Mark::HeartbeatRead);
         let wall_ms = self.now().wall.0;
         let age_ms = wall_ms.saturating_sub(status["at_ms"].as_u64().unwrap_or(0));
-        let since_us = self.healed_us.map_or(self.now_us, |at_us| at_us.max(self.began_us).max(self.continued_us));
+        let since_us = self.healed_us.map_or(self.now_us, |at_us| at_us.max(self.began_us).max(self.frozen_until_us));
         let settled = self.threads.is_some() && !self.stopping && self.calendar_is_steady();
         if settled && self.now_us > since_us + STALE_MS * 1000 && age_ms > STALE_MS {
             let what = format!("the heartbeat is {age_ms} ms old, and nothing is wrong");

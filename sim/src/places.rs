@@ -47,6 +47,7 @@ pub enum Site {
     TickLate = 16,
     CallError = 20,
     ShortWrite = 21,
+    ShortRead = 29,
     KillBytes = 22,
     LifeEnd = 23,
     LifeSteps = 24,
@@ -70,6 +71,7 @@ pub enum Site {
     Hurry = 58,
     Slow = 73,
     Away = 59,
+    Removes = 74,
     Character = 60,
     Failure = 61,
     Manner = 62,
@@ -79,6 +81,7 @@ pub enum Site {
     DyingTime = 66,
     ServiceTime = 67,
     Stopped = 68,
+    Fork = 69,
     Requests = 70,
     Request = 71,
     Monitor = 72,
@@ -124,11 +127,13 @@ pub enum Hazard {
     SourceIsSlow,
     /// A call fails that sprag takes calmly: on a file in the drop-box, or on how much room there is.
     CalmCallFails,
+    /// A read gives less than there is, or a read or a write is interrupted.
+    ReadIsShort,
 }
 
 impl Hazard {
     /// All of them. The place in here is part of what a seed means: add at the end.
-    pub const ALL: [Hazard; 13] = [
+    pub const ALL: [Hazard; 14] = [
         Hazard::CallFails,
         Hazard::WriteIsShort,
         Hazard::SyncIsLost,
@@ -142,6 +147,7 @@ impl Hazard {
         Hazard::Stall,
         Hazard::SourceIsSlow,
         Hazard::CalmCallFails,
+        Hazard::ReadIsShort,
     ];
 
     /// Strikes per million opportunities, at most.
@@ -160,6 +166,7 @@ impl Hazard {
             Hazard::Stall => 3_000,
             Hazard::SourceIsSlow => 400_000,
             Hazard::CalmCallFails => 200_000,
+            Hazard::ReadIsShort => 200_000,
         }
     }
 }

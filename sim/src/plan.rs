@@ -19,8 +19,10 @@ use sprag_runtime::pipeline::{
 pub const DIR: &str = "/p";
 /// No seed has more sources.
 pub const SOURCES_MAX: u64 = 2;
-/// After so many lives of sprag nothing goes wrong any more. Fewer than the crashes that make a job poison.
+/// After so many lives of sprag nothing goes wrong any more.
 pub const LIVES_MAX: u32 = 8;
+/// What the world could not do is tried again after so long.
+pub const AGAIN_MS: u64 = 300;
 
 /// Frames, segments and reserves of the journal: a few records rotate.
 pub fn journal_limits(chance: &mut Chance) -> sprag_journal::Limits {
@@ -52,8 +54,8 @@ pub fn producers(chance: &mut Chance, fs: &SimFs, pipeline: &Pipeline) -> Vec<Pr
         let may_be_linked = spec.format != Format::Files && !sprag_core::rescan_is_off();
         let linked = may_be_linked && chance.one_in(actor, Site::Linked, 5);
         producers.push(Producer::new(chance, fs.new_process(), source, Shape::Source(spec.format), linked));
-        if spec.format == Format::JsonArray && chance.one_in(actor, Site::Rival, 4) {
-            rivals.push(Producer::rival(chance, fs.new_process(), source, linked));
+        if spec.format != Format::Files && chance.one_in(actor, Site::Rival, 4) {
+            rivals.push(Producer::rival(chance, fs.new_process(), source, spec.format, linked));
         }
     }
     if chance.one_in(Actor::Producer(INBOX), Site::Shape, 3) {
@@ -80,7 +82,7 @@ fn services(chance: &mut Chance) -> Vec<ServiceSpec> {
 pub fn pipeline(chance: &mut Chance) -> Pipeline {
     let formats = [0, 1].map(|source| format(chance, source));
     let services = services(chance);
-    let bounds = [2, 3, 3].map(|n| chance.below(Actor::World, Site::Bounds, n) as usize);
+    let bounds = [2, 3, 3, 4].map(|n| chance.below(Actor::World, Site::Bounds, n) as usize);
     let mut below = |n| chance.below(Actor::World, Site::Pipeline, n);
     let sources = 1 + below(SOURCES_MAX);
     let one_queue = below(2) == 0;
@@ -123,11 +125,12 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
         sources,
         limits: Limits {
             running_max,
-            again_ms: 300,
+            again_ms: AGAIN_MS,
             stall_ms: 1_200,
             // Few only where those that ended make room soon.
             jobs_max: if keep_jobs == 0 { [10_000_000, 2][bounds[0]] } else { 10_000_000 },
             keep_jobs,
+            crashes_max: [10, 10, 3, 2][bounds[3]],
             keep_age_ms: [4_000, 1_000_000_000][below(2) as usize],
             ..Limits::default()
         },

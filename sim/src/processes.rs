@@ -239,33 +239,17 @@ impl World {
         let (at_us, awake_us, life) = (self.now_us, self.awake_us(), self.life);
         let execution =
             Execution { job: job.0, attempt: number, fence, at_us, awake_us, life, queue, item: None, outcome: None };
-        if let Err(failure) = self.oracle.executed(execution, &self.fs) {
+        let calm_us = self.calm_us();
+        if let Err(failure) = self.oracle.executed(execution, &self.fs, calm_us) {
             self.fail(failure);
         }
         let role = Role::Attempt { job: job.0, execution: self.oracle.executions.len() - 1 };
         let process = Process::new(Some((self.life, spec.child)), spec.nonce.clone(), spec.input.clone(), role);
         self.processes.insert(pid, Process { work: Some(work), ..process });
+        self.judge_places(self.oracle.executions.len() - 1);
         let begin_us = self.chance.span(Actor::World, Site::WorkTime, 20, 2_000);
         self.schedule(begin_us, Due::Process(pid));
         Ok(())
-    }
-
-    /// Sprag asks a command to end, of its own accord: not before the timeout is over.
-    fn judge_timeout(&mut self, child: ChildId) {
-        let ChildId::Attempt { job, attempt } = child else { return };
-        let number = attempt.number;
-        let mut executions = self.oracle.executions.iter().rev();
-        let Some(execution) = executions.find(|one| one.job == job.0 && one.attempt == number) else { return };
-        let timeout_ms = self.pipeline.queue(&execution.queue).and_then(|queue| queue.policy.timeout_ms);
-        let lasted_ms = (self.awake_us() - execution.awake_us) / 1000;
-        if timeout_ms.is_some_and(|timeout_ms| lasted_ms >= timeout_ms) {
-            self.mark(Mark::TimedOut);
-        }
-        let early = timeout_ms.is_some_and(|timeout_ms| lasted_ms + 1 < timeout_ms);
-        if early && !self.stopping && !self.client.cancelled.contains(&job.0) {
-            let what = format!("job {} attempt {number} is ended after {lasted_ms} ms", job.0);
-            self.fail(Check::TimeoutsHold.failed(what));
-        }
     }
 
     /// A signal that cannot be ignored.
@@ -285,10 +269,16 @@ impl World {
     }
 
     fn ended(&mut self, pid: u32, outcome: Outcome) {
+        if let Some(Role::Attempt { execution, .. }) = self.processes.get(&pid).map(|process| process.role) {
+            self.holds_no_more(execution);
+        }
         let Some(process) = self.processes.remove(&pid) else { return };
         self.note(self.actor_of(&process), Kind::Act, format_args!("process {pid} ends: {outcome:?}"));
         match process.role {
             Role::Attempt { execution, .. } if process.work.is_some() => {
+                self.judge_lasted(execution);
+                let asked = matches!(outcome, Outcome::Signal(SIGTERM | SIGKILL));
+                self.mark_if(asked && !self.is_free(&process.input), Mark::LeftByTheEnded);
                 self.oracle.executions[execution].outcome = Some(outcome);
             }
             Role::Attempt { .. } => {}
@@ -327,12 +317,16 @@ impl World {
         process.ignores_term |= matches!(next, Step::Ignores);
         let actor = self.actor_of(&process);
         let works = process.works();
+        let forks = works && matches!(next, Step::Sleeps(_)) && self.chance.one_in(actor, Site::Fork, 24);
         if works && matches!(next, Step::Sleeps(_)) && self.chance.one_in(actor, Site::Stopped, 40) {
             process.stopped = Some(false);
             self.processes.insert(pid, process);
             return self.stop_process(actor, pid);
         }
         self.processes.insert(pid, process);
+        if forks {
+            self.leave_grandchild(actor, pid);
+        }
         match next {
             Step::Sleeps(us) => _ = self.schedule(us, Due::Process(pid)),
             Step::Hangs | Step::Ignores => self.note(actor, Kind::Act, format_args!("process {pid} hangs")),

@@ -365,8 +365,12 @@ impl Run {
         world.stopping |= asked_to_stop || matches!(event, Event::Stop(_));
         if let Event::Done(Done::Measured(Measured { room: Ok(room), .. })) = event {
             let least = world.pipeline.disk.min_free_bytes(room.total) / 2;
+            let roomy = room.free >= least;
+            if roomy && world.starts != Starts::Free {
+                world.roomy_us = world.now_us;
+            }
             world.starts = match world.starts {
-                _ if room.free >= least => Starts::Free,
+                _ if roomy => Starts::Free,
                 Starts::Free | Starts::Hold => Starts::Hold,
                 Starts::HeldAfter(seq) => Starts::HeldAfter(seq),
             };

@@ -60,7 +60,8 @@ impl World {
                 self.in_flight = None;
                 self.judge_durable(end.seq);
             }
-            Committed::Refused { .. } | Committed::Room(_) | Committed::Failed { .. } => self.in_flight = None,
+            Committed::Room(true) => (self.in_flight, self.roomy_us) = (None, self.now_us),
+            Committed::Refused { .. } | Committed::Room(false) | Committed::Failed { .. } => self.in_flight = None,
         }
     }
 
@@ -111,6 +112,11 @@ impl World {
         };
         let (life, began_us, at_us) = (self.life, self.began_us, self.now_us);
         let now = Deciding { life, began_us, at_us, steady_wall_ms, no_start_after };
+        let ends = b"\"type\":\"finished\"";
+        self.mark_if(
+            self.squeezed.is_some() && lines.windows(ends.len()).any(|part| part == ends),
+            Mark::FullAtCompletion,
+        );
         match self.oracle.decides(lines, now, &self.producers) {
             Ok(0) => {}
             Ok(_) => self.mark(Mark::KeyLetGo),

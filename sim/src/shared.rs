@@ -172,7 +172,7 @@ impl Shared {
         world.sprag_fs = fs.clone();
         world.life += 1;
         world.fate = fate;
-        (world.slept_ms, world.began_us) = (0, world.now_us);
+        (world.slept_ms, world.began_us, world.frozen_until_us) = (0, world.now_us, 0);
         (world.ending, world.in_flight, world.excused) = (None, None, world.squeezed.is_some());
         (world.stopping, world.recorded) = (false, None);
         fs

@@ -89,14 +89,18 @@ impl World {
 
 /// A pool thread does a task.
 pub fn task(shared: &Rc<Shared>, task: Task) {
+    let looks = u32::from(matches!(task, Task::Look { .. }));
     let (life, threads) = {
         let mut world = shared.world.borrow_mut();
         world.note(Actor::Sprag, Kind::Did, format_args!("{}", describe::Task(&task)));
         (world.life, world.threads.clone())
     };
     let Some(threads) = threads else { return };
+    shared.world.borrow_mut().looking += looks;
     let done = threads.context.run(task);
-    shared.world.borrow_mut().answer(life, Event::Done(done));
+    let mut world = shared.world.borrow_mut();
+    world.looking -= looks;
+    world.answer(life, Event::Done(done));
 }
 
 /// The keeper does the next of its orders.

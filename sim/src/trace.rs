@@ -125,7 +125,7 @@ impl Trace {
     pub fn note(&mut self, at_us: u64, actor: Actor, kind: Kind, cause: u32, text: fmt::Arguments<'_>) -> u32 {
         self.count += 1;
         self.events += u32::from(kind.is_event());
-        let mut hasher = Hasher(self.hash ^ mix(at_us) ^ u64::from(cause) << 8 ^ kind as u64);
+        let mut hasher = Hasher(self.hash ^ mix(mix(actor.code()) ^ at_us) ^ u64::from(cause) << 8 ^ kind as u64);
         // Writing into a hash cannot fail.
         let _ = fmt::write(&mut hasher, text);
         self.hash = hasher.0;
@@ -184,5 +184,30 @@ impl fmt::Display for Line {
         let Line { number, actor, text, .. } = self;
         write!(f, "{number:>6} {s:>4}.{us:06}  {actor:<10} {mark} {text}")?;
         if self.cause > 0 { write!(f, "  [{}]", self.cause) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_of_a_line_is_in_the_hash() {
+        let hash = |at_us: u64, actor: Actor, kind: Kind, cause: u32, text: &str| {
+            let mut trace = Trace::new(Keep::Hash);
+            trace.note(at_us, actor, kind, cause, format_args!("{text}"));
+            trace.hash()
+        };
+        let hashes = [
+            hash(1, Actor::World, Kind::Act, 0, "it rains"),
+            hash(2, Actor::World, Kind::Act, 0, "it rains"),
+            hash(1, Actor::Disk, Kind::Act, 0, "it rains"),
+            hash(1, Actor::Item(0, 1), Kind::Act, 0, "it rains"),
+            hash(1, Actor::World, Kind::Step, 0, "it rains"),
+            hash(1, Actor::World, Kind::Act, 1, "it rains"),
+            hash(1, Actor::World, Kind::Act, 0, "it snows"),
+        ];
+        let different: std::collections::BTreeSet<u64> = hashes.into_iter().collect();
+        assert_eq!(different.len(), hashes.len());
     }
 }

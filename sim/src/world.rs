@@ -3,6 +3,7 @@
 //! **Invariant.** Whatever happens, happens from the heap, in the order of (time, number); [`crate::shared`] takes it from
 //! there. All time and all trouble come from here.
 
+mod due;
 mod nature;
 
 use crate::chance::{Chance, Script};
@@ -24,15 +25,19 @@ use sprag_core::{Bug, Mono, Now, Wall, planted};
 use sprag_journal::fs::Open;
 use sprag_runtime::driver::{Event, JournalWork};
 use sprag_runtime::pipeline::Pipeline;
-use sprag_runtime::task::Task;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
+pub use due::{Due, Entry};
+
 /// The calendar at the beginning, in milliseconds.
 const WALL_MS: u64 = 1_700_000_000_000;
+
+/// What went wrong may have its effect for so long: a stall, a process that dies slowly.
+const SETTLES_US: u64 = 4_000_000;
 
 /// Whether sprag may decide that a job starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,54 +79,6 @@ pub struct Fate {
 fn real_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| u64::from(since.subsec_micros()) % 3)
-}
-
-/// Something that is to happen.
-#[derive(Debug)]
-#[expect(missing_docs, reason = "the life is the one that it belongs to: what belongs to an ended one never happens")]
-pub enum Due {
-    /// For the loop: it hears something.
-    Heard { life: u32, event: Event },
-    /// Change events are read.
-    Events { life: u32 },
-    /// For the loop: a mark in the latch.
-    Marked { life: u32, source: u16 },
-    /// For the loop: the deadline that it asked for.
-    Tick { life: u32 },
-    /// Sprag is started.
-    Open,
-    /// A thread of the pool takes up a task.
-    Pool { life: u32, task: Task },
-    /// The keeper takes up the next of its orders.
-    Keeper { life: u32 },
-    /// The journal thread takes up the next of its work.
-    Journal { life: u32 },
-    /// A producer goes on.
-    Producer(usize),
-    /// The client goes on.
-    Client,
-    /// A process goes on.
-    Process(u32),
-    /// The calendar jumps.
-    WallStep,
-    /// The machine sleeps for a while.
-    Sleep,
-    /// Sprag is stopped (SIGSTOP) for a while.
-    Freeze,
-    /// A monitor looks.
-    Monitor,
-    /// The disk is full, or has room again.
-    Disk { full: bool },
-    /// From here on nothing goes wrong.
-    Heal,
-}
-
-/// Something on the heap, and the line that led to it.
-#[derive(Debug)]
-#[expect(missing_docs, reason = "the fields are what their names say")]
-pub struct Entry {
-    pub due: Due,
-    pub cause: u32,
 }
 
 /// Everything.
@@ -166,14 +123,16 @@ pub struct World {
     pub journal: VecDeque<JournalWork>,
     pub marked: BTreeSet<u16>,
     pub nested: u32,
+    /// So many looks at sources are under way.
+    pub looking: u32,
     pub fate: Option<Fate>,
     /// This life has ended.
     pub ending: Option<End>,
     pub healed: bool,
     /// Since when nothing goes wrong.
     pub healed_us: Option<u64>,
-    /// When sprag was last continued.
-    pub continued_us: u64,
+    /// Until when sprag is stopped, or was last.
+    pub frozen_until_us: u64,
     /// What sprag waits for.
     pub pending: Pending,
     /// Services that have run.
@@ -182,6 +141,8 @@ pub struct World {
     pub squeezed: Option<u64>,
     /// Whether there is too little room for a start, as far as sprag knows.
     pub starts: Starts,
+    /// When sprag last learned that there is room again.
+    pub roomy_us: u64,
     /// A sync was lost, and no power cut has shown it since.
     pub sync_lost: bool,
     /// Something failed in this life that sprag may rightly stumble over.
@@ -200,7 +161,8 @@ pub struct World {
     pub states: BTreeSet<u64>,
     /// A job waits for its next attempt.
     pub backs_off: bool,
-    /// In which life an attempt of a job last ended, and since which life a queue is paused.
+    /// Which life last ended in a crash, in which life the last attempt of a job failed, and since which a queue is paused.
+    pub crashed_in: u32,
     pub failed_in: BTreeMap<u64, u32>,
     pub paused_in: BTreeMap<String, u32>,
     /// What is wrong with sprag: the run is over.
@@ -250,15 +212,17 @@ impl World {
             journal: VecDeque::new(),
             marked: BTreeSet::new(),
             nested: 0,
+            looking: 0,
             fate: None,
             ending: None,
             healed: false,
             healed_us: None,
-            continued_us: 0,
+            frozen_until_us: 0,
             pending: Pending::default(),
             served: BTreeMap::new(),
             squeezed: None,
             starts: Starts::Free,
+            roomy_us: 0,
             sync_lost: false,
             excused: false,
             in_flight: None,
@@ -268,6 +232,7 @@ impl World {
             marks: Marks::default(),
             states: BTreeSet::new(),
             backs_off: false,
+            crashed_in: 0,
             failed_in: BTreeMap::new(),
             paused_in: BTreeMap::new(),
             failure: None,
@@ -291,17 +256,26 @@ impl World {
         self.boot_us.saturating_add(mono.0.saturating_mul(1000))
     }
 
-    /// Puts something on the heap; gives back its key.
+    /// Since when nothing goes wrong and nothing that went wrong before can last any more, once that is so.
+    pub fn calm_us(&self) -> Option<u64> {
+        let settled_us = self.healed_us?.max(self.began_us) + SETTLES_US;
+        Some(settled_us.max(self.frozen_until_us).max(self.roomy_us)).filter(|at_us| *at_us <= self.now_us)
+    }
+
+    /// Puts something on the heap; gives back its key. What is for sprag waits until it is continued.
     pub fn schedule(&mut self, delay_us: u64, due: Due) -> (u64, u64) {
         self.numbers += 1;
-        let key = (self.now_us.saturating_add(delay_us.max(1)), self.numbers);
+        let at_us = self.now_us.saturating_add(delay_us.max(1));
+        let key = (if due.is_of_sprag() { at_us.max(self.frozen_until_us) } else { at_us }, self.numbers);
         self.heap.insert(key, Entry { due, cause: self.cause });
         key
     }
 
-    /// Takes something off the heap again.
+    /// Takes something off the heap again, wherever in time it was moved meanwhile.
     pub fn unschedule(&mut self, key: (u64, u64)) {
-        self.heap.remove(&key);
+        if self.heap.remove(&key).is_none() {
+            self.heap.retain(|(_, number), _| *number != key.1);
+        }
     }
 
     /// Notes what happens; it becomes the cause of what it leads to.
@@ -441,7 +415,16 @@ impl World {
             let taken = 1 + self.chance.below(Actor::Sprag, Site::ShortWrite, call.len - 1);
             return Some(Fault::Short(taken as usize));
         }
-        None
+        let moves = matches!(call.kind, CallKind::Read | CallKind::Write) && call.len > 1;
+        (moves && self.strikes(Actor::Sprag, Hazard::ReadIsShort)).then(|| self.falls_short(call))
+    }
+
+    /// What whoever reads and writes must reckon with: less than asked for, or nothing yet.
+    fn falls_short(&mut self, call: &Call) -> Fault {
+        if call.kind == CallKind::Write || self.chance.one_in(Actor::Sprag, Site::ShortRead, 3) {
+            return Fault::Errno(errno::EINTR);
+        }
+        Fault::Short(self.chance.span(Actor::Sprag, Site::ShortRead, 1, call.len) as usize)
     }
 
     /// Whether calendar and clock have gone alike for longer than any record waits for its frame.

@@ -1,6 +1,8 @@
 //! A range of seeds that must be clean in every build, and the proof that a seed is one story.
 
 use sim::Keep;
+use sim::places::Actor;
+use sim::trace::Kind;
 
 /// So many seeds are run; more by `cargo run --release -p sim -- run`.
 const SEEDS: u64 = 400;
@@ -45,4 +47,29 @@ fn a_story_can_be_followed() {
     let uncaused = report.lines.iter().filter(|line| line.cause == 0).count();
     assert!(uncaused < 20, "{uncaused} of {} lines have no cause", report.lines.len());
     assert!(report.lines.iter().all(|line| line.cause < line.number));
+}
+
+/// While sprag is stopped nothing of it happens, whatever others do meanwhile; and it lasts longer when the machine sleeps.
+#[test]
+fn a_stopped_sprag_does_nothing() {
+    let number = |text: &str| text.split(' ').find_map(|word| word.parse::<u64>().ok()).unwrap_or(0);
+    let (mut windows, mut others) = (0, 0);
+    for seed in 0..60 {
+        let mut until_us = 0;
+        for line in sim::run(seed, Keep::Calls).lines {
+            let stopped = line.at_us < until_us;
+            if line.text.starts_with("sprag is stopped for") {
+                windows += 1;
+                until_us = until_us.max(line.at_us + number(&line.text));
+            } else if line.text.starts_with("the machine sleeps for") && stopped {
+                until_us += number(&line.text) * 1000;
+            } else if stopped {
+                others += 1;
+                // That something of it will take long is decided when it is handed to it.
+                let works = line.actor == Actor::Sprag && line.kind != Kind::Fault;
+                assert!(!works, "seed {seed}: sprag is stopped until {until_us} us, and yet: {line}");
+            }
+        }
+    }
+    assert!(windows >= 5 && others >= 50, "sprag is stopped too rarely: {windows} times, {others} lines meanwhile");
 }

@@ -198,6 +198,16 @@ bugs! {
     BatchLost: Bug,
     /// A line of a stream is acknowledged when the loop has it, before its record is durable.
     StreamAcksEarly: Bug,
+    /// A command is given twice its timeout.
+    TimeoutLate: Bug,
+    /// A job that waits for its time is woken two seconds later.
+    WakeLate: Bug,
+    /// In each queue one more command runs than there are places.
+    OnePlaceMore: Bug,
+    /// That sprag died during an attempt is not counted.
+    CrashUncounted: Bug,
+    /// A read that gives less than there is is taken for the end of the file.
+    ShortReadTrusted: Bug,
 }
 
 impl Bug {

@@ -128,14 +128,14 @@ impl Queues {
 
     /// A scheduled job whose time has come.
     pub(crate) fn due(&self, now: Now) -> Option<JobId> {
-        let late = u64::from(planted(Bug::TimerOffByOne));
+        let late = u64::from(planted(Bug::TimerOffByOne)) + wakes_late_ms();
         let delayed = self.delayed.first().filter(|(wake, _)| wake.after(late) <= now.mono).map(|(_, id)| *id);
         delayed.or_else(|| self.appointed.first().filter(|(due, _)| *due <= now.wall).map(|(_, id)| *id))
     }
 
     /// When a scheduled job may next be due.
     pub(crate) fn deadline(&self, now: Now) -> Option<Mono> {
-        let delayed = self.delayed.first().map(|(wake, _)| *wake);
+        let delayed = self.delayed.first().map(|(wake, _)| wake.after(wakes_late_ms()));
         let appointed = self.appointed.first().map(|(due, _)| now.mono_at(*due, CALENDAR_CHECK_MS));
         [delayed, appointed].into_iter().flatten().min()
     }
@@ -144,6 +144,11 @@ impl Queues {
     pub(crate) fn waiting(&self) -> u64 {
         self.queues.iter().filter(|queue| queue.is_open()).map(|queue| queue.counts.open()).sum()
     }
+}
+
+/// None, unless it is planted.
+fn wakes_late_ms() -> u64 {
+    2_000 * u64::from(planted(Bug::WakeLate))
 }
 
 impl Queue {

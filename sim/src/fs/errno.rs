@@ -2,6 +2,8 @@
 
 /// No such file or directory.
 pub const ENOENT: i32 = 2;
+/// Interrupted: to be asked again.
+pub const EINTR: i32 = 4;
 /// Input/output error.
 pub const EIO: i32 = 5;
 /// File exists.

@@ -44,8 +44,11 @@ impl SimFile {
 
 impl File for SimFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.begin(CallKind::Read, buffer.len() as u64)?;
-        Ok(self.fs.state.borrow().disk.read(self.inode, buffer, offset))
+        let len = match self.begin(CallKind::Read, buffer.len() as u64)? {
+            Some(Fault::Short(n)) => n.min(buffer.len()),
+            Some(_) | None => buffer.len(),
+        };
+        Ok(self.fs.state.borrow().disk.read(self.inode, &mut buffer[..len], offset))
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {

@@ -13,7 +13,8 @@
 //!   way round. A cut of the length may be lost while later writes are kept: then old bytes stand behind new ones.
 //! * Before that, any subset of creations, renames and removals may be on the medium. One rename is one change.
 //! * A sync that fails may have dropped what was to be written ([`Fault::SyncLost`]): the cache still shows it, no later
-//!   sync writes it, until it is written again. The length is kept for a later sync: file systems journal it.
+//!   sync writes it, until it is written again. Lengths and names are kept for a later sync: file systems journal them, and
+//!   one whose journal fails takes nothing more.
 //! * A process that dies leaves the cache as it is, after a part of its last write perhaps ([`Fault::Kill`]).
 //! * Every call may fail. Space is counted in blocks; a write that has not enough takes what there is.
 //! * Bytes that were made durable stay as they are: rot is put in by the test, into an image.

@@ -9,7 +9,6 @@ use crate::items::{self, Id};
 use crate::plan::DIR;
 use serde::Deserialize;
 use serde_json::Value;
-use sprag_core::RetryPolicy;
 use sprag_runtime::pipeline::Pipeline;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -52,14 +51,16 @@ pub(super) struct Job {
     pub(super) key_forgotten: bool,
     pub(super) queue: String,
     priority: i16,
-    /// It never started, and waits for no time.
-    fresh: bool,
+    /// It waits for no time and nothing but a place: it is new, was tried again from the start, or gave its reservation back.
+    waits: bool,
     /// An attempt is under way.
     running: bool,
     /// A cancel was accepted, and its end is to come.
     cancelling: bool,
     /// Failures that were followed by a wait, since the last time it was tried again from the start.
     failures: i32,
+    /// Attempts in a row whose end nobody saw: sprag died meanwhile.
+    crashes: u16,
 }
 
 /// Whether it is a segment of the journal.
@@ -159,8 +160,7 @@ impl<'a> Fold<'a> {
             self.keys.retain(|_, known| *known != number);
             return Ok(());
         }
-        let policy = pipeline.queue(&job.queue).map(|queue| &queue.policy.retry);
-        job.follow(record, policy)
+        job.follow(record, pipeline)
     }
 
     fn added(&mut self, number: u64, record: &'a Record) -> Result<(), Wrong> {
@@ -169,7 +169,7 @@ impl<'a> Fold<'a> {
             key: record.key.clone().unwrap_or_default(),
             queue: record.queue.clone().unwrap_or_default(),
             priority: record.priority.unwrap_or(0),
-            fresh: record.due.is_none(),
+            waits: record.due.is_none(),
             ..Job::default()
         };
         if self.jobs.insert(number, job).is_some() {
@@ -182,9 +182,9 @@ impl<'a> Fold<'a> {
     /// Of the jobs that surely wait, the one of the highest priority starts, and among those the one that came first.
     fn starts(&self, number: u64) -> Result<(), Wrong> {
         let Some(job) = self.jobs.get(&number) else { return Ok(()) };
-        let better = |(other, waits): &(&u64, &Job)| {
-            let before = (std::cmp::Reverse(waits.priority), **other) < (std::cmp::Reverse(job.priority), number);
-            waits.fresh && before && waits.queue == job.queue
+        let better = |(other, one): &(&u64, &Job)| {
+            let before = (std::cmp::Reverse(one.priority), **other) < (std::cmp::Reverse(job.priority), number);
+            one.waits && before && one.queue == job.queue
         };
         match self.jobs.iter().find(better) {
             Some((other, _)) => Err((Check::OrderHolds, format!("job {other} was to start before"))),
@@ -193,9 +193,23 @@ impl<'a> Fold<'a> {
     }
 }
 
+impl Fold<'_> {
+    /// An item makes one job, whether it still stands somewhere or was taken away; another only once its key was let go.
+    pub(super) fn judge_known(&self) -> Result<(), Failure> {
+        let mut known = BTreeMap::new();
+        for (number, job) in self.jobs.iter().filter(|(_, job)| !job.key_forgotten) {
+            if let Some(before) = job.item.and_then(|item| known.insert(item, number)) {
+                let what = format!("jobs {before} and {number} were made of one item: {:?}", job.item);
+                return Err(Check::OneJobEach.failed(what));
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Job {
     /// What a record says of it, after the one that added it.
-    fn follow(&mut self, record: &Record, policy: Option<&RetryPolicy>) -> Result<(), Wrong> {
+    fn follow(&mut self, record: &Record, pipeline: &Pipeline) -> Result<(), Wrong> {
         let after_end = ["published", "forgotten", "redriven"].contains(&record.kind.as_str());
         if self.forgotten || (!self.ends.is_empty() && !after_end) {
             return nonsense("after the end of its job");
@@ -208,22 +222,24 @@ impl Job {
                 }
                 self.grants.entry(attempt).or_insert(record.seq);
                 self.running = true;
-                self.fresh = false;
+                self.waits = false;
             }
             "finished" => {
                 if self.grants.last_key_value().map(|(last, _)| *last) != Some(attempt) {
                     return nonsense("an attempt ends that is not the last one");
                 }
                 self.outcomes += usize::from(record.outcome.is_some());
-                return self.finishes(record, policy, attempt);
+                return self.finishes(record, pipeline, attempt);
             }
             "cancelled" if self.running => self.cancelling = true,
             "cancelled" => {
-                self.fresh = false;
+                self.waits = false;
                 self.ends.push(("cancelled".into(), None, attempt, None));
             }
             "redriven" => match self.ends.pop() {
-                Some((end, ..)) if end == "dead" || end == "cancelled" => self.failures = 0,
+                Some((end, ..)) if end == "dead" || end == "cancelled" => {
+                    (self.failures, self.crashes, self.waits) = (0, 0, true);
+                }
                 Some(_) | None => return nonsense("of a job that is neither dead nor cancelled"),
             },
             "published" => self.published += 1,
@@ -234,17 +250,20 @@ impl Job {
         Ok(())
     }
 
-    fn finishes(&mut self, record: &Record, policy: Option<&RetryPolicy>, attempt: u32) -> Result<(), Wrong> {
+    fn finishes(&mut self, record: &Record, pipeline: &Pipeline, attempt: u32) -> Result<(), Wrong> {
+        let policy = pipeline.queue(&self.queue).map(|queue| &queue.policy.retry);
         let next = record.next.clone().unwrap_or_default();
-        self.running = false;
+        (self.running, self.waits) = (false, next == "unused");
         if std::mem::take(&mut self.cancelling) != (next == "cancelled") {
             return Err((
                 Check::CancelHolds,
                 "a cancel that was accepted decides the end, and nothing else does".into(),
             ));
         }
+        self.crashed(record, &next, pipeline.limits.crashes_max)?;
         if let ("retry", Some(policy)) = (next.as_str(), policy) {
             self.failures += 1;
+            self.crashes = 0;
             let grown = policy.backoff_ms as f64 * (policy.factor_ppm as f64 / 1e6).powi(self.failures - 1);
             let wanted_ms = grown.min(policy.max_ms as f64);
             let slack_ms = wanted_ms * policy.jitter_ppm as f64 / 1e6 + f64::from(self.failures) + 1.0;
@@ -258,6 +277,18 @@ impl Job {
             self.ends.push((next, record.reason.clone(), attempt, record.result.clone()));
         }
         Ok(())
+    }
+
+    /// An attempt whose end nobody saw died with sprag. After so many in a row its job is poison, and not before.
+    fn crashed(&mut self, record: &Record, next: &str, crashes_max: u16) -> Result<(), Wrong> {
+        let poison = record.reason.as_deref() == Some("poison");
+        self.crashes += u16::from(record.outcome.is_none() && (next == "again" || poison));
+        if poison == (self.crashes >= crashes_max) {
+            return Ok(());
+        }
+        let what =
+            format!("{} of its attempts in a row died with sprag, and {crashes_max} make it poison", self.crashes);
+        Err((Check::RightEnd, what))
     }
 }
 

@@ -3,6 +3,7 @@
 //! **Invariant.** What a source holds grows and is reordered, and ends in a state that one producer writes last and alone. After
 //! a power cut a producer writes again what may be lost. What readers can have found is said in `stands`.
 
+mod compose;
 mod stands;
 mod steps;
 
@@ -12,7 +13,7 @@ use crate::items;
 use crate::places::{Actor, Site};
 use crate::plan::DIR;
 use crate::trace::name_of;
-use sprag_journal::fs::{File, Fs, Open, read_all, temporary_name, write_all_at};
+use sprag_journal::fs::{File, Fs, Open, temporary_name, write_all_at};
 use sprag_runtime::pipeline::Format;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -52,6 +53,8 @@ enum Habit {
         /// Under the temporary name that the other one uses too.
         same_name: bool,
     },
+    /// Appends a line at a time to what somebody else writes, wherever the end is by then.
+    RivalAppends,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,8 +91,6 @@ pub struct Producer {
     written: usize,
     piece: usize,
     file: Option<SimFile>,
-    /// Where the file began that is written now.
-    offset: u64,
     /// So often it was found half-written when it was to be read.
     tries: u32,
     /// Taken away in this state.
@@ -100,6 +101,8 @@ pub struct Producer {
     keyed: bool,
     /// Something that is no job is put into the drop-box first.
     rubbish: bool,
+    /// Items are left out of the state that is written.
+    removes: bool,
     /// Items that a reader could have found.
     stood: BTreeSet<u16>,
     /// Items that stand there now, and since when without a break.
@@ -142,14 +145,19 @@ impl Producer {
         Producer { linked, keyed, rubbish, ..Producer::of(fs, source, source, shape, habit, states) }
     }
 
-    /// Somebody else who writes the same array, for a while.
-    pub fn rival(chance: &mut Chance, fs: SimFs, source: u8, linked: bool) -> Producer {
+    /// Somebody else who writes the same array or the same lines, for a while.
+    pub fn rival(chance: &mut Chance, fs: SimFs, source: u8, format: Format, linked: bool) -> Producer {
         let place = INBOX + 1 + source;
         let actor = Actor::Producer(place);
-        let same_name = chance.below(actor, Site::ProducerKind, 2) == 1;
+        let habit = match format {
+            Format::JsonLines => Habit::RivalAppends,
+            Format::JsonArray | Format::Files => {
+                Habit::Rival { same_name: chance.below(actor, Site::ProducerKind, 2) == 1 }
+            }
+        };
         let count = 1 + chance.below(actor, Site::Revisions, 4) as u16;
-        let shape = Shape::Source(Format::JsonArray);
-        Producer { linked, ..Producer::of(fs, place, source, shape, Habit::Rival { same_name }, (1..=count).collect()) }
+        let shape = Shape::Source(format);
+        Producer { linked, ..Producer::of(fs, place, source, shape, habit, (1..=count).collect()) }
     }
 
     fn of(fs: SimFs, place: u8, source: u8, shape: Shape, habit: Habit, states: Vec<u16>) -> Producer {
@@ -166,12 +174,12 @@ impl Producer {
             written: 0,
             piece: 0,
             file: None,
-            offset: 0,
             tries: 0,
             away: None,
             linked: false,
             keyed: false,
             rubbish: false,
+            removes: false,
             stood: BTreeSet::new(),
             standing: BTreeMap::new(),
         }
@@ -207,9 +215,14 @@ impl Producer {
         self.stage == Stage::Begin && self.state + 1 == self.states.len() && !self.is_rival()
     }
 
-    /// Whether it reads the file and writes it back.
+    /// Whether it writes beside somebody else, who has the last word.
     pub fn is_rival(&self) -> bool {
-        matches!(self.habit, Habit::Rival { .. })
+        matches!(self.habit, Habit::Rival { .. } | Habit::RivalAppends)
+    }
+
+    /// Whether an item that stood in the last state was left out of this one.
+    pub fn has_removed(&self) -> bool {
+        self.removes
     }
 
     /// Begins again after a power cut, at what may be lost.
@@ -222,10 +235,10 @@ impl Producer {
         }
         self.link();
         match self.habit {
-            Habit::Rival { .. } if self.is_done() => {}
+            Habit::Rival { .. } | Habit::RivalAppends if self.is_done() => {}
             Habit::Careless if self.one_file_each() => (self.state, self.stage) = (0, Stage::Begin),
             Habit::Appends => (self.state, self.stage) = (0, Stage::Begin),
-            Habit::Atomic | Habit::Careless | Habit::Rival { .. } => {
+            Habit::Atomic | Habit::Careless | Habit::Rival { .. } | Habit::RivalAppends => {
                 (self.state, self.stage) = (self.state.min(self.states.len() - 1), Stage::Begin);
             }
         }
@@ -250,7 +263,7 @@ impl Producer {
         let actor = self.actor();
         let stands = match self.habit {
             Habit::Atomic => self.stage == Stage::Rename,
-            Habit::Careless | Habit::Appends | Habit::Rival { .. } => true,
+            Habit::Careless | Habit::Appends | Habit::Rival { .. } | Habit::RivalAppends => true,
         };
         let done = self.advance(chance, now_us);
         let (what, next_us) = match done {
@@ -319,12 +332,11 @@ impl Producer {
         }
         self.compose(chance)?;
         let path = if self.writes_in_place() { self.target() } else { self.temporary() };
-        self.offset = 0;
-        let grows = self.habit == Habit::Appends && self.state > 0;
-        let file = self.fs.open(&path, if grows { Open::Write } else { Open::Replace })?;
-        if grows {
-            self.offset = file.len()?;
-        }
+        let grows = self.habit == Habit::RivalAppends || self.habit == Habit::Appends && self.state > 0;
+        let file = match self.fs.open(&path, if grows { Open::Write } else { Open::Replace }) {
+            Err(error) if grows && error.kind() == io::ErrorKind::NotFound => self.fs.open(&path, Open::Create),
+            opened => opened,
+        }?;
         self.file = Some(file);
         self.stage = Stage::Write;
         Ok((format!("{} {}", if grows { "opens" } else { "empties" }, path.display()), false))
@@ -363,7 +375,10 @@ impl Producer {
 
     fn write(&mut self, now_us: u64) -> io::Result<(String, bool)> {
         let end = (self.written + self.piece).min(self.bytes.len());
-        write_all_at(self.file()?, &self.bytes[self.written..end], self.offset + self.written as u64)?;
+        let appends = matches!(self.habit, Habit::Appends | Habit::RivalAppends);
+        // Somebody else may have appended meanwhile.
+        let at = if appends { self.file()?.len()? } else { self.written as u64 };
+        write_all_at(self.file()?, &self.bytes[self.written..end], at)?;
         self.written = end;
         let what = format!("writes {} up to byte {end} of {}", self.target().display(), self.bytes.len());
         if end < self.bytes.len() {
@@ -372,7 +387,7 @@ impl Producer {
         match self.habit {
             Habit::Atomic | Habit::Rival { .. } => self.stage = Stage::Sync,
             Habit::Careless if self.shape == Shape::Inbox => self.stage = Stage::Rename,
-            Habit::Careless | Habit::Appends => {
+            Habit::Careless | Habit::Appends | Habit::RivalAppends => {
                 self.file = None;
                 self.stands(now_us);
                 self.next_state();
@@ -383,7 +398,8 @@ impl Producer {
     }
 
     fn writes_in_place(&self) -> bool {
-        self.habit == Habit::Appends || (self.habit == Habit::Careless && self.shape != Shape::Inbox)
+        matches!(self.habit, Habit::Appends | Habit::RivalAppends)
+            || (self.habit == Habit::Careless && self.shape != Shape::Inbox)
     }
 
     /// The folder that it writes into.
@@ -421,21 +437,6 @@ impl Producer {
         }
     }
 
-    fn drop_name(&self, item: u16) -> String {
-        if self.rubbish && item == 0 { "rubbish".into() } else { format!("{}-{item}", name_of(self.source)) }
-    }
-
-    /// What goes into the drop-box for an item.
-    fn drop(&self, item: u16) -> String {
-        if self.rubbish && item == 0 {
-            return RUBBISH.into();
-        }
-        let id = (self.source, item);
-        let key = if self.keyed { format!(",\"key\":\"{}\"", items::file_name(id)) } else { String::new() };
-        let priority = if item % 5 == 3 { 7 } else { 0 };
-        format!("{{\"queue\":\"a\",\"payload\":{}{key},\"priority\":{priority}}}", items::text(id))
-    }
-
     fn file(&self) -> io::Result<&SimFile> {
         self.file.as_ref().ok_or_else(|| io::Error::other("no file is open"))
     }
@@ -443,58 +444,5 @@ impl Producer {
     fn next_state(&mut self) {
         self.state += 1;
         self.stage = if self.state < self.states.len() { Stage::Begin } else { Stage::Done };
-    }
-
-    /// The bytes of the state: its items in a drawn order and layout, and in how many pieces they are written.
-    fn compose(&mut self, chance: &mut Chance) -> io::Result<()> {
-        let actor = self.actor();
-        let from = if self.habit == Habit::Appends && self.state > 0 { self.states[self.state - 1] } else { 0 };
-        let mut order: Vec<u16> = match self.habit {
-            Habit::Rival { .. } => self.beside_others()?,
-            Habit::Atomic | Habit::Careless | Habit::Appends if self.one_file_each() => vec![self.state as u16],
-            Habit::Atomic | Habit::Careless | Habit::Appends => (from..self.states[self.state]).collect(),
-        };
-        if chance.below(actor, Site::Order, 2) == 1 {
-            for at in (1..order.len()).rev() {
-                order.swap(at, chance.below(actor, Site::Order, at as u64 + 1) as usize);
-            }
-        }
-        let texts = order.into_iter().map(|item| items::text((self.source, item)));
-        let text = match self.shape {
-            Shape::Source(Format::JsonArray) => {
-                let (open, between, close) = match chance.below(actor, Site::Layout, 3) {
-                    0 => ("[", ",", "]"),
-                    1 => ("[\n  ", ",\n  ", "\n]\n"),
-                    _ => (" [ ", " , ", " ] "),
-                };
-                format!("{open}{}{close}", texts.collect::<Vec<_>>().join(between))
-            }
-            Shape::Source(Format::JsonLines) => texts.map(|text| text + "\n").collect(),
-            Shape::Source(Format::Files) => texts.collect(),
-            Shape::Inbox => self.drop(self.state as u16),
-        };
-        self.bytes = text.into_bytes();
-        self.written = 0;
-        self.piece = self.bytes.len().div_ceil(1 + chance.below(actor, Site::Pieces, 4) as usize);
-        Ok(())
-    }
-
-    /// What stands in the file, and the rival's next item.
-    fn beside_others(&mut self) -> io::Result<Vec<u16>> {
-        let bytes = match read_all(&self.fs, &self.target(), stands::BYTES_MAX) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            read => read?,
-        };
-        let found = items::of_array(&bytes).unwrap_or_default();
-        if found.is_empty() && !bytes.is_empty() && self.tries < TRIES_MAX {
-            self.tries += 1;
-            return Err(io::Error::other("half-written"));
-        }
-        self.tries = 0;
-        let mut order: Vec<u16> = found.into_iter().map(|(_, item)| item).collect();
-        let own = RIVAL_ITEMS + self.state as u16;
-        order.retain(|item| *item != own);
-        order.push(own);
-        Ok(order)
     }
 }

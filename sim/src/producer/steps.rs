@@ -8,6 +8,7 @@ use crate::places::{Actor, Site};
 use crate::trace::Kind;
 use crate::world::{Due, World};
 use sprag_core::{Bug, planted};
+use sprag_runtime::pipeline::Format;
 use sprag_runtime::task::INBOX as INBOX_SOURCE;
 
 /// Who waits for another asks again after so long.
@@ -42,9 +43,11 @@ impl World {
                 producer.look(self.now_us);
             }
         }
-        if self.producers[index].is_rival() && step.stands {
-            self.mark(Mark::RivalWrites);
-        }
+        let producer = &self.producers[index];
+        let (rival, lines) = (producer.is_rival(), producer.shape() == Shape::Source(Format::JsonLines));
+        let removes = producer.has_removed();
+        self.mark_if(rival && step.stands, if lines { Mark::RivalAppends } else { Mark::RivalWrites });
+        self.mark_if(removes && step.stands, Mark::ItemsRemoved);
         let kind = if step.stands { Kind::Act } else { Kind::Step };
         self.note(actor, kind, format_args!("{}", step.what));
         if let Some(next_us) = step.next_us {

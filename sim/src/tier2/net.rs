@@ -196,7 +196,9 @@ impl Net {
                 None => 0,
                 Some(((at_us, _), _)) => *at_us,
             };
-            if next_us > self.horizon_us.get() {
+            // What is due at the same time as a request comes after it, as in tier 1.
+            let behind = self.way == Way::Still && self.awaited.get();
+            if behind || next_us > self.horizon_us.get() {
                 if !self.may_jump() {
                     let wait_us = match self.way {
                         Way::Still => self.calm_us.get().saturating_sub(self.seen_us.get()),
@@ -204,7 +206,7 @@ impl Net {
                     };
                     return Err(Some(Duration::from_micros(wait_us.max(1_000))));
                 }
-                self.horizon_us.set(next_us);
+                self.horizon_us.set(next_us.max(self.horizon_us.get()));
             }
             if let Some(due) = self.shared.next() {
                 return Ok(due);

@@ -33,6 +33,10 @@ impl World {
             let rings = matches!(entry.due, Due::Tick { .. } | Due::Heal);
             self.heap.insert((if rings { at_us } else { at_us + slept_ms * 1000 }, number), entry);
         }
+        // Who is to continue it sleeps as well.
+        if self.frozen_until_us > self.now_us {
+            self.stands_until(self.frozen_until_us + slept_ms * 1000);
+        }
         self.now_us += slept_ms * 1000;
         self.slept_ms += slept_ms;
         self.asleep_us += slept_ms * 1000;
@@ -41,23 +45,22 @@ impl World {
     /// Sprag is stopped: whatever was to reach it, or to be done by a thread of it, waits until it is continued. Nobody tells
     /// it, and everybody else goes on.
     pub fn freeze(&mut self) {
-        if self.healed {
+        if self.healed || self.threads.is_none() {
             return;
         }
         let stands_us = self.chance.span(Actor::World, Site::Frozen, 1_000, 20_000_000);
         self.note(Actor::World, Kind::Fault, format_args!("sprag is stopped for {stands_us} us"));
         self.mark(Mark::SpragStopped);
-        let until_us = self.now_us + stands_us;
+        self.stands_until(self.now_us + stands_us);
+    }
+
+    /// What is of sprag waits for so long: what is due, and what will be.
+    fn stands_until(&mut self, until_us: u64) {
+        self.frozen_until_us = self.frozen_until_us.max(until_us);
         for ((at_us, number), entry) in std::mem::take(&mut self.heap) {
-            let of_sprag = match entry.due {
-                Due::Heard { .. } | Due::Events { .. } | Due::Marked { .. } | Due::Tick { .. } => true,
-                Due::Pool { .. } | Due::Keeper { .. } | Due::Journal { .. } => true,
-                Due::Open | Due::Producer(_) | Due::Client | Due::Process(_) | Due::Monitor => false,
-                Due::WallStep | Due::Sleep | Due::Freeze | Due::Disk { .. } | Due::Heal => false,
-            };
-            self.heap.insert((if of_sprag { at_us.max(until_us) } else { at_us }, number), entry);
+            let at_us = if entry.due.is_of_sprag() { at_us.max(self.frozen_until_us) } else { at_us };
+            self.heap.insert((at_us, number), entry);
         }
-        self.continued_us = until_us;
     }
 
     /// The disk is full, or has room again.

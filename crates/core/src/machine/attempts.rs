@@ -54,7 +54,8 @@ impl Machine {
         }
         let timeout_ms = self.queues.get(run.attempt.queue).config.as_ref().and_then(|config| config.timeout_ms);
         let since = if planted(Bug::TimeoutEarly) { run.since } else { now.mono };
-        self.workers.set(id, Phase::Running, timeout_ms.map(|timeout_ms| since.after(timeout_ms)));
+        let times = if planted(Bug::TimeoutLate) { 2 } else { 1 };
+        self.workers.set(id, Phase::Running, timeout_ms.map(|timeout_ms| since.after(times * timeout_ms)));
         self.workers.set_since(id, now.mono);
         self.health.queue_moved(run.attempt.queue, now.mono);
         if self.stopping == StopLevel::Kill {

@@ -198,7 +198,7 @@ impl Machine {
             }
             Next::Cancelled => State::Cancelled,
             Next::Again { due, crash } => {
-                job.crashes += u16::from(crash);
+                job.crashes += u16::from(crash && !planted(Bug::CrashUncounted));
                 self.scheduled(now, due, 0)
             }
             Next::Unused => {
