@@ -31,7 +31,7 @@ pub(crate) fn bench(args: &Bench) -> u8 {
     let whole = match worlds(args.start, args.seeds) {
         Ok(whole) => whole,
         Err(what) => {
-            complain(format_args!("{what}"));
+            complain(args.json, format_args!("{what}"));
             return FAILED;
         }
     };

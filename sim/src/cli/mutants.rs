@@ -46,7 +46,7 @@ pub(crate) fn mutants(args: &Mutants) -> u8 {
         Ok(bugs) if bugs.is_empty() => Bug::ALL.to_vec(),
         Ok(bugs) => bugs,
         Err(what) => {
-            complain(format_args!("{what}"));
+            complain(args.json, format_args!("{what}"));
             return USAGE;
         }
     };
@@ -109,7 +109,7 @@ fn tell(hunt: &Hunt, shrunk: Option<&Shrunk>, args: &Mutants) -> bool {
         && let Some(trace) = Trace::of(&shrunk.report, hunt.shown_by.first().copied(), Some(name.clone()))
         && let Err(what) = save(&trace, &folder.join(format!("{name}.json")))
     {
-        complain(format_args!("{what}"));
+        complain(args.json, format_args!("{what}"));
     }
     let levels = match hunt.bug.role() {
         Role::Bug => hunt.levels(),

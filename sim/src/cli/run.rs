@@ -101,7 +101,7 @@ pub(crate) fn run(run: &Run) -> u8 {
         let ran = match compared {
             Ok(ran) => ran,
             Err(what) => {
-                complain(format_args!("cannot run seeds in another process: {what}"));
+                complain(run.how.json, format_args!("cannot run seeds in another process: {what}"));
                 return USAGE;
             }
         };
@@ -236,8 +236,14 @@ fn compare(ran: &[Ran], elsewhere: Child, run: &Run, sum: &mut Sum) -> Result<()
             continue;
         }
         sum.differ += 1;
-        if !run.how.json {
-            say(format_args!("seed {seed}: two runs are not the same\n    sim check {seed}{}", run.how.suffix()));
+        let how = run.how.suffix();
+        if run.how.json {
+            say(format_args!(
+                "{}",
+                json!({ "seed": ran.seed, "same": false, "check": format!("sim check {seed}{how}") })
+            ));
+        } else {
+            say(format_args!("seed {seed}: two runs are not the same\n    sim check {seed}{how}"));
         }
         if sum.differ == 1 {
             check::check(&super::Subject::Seed(ran.seed), &run.how);
@@ -256,7 +262,7 @@ fn failed(seed: u64, failure: &Failure, failures: usize, run: &Run) {
     let path = run.traces.join(format!("seed-{seed}.json"));
     let saved = leave_trace(seed, &path, &run.how);
     if let Err(what) = &saved {
-        complain(format_args!("{what}"));
+        complain(run.how.json, format_args!("{what}"));
     }
     if run.how.json {
         let trace = saved.is_ok().then_some(path);
