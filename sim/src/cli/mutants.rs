@@ -18,9 +18,9 @@ const WHAT_CHARS_MAX: usize = 60;
 /// What stands above the table's rows.
 const TABLE: &str = "# Planted bugs
 
-Made by `cargo run --release -p sim --features planted -- mutants --table > docs/planted-bugs.md`; not to be changed by hand.
-What each column says stands in [simulation.md](simulation.md): who catches it; seeds until it is found, the median of the starts and
-the worst; events in its shortest story; by which check it is found, or what a search says.
+Made by `cargo run --release -p sim --features planted -- mutants --table > docs/planted-bugs.md`, never by hand.
+What planted bugs are for stands in [simulation.md](simulation.md). The columns: who catches it; seeds until it is found, the median
+of the starts and the worst; events in its shortest story; by which check it is found, or what a search says.
 
 | planted | what is wrong with it | level | median | worst | events | found by |
 |---|---|---|---|---|---|---|
