@@ -19,8 +19,9 @@ const WHAT_CHARS_MAX: usize = 60;
 const TABLE: &str = "# Planted bugs
 
 Made by `cargo run --release -p sim --features planted -- mutants --table > docs/planted-bugs.md`, never by hand.
-What planted bugs are for stands in [simulation.md](simulation.md). The columns: who catches it; seeds until it is found, the median
-of the starts and the worst; events in its shortest story; by which check it is found, or what a search says.
+What planted bugs are for stands in [simulation.md](simulation.md). The columns: who catches it; seeds until it is found, the
+median of the starts and the worst; events in its shortest story; by which check it is found, or what a search says. With
+`--quick` there is one start, the first that finds it is told, and no story is sought.
 
 | planted | what is wrong with it | level | median | worst | events | found by |
 |---|---|---|---|---|---|---|
@@ -44,7 +45,7 @@ pub(crate) struct Mutants {
     #[arg(long, value_name = "FOLDER")]
     traces: Option<PathBuf>,
     /// The page of the documentation that lists them, instead of lines.
-    #[arg(long, conflicts_with_all = ["quick", "json", "bugs"])]
+    #[arg(long, conflicts_with_all = ["json", "bugs"])]
     table: bool,
     /// JSON, one object a line.
     #[arg(long)]
