@@ -1,5 +1,10 @@
 //! `sim mutants`: the planted bugs, one after the other.
 
+#![expect(
+    clippy::disallowed_types,
+    reason = "hunts take minutes or none: threads take the next one, and nothing of it ships"
+)]
+
 use super::{FAILED, USAGE, WELL, complain, save, say};
 use clap::Args;
 use serde_json::json;
