@@ -395,7 +395,7 @@ impl Run {
         if world.starts == Starts::Hold {
             world.starts = Starts::HeldAfter(driver.machine().last_seq().0);
         }
-        world.mark_state(driver.machine(), now, &verdict);
+        world.mark_state(driver.machine(), &verdict);
         if self.spins > SPINS_MAX {
             let what = format!("asks for ticks in the past, again and again: {deadline:?} at {now:?}");
             world.fail(Check::NoBusyLoop.failed(what));
