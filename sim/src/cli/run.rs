@@ -17,7 +17,7 @@ const BATCH: u64 = 64;
 const CURVE_FROM: u64 = 64;
 /// With `--marks`, no more of the different states may be new in the second half of the seeds. More says that worlds are still
 /// reaching what was not seen before, so a longer range is due.
-const NEW_STATES_MAX: f64 = 0.05;
+const NEW_STATES_MAX: f64 = 0.1;
 /// No more failures are printed one by one, and saved.
 const FAILURES_MAX: usize = 20;
 
