@@ -85,8 +85,16 @@ enum Command {
     /// Plant known bugs one by one, and say how long each hides and how small a world shows it.
     #[cfg(feature = "planted")]
     #[command(after_help = "Examples:\n  sim mutants\n  sim mutants --quick\n  \
-                      sim mutants TornRead KeyForgotten --starts 5 --traces mutants")]
+                      sim mutants TornRead KeyForgotten --starts 5 --traces mutants\n  \
+                      sim mutants --table > docs/planted-bugs.md")]
     Mutants(cli::mutants::Mutants),
+    /// Plant known bugs one by one, and say how long each hides. Only in a build with `--features planted`; this is none.
+    #[cfg(not(feature = "planted"))]
+    Mutants {
+        /// Whatever it would be asked.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+        asked: Vec<String>,
+    },
     /// Find the calmest world in which a seed or a trace still fails in the same way.
     #[command(
         after_help = "Examples:\n  sim shrink 42\n  sim shrink sim-traces/seed-42.json --out tests/traces/lost.json"
@@ -106,7 +114,12 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| {
+        if error.use_stderr() && std::env::args().any(|arg| arg == "--json") {
+            cli::refuse(&error.to_string());
+        }
+        error.exit()
+    });
     sim::quiet_panics();
     let code = match cli.command {
         Command::Run(run) => cli::run::run(&run),
@@ -131,6 +144,8 @@ fn main() -> ExitCode {
         Command::Check { subject, how } => cli::check::check(&subject, &how),
         #[cfg(feature = "planted")]
         Command::Mutants(mutants) => cli::mutants::mutants(&mutants),
+        #[cfg(not(feature = "planted"))]
+        Command::Mutants { asked } => cli::no_mutants(&asked),
         Command::Shrink { subject, out, runs, how } => cli::shrink::shrink(&subject, out.as_deref(), runs, &how),
     };
     ExitCode::from(code)

@@ -7,7 +7,7 @@ use crate::fs::{CallKind, Fault, errno};
 use crate::places::Hazard;
 use crate::processes::Process;
 use crate::world::{End, World};
-use sprag_core::{DeadReason, Machine, Next, Now, Outcome, Refusal, Reply, SourceFault, Verdict};
+use sprag_core::{DeadReason, Machine, Next, Outcome, Refusal, Reply, SourceFault, Verdict};
 use sprag_runtime::driver::{Committed, Effect, Event, Notice};
 use sprag_runtime::request::Answer;
 use sprag_runtime::scan::{Complaint, Look};
@@ -390,8 +390,9 @@ impl World {
         }
     }
 
-    /// The driver has done what it heard: marks of its state, and the state as a number, with amounts as none or some.
-    pub fn mark_state(&mut self, machine: &Machine, now: Now, verdict: &Verdict) {
+    /// The driver has done what it heard: marks of its state, and the state as a number. Amounts are none or some, of all queues
+    /// together: so there are few enough (192) for thousands of seeds to have seen nearly all that can be.
+    pub fn mark_state(&mut self, machine: &Machine, verdict: &Verdict) {
         let health = match verdict {
             Verdict::Well => 0,
             Verdict::Degraded(_) => 1,
@@ -400,8 +401,7 @@ impl World {
         self.mark_if(health == 1, Mark::Degraded);
         self.mark_if(health == 2, Mark::Stalled);
         self.backs_off = false;
-        let amount = |n: u64| n.min(1);
-        let mut state = vec![health, u64::from(self.stopping), u64::from(self.in_flight.is_some())];
+        let mut some = [false; 4];
         for queue in machine.queues() {
             let counts = queue.counts;
             let (paused, waits) = (queue.paused, counts.ready + counts.scheduled > 0);
@@ -414,11 +414,10 @@ impl World {
             self.marks.0 |= u128::from(paused && waits) << Mark::PausedWithWork as u32;
             self.marks.0 |= u128::from(over_crash) << Mark::PausedOverCrash as u32;
             self.backs_off |= counts.scheduled > 0;
-            state.extend([u64::from(paused), amount(counts.scheduled), amount(counts.ready), amount(counts.running)]);
+            let here = [paused, counts.scheduled > 0, counts.ready > 0, counts.running > 0];
+            some.iter_mut().zip(here).for_each(|(some, here)| *some |= here);
         }
-        let due = machine.deadline(now).is_some();
-        state.extend([u64::from(due), amount(self.processes.len() as u64), u64::from(self.squeezed.is_some())]);
-        state.extend([amount(self.keeper.len() as u64), amount(self.marked.len() as u64)]);
-        self.states.insert(state.iter().fold(7, |hash, part| crate::chance::mix(hash ^ part)));
+        let flags = some.into_iter().chain([self.stopping, self.in_flight.is_some()]);
+        self.states.insert(flags.fold(health, |state, flag| state << 1 | u64::from(flag)));
     }
 }

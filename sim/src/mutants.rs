@@ -1,10 +1,11 @@
 //! How long planted bugs hide, how small a world shows them, and by which level they are caught.
 //!
-//! **Invariant.** Each start begins behind the seed at which the one before it ended, so no two of them share a world. A bug
-//! that one start does not find within its budget is not found by seeds. A bug is missed if no level catches it.
+//! **Invariant.** Each start begins behind the seed at which the one before it ended, so no two of them share a world. A seed
+//! counts only if it is clean without the bug. A bug that one start does not find within its budget is not found by seeds. A
+//! bug is missed if no level catches it.
 
 use crate::chance::Script;
-use crate::explore::{Bound, Level, searches};
+use crate::explore::{Bound, Finding, Level, searches};
 use crate::failure::Check;
 use crate::run::{Report, run};
 use crate::shrink::{EVENTS_MAX, Shrunk, shrink};
@@ -43,10 +44,21 @@ pub struct Hunt {
     pub checks: BTreeMap<Check, usize>,
     /// The seeds that showed it.
     pub shown_by: Vec<u64>,
-    /// The searches without chance that find it, the states or disks that each visited, and what it said.
-    pub explored: Vec<(Level, usize, String)>,
+    /// The searches without chance that find it.
+    pub explored: Vec<Explored>,
     /// What should be and is not, if anything.
     pub missed: Option<String>,
+}
+
+/// What a search without chance came to.
+#[derive(Clone, Debug)]
+pub struct Explored {
+    /// Of what.
+    pub level: Level,
+    /// How many states or disks it visited.
+    pub visited: usize,
+    /// What it found.
+    pub finding: Finding,
 }
 
 impl Hunt {
@@ -106,25 +118,28 @@ impl Hunt {
         run(script, Keep::Hash)
     }
 
-    /// Looks for it so many times, each time in so many seeds at most.
+    /// Looks for it so many times, each time in so many seeds at most; what was found so before is forgotten.
     pub fn starts(&mut self, starts: usize, seeds_max: u64) {
-        plant(Some(self.bug));
+        (self.seeds, self.shown_by, self.checks, self.missed) = Default::default();
         let mut first = 0;
         for _ in 0..starts {
+            plant(Some(self.bug));
             let found = (first..first + seeds_max).find_map(|seed| Some((seed, self.look(seed).failure?)));
+            plant(None);
             let Some((seed, failure)) = found else {
-                plant(None);
+                (self.seeds, self.shown_by, self.checks) = Default::default();
                 self.missed = Some(format!("not found in the {seeds_max} seeds from {first} on"));
                 return;
             };
             self.seeds.push(seed - first + 1);
             self.shown_by.push(seed);
             *self.checks.entry(failure.check).or_default() += 1;
+            if let Some(failure) = self.look(seed).failure {
+                self.missed = Some(format!("seed {seed} fails without it too: {failure}"));
+                return;
+            }
             first = seed + 1;
         }
-        plant(None);
-        let without = self.shown_by.first().and_then(|seed| Some((seed, self.look(*seed).failure?)));
-        self.missed = without.map(|(seed, failure)| format!("seed {seed} fails without it too: {failure}"));
     }
 
     /// Looks where it costs little first: some seeds, small worlds, more seeds, all worlds.
@@ -150,12 +165,13 @@ impl Hunt {
     }
 
     fn search(&mut self, bound: Bound) {
+        self.explored.clear();
         plant(Some(self.bug));
         for level in [Level::Machine, Level::Disks] {
             let plans = searches(bound).into_iter().filter(|plan| plan.level() == level);
             let found =
                 plans.map(|plan| plan.run(&mut |_, _| {})).find_map(|search| Some((search.visited, search.finding?)));
-            self.explored.extend(found.map(|(visited, finding)| (level, visited, finding.what)));
+            self.explored.extend(found.map(|(visited, finding)| Explored { level, visited, finding }));
         }
         plant(None);
         if !self.explored.is_empty() && self.shown_by.is_empty() {
@@ -165,9 +181,15 @@ impl Hunt {
 
     /// The levels that catch it.
     pub fn levels(&self) -> Vec<&'static str> {
-        let explored = self.explored.iter().map(|(level, ..)| level.as_str());
+        let explored = self.explored.iter().map(|explored| explored.level.as_str());
         let seeds = if self.bug.is_of_the_adapter() { "tier 2" } else { "seeds" };
         (!self.shown_by.is_empty()).then_some(seeds).into_iter().chain(explored).collect()
+    }
+
+    /// How many events a person is told: of the smallest world in which it shows, or of the shortest story of a search.
+    pub fn events(&self, shrunk: Option<&Shrunk>) -> Option<u32> {
+        let searched = self.explored.iter().map(|explored| explored.finding.story.len() as u32);
+        shrunk.map(|shrunk| shrunk.report.events).or(searched.min())
     }
 
     /// The smallest world in which the bug shows, of those that a few of its seeds shrink to.

@@ -27,10 +27,23 @@ pub enum Actor {
     Item(u8, u16),
 }
 
-/// Where a choice is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "named after the questions they answer")]
-pub enum Site {
+macro_rules! sites {
+    ($($(#[doc = $doc:literal])* $name:ident = $number:literal,)+) => {
+        /// Where a choice is made.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[expect(missing_docs, reason = "named after the questions they answer")]
+        pub enum Site {
+            $($(#[doc = $doc])* $name = $number,)+
+        }
+
+        impl Site {
+            /// All of them.
+            pub const ALL: &[Site] = &[$(Site::$name),+];
+        }
+    };
+}
+
+sites! {
     Pipeline = 3,
     Identity = 4,
     Shape = 5,
@@ -274,6 +287,13 @@ mod tests {
             assert_eq!(serde_json::from_value::<What>(serde_json::json!(what.to_string())).unwrap(), what);
         }
         assert!("producer ab".parse::<Actor>().is_err());
+    }
+
+    #[test]
+    fn every_site_has_a_number_of_its_own_below_those_of_hazards() {
+        let numbers: std::collections::BTreeSet<u64> = Site::ALL.iter().map(|site| What::Is(*site).number()).collect();
+        assert_eq!(numbers.len(), Site::ALL.len());
+        assert!(numbers.iter().all(|number| *number < What::Strikes(Hazard::ALL[0]).number()));
     }
 
     #[test]

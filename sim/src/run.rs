@@ -44,6 +44,8 @@ pub struct Report {
     pub steps: u32,
     /// How many of them were events (see [`Kind::is_event`]).
     pub events: u32,
+    /// How many of them the driver was told: ticks, answers, changes, requests.
+    pub heard: u32,
     /// How long it took, in simulated microseconds.
     pub simulated_us: u64,
     /// How often sprag was started.
@@ -90,6 +92,8 @@ pub(crate) struct Run {
     idle: bool,
     /// Since when nothing goes wrong and no file changes.
     settled_us: Option<u64>,
+    /// So much longer it is left with nothing to do.
+    rest_us: u64,
     phase: Phase,
     executions: usize,
 }
@@ -113,8 +117,13 @@ pub fn run(script: impl Into<Script>, keep: Keep) -> Report {
     if script.is_networked() {
         return tier2::run(script, Way::Rough, keep);
     }
-    let shared = Shared::new(script, keep);
-    let mut run = Run::new(Rc::clone(&shared));
+    run_and_rest(script, keep, 0)
+}
+
+/// Runs a script of tier 1; before it ends, sprag has nothing to do for so long.
+pub fn run_and_rest(script: impl Into<Script>, keep: Keep, rest_us: u64) -> Report {
+    let shared = Shared::new(script.into(), keep);
+    let mut run = Run { rest_us, ..Run::new(Rc::clone(&shared)) };
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         run.prepare();
         run.go_to_the_end();
@@ -144,6 +153,7 @@ impl Run {
             lives: 0,
             idle: false,
             settled_us: None,
+            rest_us: 0,
             phase: Phase::Open,
             executions: 0,
         }
@@ -158,6 +168,7 @@ impl Run {
             hash: world.trace.hash(),
             steps: world.trace.count(),
             events: world.trace.events(),
+            heard: world.trace.heard(),
             simulated_us: world.now_us,
             lives: self.lives,
             executions: world.oracle.executions.len() as u64,
@@ -389,7 +400,7 @@ impl Run {
         if world.starts == Starts::Hold {
             world.starts = Starts::HeldAfter(driver.machine().last_seq().0);
         }
-        world.mark_state(driver.machine(), now, &verdict);
+        world.mark_state(driver.machine(), &verdict);
         if self.spins > SPINS_MAX {
             let what = format!("asks for ticks in the past, again and again: {deadline:?} at {now:?}");
             world.fail(Check::NoBusyLoop.failed(what));

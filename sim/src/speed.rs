@@ -1,10 +1,11 @@
-//! How fast worlds go, in seeds of 500 events a second of one core's time.
+//! How fast worlds go, in a second of one core's time: seeds as they are, seeds of 500 events, simulated seconds.
 //!
 //! **Invariant.** What is done depends on the arguments alone; only how long it took does not. Time is that of the thread's own
 //! processor, so that other work on the machine counts little.
 
-use crate::chance::mix;
-use crate::run::run;
+use crate::chance::{Script, mix};
+use crate::run::{Report, run, run_and_rest};
+use crate::tape::Tape;
 use crate::trace::Keep;
 use sprag_core::{
     Config, Input, JobId, Machine, Mono, NewJob, Now, Outcome, Output, QueueConfig, QueueId, RequestId, RetryPolicy,
@@ -18,8 +19,12 @@ pub const SEED_EVENTS: u64 = 500;
 /// What a number of seeds took.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Speed {
+    /// How many there were, as they are.
+    pub seeds: u64,
     /// Inputs of the Machine, or steps of the whole world.
     pub events: u64,
+    /// What the driver was told; none where there is only the Machine.
+    pub heard: u64,
     /// Simulated time; of the Machine alone it would say nothing, since an idle one waits for an hour at a time.
     pub simulated_us: u64,
     /// Processor time.
@@ -27,32 +32,57 @@ pub struct Speed {
 }
 
 impl Speed {
-    /// Seeds of [`SEED_EVENTS`] in a second of processor time.
-    pub fn seeds_per_s(&self) -> f64 {
-        self.events as f64 / SEED_EVENTS as f64 / self.cpu_s
+    /// Seeds of [`SEED_EVENTS`] in a second of processor time, if so many events there were.
+    pub fn seeds_per_s(&self, events: u64) -> f64 {
+        events as f64 / SEED_EVENTS as f64 / self.cpu_s
     }
 
     /// Simulated seconds in a second of processor time.
     pub fn simulated_per_s(&self) -> f64 {
         self.simulated_us as f64 / 1e6 / self.cpu_s
     }
+
+    fn add(&mut self, report: &Report) {
+        self.seeds += 1;
+        self.events += u64::from(report.steps);
+        self.heard += u64::from(report.heard);
+        self.simulated_us += report.simulated_us;
+    }
 }
 
-/// The whole of tier 1: driver, Machine, journal, scanner, files, processes, oracle. A failure is told.
+/// Whole worlds: driver, Machine, journal, scanner, files, processes, oracle; in tier 2 the loop on tokio and the API too.
 ///
 /// # Errors
 /// A seed fails: then it says nothing how fast it does.
-pub fn worlds(first: u64, seeds: u64) -> Result<Speed, String> {
+pub fn worlds(first: u64, seeds: u64, script: impl Fn(u64) -> Script) -> Result<Speed, String> {
+    measured(|speed| {
+        for seed in first..first + seeds {
+            let report = run(script(seed), Keep::Hash);
+            if let Some(failure) = report.failure {
+                return Err(format!("seed {seed}: {failure}"));
+            }
+            speed.add(&report);
+        }
+        Ok(())
+    })
+}
+
+/// The calmest world, in which sprag then has nothing to do for so long but to look at its sources again and again.
+///
+/// # Errors
+/// It fails.
+pub fn rest(rest_us: u64) -> Result<Speed, String> {
+    measured(|speed| {
+        let report = run_and_rest(Tape::default(), Keep::Hash, rest_us);
+        speed.add(&report);
+        report.failure.map_or(Ok(()), |failure| Err(format!("the world at rest: {failure}")))
+    })
+}
+
+fn measured(act: impl FnOnce(&mut Speed) -> Result<(), String>) -> Result<Speed, String> {
     let began = cpu_s();
     let mut speed = Speed::default();
-    for seed in first..first + seeds {
-        let report = run(seed, Keep::Hash);
-        if let Some(failure) = report.failure {
-            return Err(format!("seed {seed}: {failure}"));
-        }
-        speed.events += u64::from(report.steps);
-        speed.simulated_us += report.simulated_us;
-    }
+    act(&mut speed)?;
     Ok(Speed { cpu_s: cpu_s() - began, ..speed })
 }
 
@@ -64,6 +94,7 @@ pub fn machines(first: u64, seeds: u64) -> Speed {
         let mut alone = Alone::new(seed);
         (0..SEED_EVENTS).for_each(|_| alone.event());
         assert!(alone.ended > SEED_EVENTS / 16, "only {} attempts ended in seed {seed}", alone.ended);
+        speed.seeds += 1;
         speed.events += SEED_EVENTS;
     }
     Speed { cpu_s: cpu_s() - began, ..speed }

@@ -81,78 +81,20 @@ impl FromIterator<Choice> for Tape {
     }
 }
 
-/// What bytes may speak of, by the number in the first byte.
-pub(crate) const FROM_BYTES: [What; 68] = [
-    What::Is(Site::Pipeline),
-    What::Is(Site::Identity),
-    What::Is(Site::CallTime),
-    What::Is(Site::SyncTime),
-    What::Is(Site::TaskDelay),
-    What::Is(Site::AnswerDelay),
-    What::Is(Site::JournalDelay),
-    What::Is(Site::HandleTime),
-    What::Is(Site::TickLate),
-    What::Is(Site::CallError),
-    What::Is(Site::ShortWrite),
-    What::Is(Site::KillBytes),
-    What::Is(Site::LifeEnd),
-    What::Is(Site::LifeSteps),
-    What::Is(Site::StopEnd),
-    What::Is(Site::RestartDelay),
-    What::Is(Site::HealAt),
-    What::Is(Site::PowerCutImage),
-    What::Is(Site::WallStep),
-    What::Is(Site::DiskFull),
-    What::Is(Site::Sleep),
-    What::Is(Site::EventDelay),
-    What::Is(Site::ProducerKind),
-    What::Is(Site::Revisions),
-    What::Is(Site::NewItems),
-    What::Is(Site::Order),
-    What::Is(Site::Layout),
-    What::Is(Site::Pieces),
-    What::Is(Site::ProducerStep),
-    What::Is(Site::ProducerRest),
-    What::Is(Site::Hurry),
-    What::Is(Site::Requests),
-    What::Is(Site::Request),
-    What::Is(Site::ServiceTime),
-    What::Is(Site::Character),
-    What::Is(Site::Failure),
-    What::Is(Site::Manner),
-    What::Is(Site::WorkSteps),
-    What::Is(Site::WorkTime),
-    What::Is(Site::Grandchild),
-    What::Is(Site::DyingTime),
-    What::Is(Site::Shape),
-    What::Is(Site::Linked),
-    What::Is(Site::Rival),
-    What::Is(Site::Bounds),
-    What::Is(Site::Stopped),
-    What::Is(Site::Frozen),
-    What::Is(Site::Monitor),
-    What::Is(Site::Services),
-    What::Is(Site::Away),
-    // The rare ones twice.
-    What::Is(Site::LifeEnd),
-    What::Is(Site::LifeSteps),
-    What::Is(Site::HealAt),
-    What::Is(Site::PowerCutImage),
-    What::Strikes(Hazard::CallFails),
-    What::Strikes(Hazard::WriteIsShort),
-    What::Strikes(Hazard::SyncIsLost),
-    What::Strikes(Hazard::EventIsLost),
-    What::Strikes(Hazard::EventIsLate),
-    What::Strikes(Hazard::EventsOverflow),
-    What::Strikes(Hazard::WatchIsRefused),
-    What::Strikes(Hazard::SpawnIsRefused),
-    What::Strikes(Hazard::SweepFails),
-    What::Strikes(Hazard::DyingTakesLong),
-    What::Strikes(Hazard::Stall),
-    What::Strikes(Hazard::SourceIsSlow),
-    What::Strikes(Hazard::CalmCallFails),
-    What::Is(Site::Slow),
-];
+/// What bytes may speak of: all there is but the place that nobody asks.
+pub(crate) fn spoken_of() -> impl Iterator<Item = What> + Clone {
+    let sites = Site::ALL.iter().filter(|site| **site != Site::Spare).copied().map(What::Is);
+    sites.chain(Hazard::ALL.into_iter().map(What::Strikes))
+}
+
+/// What a byte speaks of: the place that has its number, so that bytes keep their meaning when places are added. Numbers that
+/// no place has are shared out.
+fn what_from(byte: u8) -> What {
+    let number = u64::from(byte) % What::NUMBERS;
+    let mut has_it = spoken_of().filter(|what| what.number() == number);
+    let mut shared = spoken_of().cycle().skip(number as usize);
+    has_it.next().or_else(|| shared.next()).unwrap_or(What::Is(Site::LifeEnd))
+}
 
 /// Who a byte speaks of.
 fn actor_from(byte: u8) -> Actor {
@@ -175,7 +117,7 @@ impl Tape {
     /// happens to one choice's bytes leaves the others what they were.
     pub fn from_bytes(bytes: &[u8]) -> Tape {
         let choices = bytes.as_chunks::<CHOICE_BYTES>().0.iter().map(|[what, who, i, j, v, w]| {
-            let (what, actor) = (FROM_BYTES[usize::from(*what) % FROM_BYTES.len()], actor_from(*who));
+            let (what, actor) = (what_from(*what), actor_from(*who));
             let (index, value) = (u16::from_le_bytes([*i, *j]), u16::from_le_bytes([*v, *w]));
             Choice { actor, what, index: index.into(), value: value.into() }
         });
@@ -212,5 +154,23 @@ impl crate::run::Report {
     /// The tape that makes this run again.
     pub fn tape(&self) -> Tape {
         self.choices.iter().copied().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A place that is added is one that a fuzzer reaches.
+    #[test]
+    fn bytes_speak_of_every_place_and_of_everything_that_can_go_wrong() {
+        assert_eq!(spoken_of().count(), Site::ALL.len() - 1 + Hazard::ALL.len());
+        for what in spoken_of() {
+            let number = u8::try_from(what.number()).unwrap();
+            assert_eq!(what_from(number), what);
+            let tape = Tape::from_bytes(&[number, 0, 0, 0, 1, 0]);
+            assert_eq!(tape.choices().map(|choice| choice.what).collect::<Vec<_>>(), [what]);
+        }
+        assert!((0..=u8::MAX).all(|byte| what_from(byte) != What::Is(Site::Spare)));
     }
 }

@@ -97,6 +97,7 @@ pub struct Trace {
     hash: u64,
     count: u32,
     events: u32,
+    heard: u32,
     keep: Keep,
     lines: Vec<Line>,
 }
@@ -118,13 +119,14 @@ impl fmt::Write for Hasher {
 impl Trace {
     /// A trace that keeps as much as asked for.
     pub fn new(keep: Keep) -> Trace {
-        Trace { hash: 0, count: 0, events: 0, keep, lines: Vec::new() }
+        Trace { hash: 0, count: 0, events: 0, heard: 0, keep, lines: Vec::new() }
     }
 
     /// Notes that something happened; says which line it is.
     pub fn note(&mut self, at_us: u64, actor: Actor, kind: Kind, cause: u32, text: fmt::Arguments<'_>) -> u32 {
         self.count += 1;
         self.events += u32::from(kind.is_event());
+        self.heard += u32::from(kind == Kind::Heard);
         let mut hasher = Hasher(self.hash ^ mix(mix(actor.code()) ^ at_us) ^ u64::from(cause) << 8 ^ kind as u64);
         // Writing into a hash cannot fail.
         let _ = fmt::write(&mut hasher, text);
@@ -153,6 +155,11 @@ impl Trace {
     /// How many of them were events.
     pub fn events(&self) -> u32 {
         self.events
+    }
+
+    /// How many of them the driver was told.
+    pub fn heard(&self) -> u32 {
+        self.heard
     }
 
     /// Takes the lines that were kept.

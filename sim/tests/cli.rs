@@ -74,10 +74,39 @@ fn what_is_no_seed_and_no_trace_is_refused() {
 }
 
 #[test]
+#[cfg(not(feature = "planted"))]
+fn without_planted_bugs_it_says_how_to_have_them() {
+    for args in [&["mutants"][..], &["mutants", "TornRead", "--quick"]] {
+        let mutants = sim(args);
+        assert_eq!(code(&mutants), 2);
+        assert!(complaint(&mutants).contains("--features planted"), "{}", complaint(&mutants));
+    }
+    assert!(text(&sim(&["--help"])).contains("mutants"));
+}
+
+#[test]
 fn a_seed_that_does_not_fail_cannot_be_shrunk() {
     let shrunk = sim(&["shrink", "1"]);
     assert_eq!(code(&shrunk), 0);
     assert!(complaint(&shrunk).contains("does not fail"), "{}", complaint(&shrunk));
+}
+
+#[test]
+fn what_is_in_the_way_is_an_object_too() {
+    for (args, expected, why) in [
+        (&["shrink", "1", "--json"][..], 0, "does not fail"),
+        (&["replay", "no-such-trace.json", "--json"], 2, "no-such-trace.json"),
+        (&["check", "no-such-trace.json", "--json"], 2, "no-such-trace.json"),
+        (&["replay", "R99", "--json"], 2, "R99"),
+        (&["replay", "--incident", "no-such-folder", "--json"], 2, "no-such-folder"),
+        (&["run", "--seeds", "many", "--json"], 2, "many"),
+    ] {
+        let output = sim(args);
+        assert_eq!(code(&output), expected, "{args:?}");
+        let said: Value = serde_json::from_str(&text(&output)).unwrap();
+        assert!(said["error"].as_str().unwrap().contains(why), "{args:?}: {said}");
+        assert!(complaint(&output).contains(why), "{args:?}: {}", complaint(&output));
+    }
 }
 
 #[test]
@@ -114,6 +143,11 @@ mod planted {
             let run = sim(&["run", "--seeds", "300", "--twice", "1", "--plant", leak]);
             assert_eq!(code(&run), 3, "{leak}: {}", text(&run));
         }
+        let run = sim(&["run", "--seeds", "4", "--plant", "RealClock", "--json"]);
+        let lines: Vec<Value> = text(&run).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let told = lines.iter().filter(|line| line["same"] == false && line["seed"].is_u64()).count();
+        assert_eq!(Some(told as u64), lines.last().unwrap()["differ"].as_u64(), "{}", text(&run));
+        assert!(told > 1, "every seed looks at the clock: {}", text(&run));
         let check = sim(&["check", "42", "--plant", "RealClock"]);
         assert_eq!(code(&check), 3);
         assert!(text(&check).contains("the first difference"), "{}", text(&check));

@@ -6,6 +6,14 @@
 
 #![allow(clippy::missing_panics_doc, clippy::expect_used, reason = "to panic is how these functions report")]
 
+mod add;
+mod flight;
+mod snapshot;
+
+pub use add::add;
+pub use flight::flight;
+pub use snapshot::snapshot;
+
 use serde_json::value::RawValue;
 use sim::fs::{Image, SimFs};
 use sprag_core::{Config, Counts, Machine, Mono, PayloadRef, Wall};
@@ -22,13 +30,16 @@ use std::sync::OnceLock;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is also that of its corpus.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("segment", segment),
     ("records", records),
     ("damage", damage),
     ("source", source),
     ("config", config),
     ("simulation", simulation),
+    ("snapshot", snapshot),
+    ("flight", flight),
+    ("add", add),
 ];
 
 const ROOT: &str = "/q";

@@ -90,8 +90,14 @@ bugs! {
     FrameUnchecked: Bug,
     /// Segments are removed when the newest snapshot covers them, and it is not durable yet.
     PrunedEarly: Bug,
-    /// A snapshot is named before it is durable, and believed without its checksum.
+    /// A life goes on under the epoch of the one before it.
+    EpochKept: Bug,
+    /// A snapshot is named before it is durable.
+    SnapshotNotSynced: Bug,
+    /// A snapshot is believed without its checksum.
     SnapshotUnverified: Bug,
+    /// The keys of forgotten jobs are left out of a snapshot.
+    KeysNotInSnapshot: Bug,
     /// Answers and starts do not wait for their records: an attempt counts after it was executed.
     NothingWithheld: Bug,
     /// Processes of an earlier life are left alone unless an attempt on record names them.

@@ -129,7 +129,7 @@ impl Framer {
     /// A framer that goes on after `end`, the end of the journal. `sealed` says that the last frame there was a seal.
     pub(crate) fn new(queue: QueueId, limits: Limits, end: Position, sealed: bool) -> Framer {
         assert!(limits.record_bytes_max() > 0);
-        let at = Position { epoch: end.epoch + 1, ..end };
+        let at = Position { epoch: end.next_epoch(), ..end };
         let (buffer, closed, rotate_at) = (Vec::new(), VecDeque::new(), limits.segment_bytes_max);
         Framer { queue, limits, at, buffer, records: 0, closed, in_flight: None, sealed, rotate_at }
     }

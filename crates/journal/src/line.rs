@@ -3,7 +3,7 @@
 //! Invariant: each such line has exactly one spelling. Reading accepts that spelling and nothing else, so a changed byte
 //! outside the checksummed part is noticed too. Reading is total: any bytes give a value or nothing.
 
-use sprag_core::PayloadRef;
+use sprag_core::{Bug, PayloadRef, planted};
 use std::fmt;
 
 /// The version of the format, in the header of each segment and snapshot.
@@ -90,6 +90,11 @@ impl Position {
     /// The place before the first frame of a queue.
     pub fn genesis(queue: QueueId) -> Position {
         Position { segment: 1, offset: 0, seq: 0, chain: Sum::genesis(queue), epoch: 0 }
+    }
+
+    /// The incarnation of the writer that goes on from here.
+    pub fn next_epoch(&self) -> u64 {
+        if planted(Bug::EpochKept) { self.epoch.max(1) } else { self.epoch + 1 }
     }
 }
 

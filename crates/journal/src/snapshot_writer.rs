@@ -117,7 +117,7 @@ impl<F: Fs> SnapshotWriter<F> {
         let sum = Sum::cut(&self.text.hasher.finalize());
         self.text.push(sum.to_string().as_bytes())?;
         self.text.push(CLOSE)?;
-        if planted(Bug::PrunedEarly) || planted(Bug::SnapshotUnverified) {
+        if planted(Bug::PrunedEarly) || planted(Bug::SnapshotNotSynced) {
             self.text.flush()?;
         } else {
             self.text.sync()?;

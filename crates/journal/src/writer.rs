@@ -63,7 +63,7 @@ impl<F: Fs> Writer<F> {
             filled_to: at.offset,
             new: false,
         });
-        Writer { fs, dir, limits, epoch: at.epoch + 1, at, segment, next: None, poisoned: false }
+        Writer { fs, dir, limits, epoch: at.next_epoch(), at, segment, next: None, poisoned: false }
     }
 
     /// The end of what is committed.

@@ -3,7 +3,7 @@
 //! **Invariant.** The state is only ever the fold of the records, by the Machine's own code; a snapshot is that fold, written
 //! down, of finished segments alone. Making one touches no Machine but its own.
 
-use sprag_core::{Config, JobId, Machine, Mono, Now, Outcome, PayloadRef, Record, Restorer, Seq, Wall};
+use sprag_core::{Bug, Config, JobId, Machine, Mono, Now, Outcome, PayloadRef, Record, Restorer, Seq, Wall, planted};
 use sprag_journal::codec::{self, Decoded};
 use sprag_journal::fs::Fs;
 use sprag_journal::image::{self, StateLine, Told};
@@ -181,7 +181,7 @@ impl Fold {
         let paused = machine.queues().filter(|queue| queue.paused).map(|queue| queue.name);
         image::encode_state(&mut out, machine.last_job(), paused);
         writer.push(&out, None)?;
-        for key in machine.forgotten_keys() {
+        for key in machine.forgotten_keys().filter(|_| !planted(Bug::KeysNotInSnapshot)) {
             out.clear();
             image::encode_key(&mut out, &key);
             writer.push(&out, None)?;

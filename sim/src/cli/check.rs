@@ -15,7 +15,7 @@ pub(crate) fn check(subject: &Subject, how: &How) -> u8 {
     let elsewhere = match elsewhere(subject, how) {
         Ok(lines) => lines,
         Err(what) => {
-            complain(format_args!("cannot run it in another process: {what}"));
+            complain(how.json, format_args!("cannot run it in another process: {what}"));
             return USAGE;
         }
     };

@@ -58,14 +58,14 @@ pub(crate) fn replay(dir: &Path, asked: &Asked, how: &How) -> u8 {
     let incident = match Incident::read(&RealFs, &state) {
         Ok(incident) => incident,
         Err(what) => {
-            complain(format_args!("{}: {what}", dir.display()));
+            complain(how.json, format_args!("{}: {what}", dir.display()));
             return USAGE;
         }
     };
     let count = incident.lives().len();
     let told = asked.life.unwrap_or(count);
     if told == 0 || told > count {
-        complain(format_args!("{}: there are {count} lives of sprag on record", dir.display()));
+        complain(how.json, format_args!("{}: there are {count} lives of sprag on record", dir.display()));
         return USAGE;
     }
     let mut code = WELL;
@@ -73,7 +73,7 @@ pub(crate) fn replay(dir: &Path, asked: &Asked, how: &How) -> u8 {
         if life == told {
             let (story, checked) = run(&incident, life, asked.until);
             if let Err(error) = tell(dir, &story, &checked, asked, how) {
-                complain(format_args!("{error}"));
+                complain(how.json, format_args!("{error}"));
                 return USAGE;
             }
             say_checked(&incident, life, &checked, how);

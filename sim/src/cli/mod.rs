@@ -67,9 +67,9 @@ impl How {
         sim::run(if self.tier == 2 { Script::Networked(seed) } else { Script::Seed(seed) }, keep)
     }
 
-    /// The end of a command that runs a seed in that tier.
+    /// The end of a command that runs a seed in the same way.
     pub(crate) fn suffix(&self) -> String {
-        if self.tier == 1 { String::new() } else { format!(" --tier {}", self.tier) }
+        self.args().iter().map(|arg| format!(" {arg}")).collect()
     }
 
     /// The arguments with which another process runs the same.
@@ -163,7 +163,7 @@ impl Source {
         };
         how.plant();
         source.map_err(|what| {
-            complain(format_args!("{subject}: {what}"));
+            complain(how.json, format_args!("{subject}: {what}"));
             USAGE
         })
     }
@@ -222,9 +222,27 @@ pub(crate) fn say(line: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// Writes a line for whoever called.
-pub(crate) fn complain(line: std::fmt::Arguments<'_>) {
+/// In a build without planted bugs: how to have them.
+#[cfg(not(feature = "planted"))]
+pub(crate) fn no_mutants(asked: &[String]) -> u8 {
+    let command = "cargo run --release -p sim --features planted -- mutants";
+    let asked: String = asked.iter().map(|arg| format!(" {arg}")).collect();
+    let json = asked.contains("--json");
+    complain(json, format_args!("bugs are planted only in a build with `--features planted`:\n    {command}{asked}"));
+    USAGE
+}
+
+/// An object for whatever reads objects, that says what is in the way.
+pub(crate) fn refuse(what: &str) {
+    say(format_args!("{}", serde_json::json!({ "error": what })));
+}
+
+/// Says what is in the way to whoever called, and with `--json` to whatever reads the objects too.
+pub(crate) fn complain(json: bool, line: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{line}");
+    if json {
+        refuse(&line.to_string());
+    }
 }
 
 /// How many choices there are of each kind, for people.

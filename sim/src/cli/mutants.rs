@@ -1,5 +1,10 @@
 //! `sim mutants`: the planted bugs, one after the other.
 
+#![expect(
+    clippy::disallowed_types,
+    reason = "hunts take minutes or none: threads take the next one, and nothing of it ships"
+)]
+
 use super::{FAILED, USAGE, WELL, complain, save, say};
 use clap::Args;
 use serde_json::json;
@@ -14,6 +19,18 @@ use std::sync::mpsc::Receiver;
 
 /// No more of what a search says is printed in a line.
 const WHAT_CHARS_MAX: usize = 60;
+
+/// What stands above the table's rows.
+const TABLE: &str = "# Planted bugs
+
+Made by `cargo run --release -p sim --features planted -- mutants --table > docs/planted-bugs.md`, never by hand.
+What planted bugs are for stands in [simulation.md](simulation.md). The columns: who catches it; seeds until it is found, the
+median of the starts and the worst; events in its shortest story; by which check it is found, or what a search says. With
+`--quick` there is one start, the first that finds it is told, and no story is sought.
+
+| planted | what is wrong with it | level | median | worst | events | found by |
+|---|---|---|---|---|---|---|
+";
 
 /// Which, and how often.
 #[derive(Args)]
@@ -32,6 +49,9 @@ pub(crate) struct Mutants {
     /// Where the shrunk traces go; nowhere if not given.
     #[arg(long, value_name = "FOLDER")]
     traces: Option<PathBuf>,
+    /// The page of the documentation that lists them, instead of lines.
+    #[arg(long, conflicts_with_all = ["json", "bugs"])]
+    table: bool,
     /// JSON, one object a line.
     #[arg(long)]
     json: bool,
@@ -46,11 +66,13 @@ pub(crate) fn mutants(args: &Mutants) -> u8 {
         Ok(bugs) if bugs.is_empty() => Bug::ALL.to_vec(),
         Ok(bugs) => bugs,
         Err(what) => {
-            complain(format_args!("{what}"));
+            complain(args.json, format_args!("{what}"));
             return USAGE;
         }
     };
-    if !args.json {
+    if args.table {
+        say(format_args!("{}", TABLE.trim_end()));
+    } else if !args.json {
         say(format_args!("{:<22} {:<16} {:>7} {:>6} {:>7}  found by", "planted", "level", "median", "worst", "events"));
     }
     let jobs = super::jobs(args.jobs);
@@ -68,7 +90,7 @@ pub(crate) fn mutants(args: &Mutants) -> u8 {
         drop(done);
         in_order(bugs.len(), hunted, |(hunt, shrunk)| tell(&hunt, shrunk.as_ref(), args))
     });
-    if !args.json {
+    if !args.json && !args.table {
         let alive = bugs.iter().filter(|bug| bug.role() == Role::Bug).count();
         let well = bugs.len() - missed;
         say(format_args!("{well} of {} are as they should be; {alive} of them bugs", bugs.len()));
@@ -101,52 +123,85 @@ fn one(bug: Bug, args: &Mutants) -> Hunted {
 
 /// Prints what came of one; true if that is not what should have.
 fn tell(hunt: &Hunt, shrunk: Option<&Shrunk>, args: &Mutants) -> bool {
-    let (name, events) = (format!("{:?}", hunt.bug), shrunk.map(|shrunk| shrunk.report.events));
+    let events = hunt.events(shrunk);
     let large = events.is_some_and(|events| events > EVENTS_MAX);
-    let large = large.then(|| format!("the shrunk trace has more than {EVENTS_MAX} events"));
+    let large = large.then(|| format!("its shortest story has more than {EVENTS_MAX} events"));
     let missed = hunt.missed.clone().or(large);
+    keep(hunt, shrunk, args);
+    if args.json {
+        json_of(hunt, events, missed.as_deref());
+    } else if args.table {
+        row(hunt, events, missed.as_deref());
+    } else {
+        line(hunt, events, missed.as_deref());
+    }
+    missed.is_some()
+}
+
+/// Saves the shrunk trace, if that was asked for.
+fn keep(hunt: &Hunt, shrunk: Option<&Shrunk>, args: &Mutants) {
+    let name = format!("{:?}", hunt.bug);
     if let (Some(folder), Some(shrunk)) = (&args.traces, shrunk)
         && let Some(trace) = Trace::of(&shrunk.report, hunt.shown_by.first().copied(), Some(name.clone()))
         && let Err(what) = save(&trace, &folder.join(format!("{name}.json")))
     {
-        complain(format_args!("{what}"));
+        complain(args.json, format_args!("{what}"));
     }
-    let levels = match hunt.bug.role() {
+}
+
+fn levels(hunt: &Hunt) -> Vec<&'static str> {
+    match hunt.bug.role() {
         Role::Bug => hunt.levels(),
         Role::Leak => vec!["run twice"],
         Role::Control => vec!["control"],
-    };
-    let checks: Vec<String> = hunt.checks.keys().map(ToString::to_string).collect();
-    let explored = hunt
-        .explored
-        .iter()
-        .map(|(level, visited, what)| (level.as_str(), json!({ "visited": visited, "what": what })));
-    let explored: BTreeMap<&str, _> = explored.collect();
-    if args.json {
-        let said = json!({
-            "planted": name, "about": hunt.bug.about().trim(), "levels": levels, "median": hunt.median(),
-            "worst": hunt.worst(), "starts": hunt.seeds, "events": events, "checks": checks,
-            "explored": explored, "missed": missed,
-        });
-        say(format_args!("{said}"));
-        return missed.is_some();
     }
+}
+
+fn checks(hunt: &Hunt) -> Vec<String> {
+    hunt.checks.keys().map(ToString::to_string).collect()
+}
+
+fn json_of(hunt: &Hunt, events: Option<u32>, missed: Option<&str>) {
+    let explored = hunt.explored.iter().map(|explored| {
+        let finding = &explored.finding;
+        let said = json!({ "visited": explored.visited, "what": finding.what, "story": finding.story });
+        (explored.level.as_str(), said)
+    });
+    let explored: BTreeMap<&str, _> = explored.collect();
+    let said = json!({
+        "planted": format!("{:?}", hunt.bug), "about": hunt.bug.about().trim(), "levels": levels(hunt),
+        "median": hunt.median(), "worst": hunt.worst(), "starts": hunt.seeds, "events": events, "checks": checks(hunt),
+        "explored": explored, "missed": missed,
+    });
+    say(format_args!("{said}"));
+}
+
+/// A line for people.
+fn line(hunt: &Hunt, events: Option<u32>, missed: Option<&str>) {
+    let (name, levels) = (format!("{:?}", hunt.bug), levels(hunt).join(","));
     let events = events.map_or_else(|| "-".into(), |events| events.to_string());
-    let found = match (&missed, hunt.bug.role()) {
+    let (median, worst, found) = (hunt.median(), hunt.worst(), found_by(hunt, missed));
+    say(format_args!("{name:<22} {levels:<16} {median:>7} {worst:>6} {events:>7}  {found}"));
+}
+
+/// A row of the table in the documentation.
+fn row(hunt: &Hunt, events: Option<u32>, missed: Option<&str>) {
+    let about = hunt.bug.about().trim();
+    let number = |n: u64| if n == 0 { "-".to_owned() } else { n.to_string() };
+    let (median, worst, events) = (number(hunt.median()), number(hunt.worst()), number(events.unwrap_or(0).into()));
+    let (levels, found) = (levels(hunt).join(", "), found_by(hunt, missed));
+    say(format_args!("| `{:?}` | {about} | {levels} | {median} | {worst} | {events} | {found} |", hunt.bug));
+}
+
+fn found_by(hunt: &Hunt, missed: Option<&str>) -> String {
+    match (missed, hunt.bug.role()) {
         (Some(what), _) => format!("MISSED: {what}"),
         (None, Role::Control) => "nothing, as it should be".into(),
         (None, Role::Leak) => "two runs that differ".into(),
-        (None, Role::Bug) if checks.is_empty() => {
-            let what = hunt.explored.first().map_or("", |(_, _, what)| what.as_str());
+        (None, Role::Bug) if hunt.checks.is_empty() => {
+            let what = hunt.explored.first().map_or("", |explored| explored.finding.what.as_str());
             what.chars().take(WHAT_CHARS_MAX).collect()
         }
-        (None, Role::Bug) => checks.join(", "),
-    };
-    say(format_args!(
-        "{name:<22} {:<16} {:>7} {:>6} {events:>7}  {found}",
-        levels.join(","),
-        hunt.median(),
-        hunt.worst()
-    ));
-    missed.is_some()
+        (None, Role::Bug) => checks(hunt).join(", "),
+    }
 }

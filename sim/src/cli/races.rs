@@ -191,7 +191,7 @@ pub(crate) fn replay(id: &str, whose: Whose, html: Option<&Path>, how: &How) -> 
         if let Some(tape) = (whose == Whose::Sprag).then(|| world_of(id)).flatten() {
             return Err(Subject::Race(id.to_owned(), tape));
         }
-        complain(format_args!("{id}: not in that design, or no such row; `sim races` lists them"));
+        complain(json, format_args!("{id}: not in that design, or no such row; `sim races` lists them"));
         return Ok(USAGE);
     };
     let lines: Vec<Value> = (1..)
@@ -207,7 +207,7 @@ pub(crate) fn replay(id: &str, whose: Whose, html: Option<&Path>, how: &How) -> 
     if let Some(path) = html {
         let clean = verdict.starts_with("clean");
         if let Err(error) = std::fs::write(path, page_of(&format!("{id}: {verdict}"), !clean, lines)) {
-            complain(format_args!("{}: {error}", path.display()));
+            complain(json, format_args!("{}: {error}", path.display()));
             return Ok(USAGE);
         }
     } else {

@@ -27,7 +27,7 @@ pub(crate) fn replay(subject: &Subject, events: bool, calls: bool, html: Option<
     if let Some(path) = html
         && let Err(error) = std::fs::write(path, sim::page::page(&report, &subject.to_string()))
     {
-        complain(format_args!("{}: {error}", path.display()));
+        complain(how.json, format_args!("{}: {error}", path.display()));
         return USAGE;
     }
     for line in report.lines.iter().filter(|_| html.is_none()) {

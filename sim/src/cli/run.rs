@@ -15,6 +15,9 @@ use std::process::{Child, Command, Stdio};
 const BATCH: u64 = 64;
 /// The curve of different states begins at so many seeds.
 const CURVE_FROM: u64 = 64;
+/// With `--marks`, no more of the different states may be new in the second half of the seeds. More says that worlds are still
+/// reaching what was not seen before, so a longer range is due.
+const NEW_STATES_MAX: f64 = 0.1;
 /// No more failures are printed one by one, and saved.
 const FAILURES_MAX: usize = 20;
 
@@ -36,7 +39,7 @@ pub(crate) struct Run {
     /// Run only every so-many-th seed a second time, in another process and another order, and compare; 0 for none.
     #[arg(long, value_name = "SHARE", default_value_t = 1)]
     twice: u64,
-    /// Fail if a state that must be seen is not seen in any of these seeds.
+    /// Fail if a state that must be seen is not seen in any of these seeds, or if they go on reaching new ones.
     #[arg(long)]
     marks: bool,
     /// Where the traces of failures go.
@@ -53,8 +56,8 @@ pub(crate) struct Run {
 struct Sum {
     marks: Marks,
     states: BTreeSet<u64>,
-    /// How many different states so many seeds reached.
-    curve: Vec<(u64, usize)>,
+    /// How many different ones there were after each seed.
+    curve: Vec<usize>,
     seeds: u64,
     steps: u64,
     events: u64,
@@ -101,7 +104,7 @@ pub(crate) fn run(run: &Run) -> u8 {
         let ran = match compared {
             Ok(ran) => ran,
             Err(what) => {
-                complain(format_args!("cannot run seeds in another process: {what}"));
+                complain(run.how.json, format_args!("cannot run seeds in another process: {what}"));
                 return USAGE;
             }
         };
@@ -116,7 +119,7 @@ pub(crate) fn run(run: &Run) -> u8 {
     }
     bar.clear();
     summary(&sum, now().duration_since(began).as_secs_f64(), &run.how);
-    let unseen = run.marks && sum.marks.missing().next().is_some();
+    let unseen = run.marks && (sum.marks.missing().next().is_some() || sum.new_states() > NEW_STATES_MAX);
     match (sum.differ, sum.failures) {
         (0, 0) if !unseen => WELL,
         (0, _) => FAILED,
@@ -236,8 +239,14 @@ fn compare(ran: &[Ran], elsewhere: Child, run: &Run, sum: &mut Sum) -> Result<()
             continue;
         }
         sum.differ += 1;
-        if !run.how.json {
-            say(format_args!("seed {seed}: two runs are not the same\n    sim check {seed}{}", run.how.suffix()));
+        let how = run.how.suffix();
+        if run.how.json {
+            say(format_args!(
+                "{}",
+                json!({ "seed": ran.seed, "same": false, "check": format!("sim check {seed}{how}") })
+            ));
+        } else {
+            say(format_args!("seed {seed}: two runs are not the same\n    sim check {seed}{how}"));
         }
         if sum.differ == 1 {
             check::check(&super::Subject::Seed(ran.seed), &run.how);
@@ -256,7 +265,7 @@ fn failed(seed: u64, failure: &Failure, failures: usize, run: &Run) {
     let path = run.traces.join(format!("seed-{seed}.json"));
     let saved = leave_trace(seed, &path, &run.how);
     if let Err(what) = &saved {
-        complain(format_args!("{what}"));
+        complain(run.how.json, format_args!("{what}"));
     }
     if run.how.json {
         let trace = saved.is_ok().then_some(path);
@@ -289,23 +298,33 @@ impl Sum {
         self.failures += usize::from(ran.failure.is_some());
         self.marks.add(ran.marks);
         self.states.extend(&ran.states);
-        if self.seeds.is_power_of_two() && self.seeds >= CURVE_FROM {
-            self.curve.push((self.seeds, self.states.len()));
-        }
+        self.curve.push(self.states.len());
+    }
+
+    /// How many different states there were after so many seeds, by doublings.
+    fn doublings(&self) -> BTreeMap<u64, usize> {
+        let after = |seeds: u64| Some((seeds, *self.curve.get(seeds as usize - 1)?));
+        let doublings = (0..u64::BITS).map(|power| 1 << power).filter(|seeds| *seeds >= CURVE_FROM);
+        doublings.map_while(after).chain(after(self.seeds.max(1))).collect()
+    }
+
+    /// The share of the different states that only the second half of the seeds reached.
+    fn new_states(&self) -> f64 {
+        let half = self.curve.get((self.curve.len() / 2).saturating_sub(1)).copied().unwrap_or(0);
+        (self.states.len() - half) as f64 / self.states.len().max(1) as f64
     }
 }
 
 fn summary(sum: &Sum, seconds: f64, how: &How) {
     let Sum { seeds, steps, events, simulated_us, lives, executions, failures, twice, differ, .. } = *sum;
     let unseen: Vec<String> = sum.marks.missing().map(|mark| format!("{mark:?}")).collect();
-    let curve = sum.curve.iter().copied().chain([(seeds, sum.states.len())]);
-    let curve: BTreeMap<u64, usize> = curve.collect();
+    let (curve, new) = (sum.doublings(), sum.new_states());
     let (rate, simulated_s) = (seeds as f64 / seconds, simulated_us / 1_000_000);
     if how.json {
         let summary = json!({
             "seeds": seeds, "failures": failures, "twice": twice, "differ": differ, "steps": steps, "events": events,
             "simulated_s": simulated_s, "lives": lives, "executions": executions, "seconds": seconds, "seeds_per_s": rate,
-            "marks": Mark::ALL.len(), "unseen": unseen, "states": curve,
+            "marks": Mark::ALL.len(), "unseen": unseen, "states": curve, "new_states": new,
         });
         return say(format_args!("{summary}"));
     }
@@ -315,7 +334,11 @@ fn summary(sum: &Sum, seconds: f64, how: &How) {
          {rate:.0} seeds/s"
     ));
     let curve: Vec<String> = curve.iter().map(|(seeds, states)| format!("{states} after {seeds} seeds")).collect();
-    say(format_args!("different states: {}", curve.join(", ")));
+    let (new, most) = (100.0 * new, 100.0 * NEW_STATES_MAX);
+    say(format_args!(
+        "different states: {}; {new:.1}% of them new in the second half ({most:.0}% are most that may be, with --marks)",
+        curve.join(", ")
+    ));
     say(format_args!("{} of {} marks were seen", Mark::ALL.len() - unseen.len(), Mark::ALL.len()));
     for mark in sum.marks.missing() {
         say(format_args!("    never: {mark:?}: {}", mark.about()));

@@ -14,13 +14,13 @@ pub(crate) fn shrink(subject: &Subject, out: Option<&Path>, runs: u32, how: &How
     };
     let report = source.run(Keep::Hash, how);
     let Some(shrunk) = sim::shrink::shrink(&report, runs) else {
-        complain(format_args!("{subject} does not fail: there is nothing to shrink"));
+        complain(how.json, format_args!("{subject} does not fail: there is nothing to shrink"));
         return WELL;
     };
     let Some(trace) = Trace::of(&shrunk.report, source.seed(), source.planted(how)) else { return USAGE };
     let path = out.map_or_else(|| beside(subject), Path::to_owned);
     if let Err(what) = save(&trace, &path) {
-        complain(format_args!("{what}"));
+        complain(how.json, format_args!("{what}"));
         return USAGE;
     }
     let (before, after) = (report.tape(), shrunk.report.tape());

@@ -4,10 +4,11 @@
 //! **Invariant.** The images are all that the assumptions of [`crate::fs`] allow, torn as finely as the search says. A disk that
 //! was seen before with the same knowledge is not looked at twice. The first finding has the fewest operations.
 
-use super::workload::{End, Known, Session, Step, empty_disk, session};
+use super::workload::{End, Known, ROOT, Session, Step, empty_disk, session};
 use super::{Bound, Finding, Progress, Search, or_panic};
 use crate::fs::{Call, CallKind, Fault, Image, SimFs, Tear};
 use std::collections::BTreeSet;
+use std::path::Path;
 
 /// Every workload is made of these. The second fills a segment: what comes behind it rotates. Four are too few for two
 /// snapshots that differ and a pruning by them, so what prunes goes by one.
@@ -28,13 +29,18 @@ struct Measures {
     /// In workloads of up to so many operations the process alone dies too, or a sync fails; then the next one runs on what
     /// the cache shows, and the power goes at every point of it.
     restarted_max: usize,
+    /// In workloads of up to so many operations a snapshot goes bad where it stands.
+    rotten_max: usize,
 }
+
+/// Of a snapshot, one byte in so many.
+const ROT_STEP: usize = 3;
 
 fn measures(bound: Bound) -> Measures {
     let tears = &[Tear::Pieces(2), Tear::Whole];
     match bound {
-        Bound::Small => Measures { operations_max: 2, tears, restarted_max: 1 },
-        Bound::Full => Measures { operations_max: 4, tears, restarted_max: 3 },
+        Bound::Small => Measures { operations_max: 2, tears, restarted_max: 1, rotten_max: 2 },
+        Bound::Full => Measures { operations_max: 4, tears, restarted_max: 3, rotten_max: 2 },
     }
 }
 
@@ -156,6 +162,25 @@ impl Explored {
         }
     }
 
+    /// A byte of a snapshot that was just taken goes bad: it is passed over, and nothing that was written before is lost.
+    fn rot(&mut self, fs: &SimFs, known: &Known) {
+        let disk = fs.cached();
+        let snapshots = disk.files.iter().filter(|(path, _)| path.extension().is_some_and(|end| end == "jsonl"));
+        for (path, bytes) in snapshots.filter(|(path, _)| path.parent() == Some(Path::new(ROOT))) {
+            // A first line that speaks of another version of the format is refused, as it should be.
+            let first_line = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(0);
+            for at in (first_line..bytes.len()).step_by(ROT_STEP) {
+                let mut rotten = bytes.to_vec();
+                rotten[at] ^= 1;
+                let mut image = disk.clone();
+                image.files.insert(path.clone(), rotten.into());
+                self.trail.push(format!("byte {at} of {} goes bad", path.display()));
+                self.continue_from([image].into(), known, &[]);
+                self.trail.pop();
+            }
+        }
+    }
+
     /// A workload on an empty disk, crashed during its last operation: its earlier ones are the last of shorter workloads.
     fn workload(&mut self, steps: &[Step], measures: &Measures) {
         let (start, known) = (empty_disk(), Known::default());
@@ -169,6 +194,10 @@ impl Explored {
             for step in steps {
                 first = fs.calls();
                 assert!(session.step(*step), "an error without a fault, at: {step}");
+            }
+            // As long as nothing was pruned by it, a snapshot is but a copy.
+            if steps.len() <= measures.rotten_max && steps.last() == Some(&Step::Snapshot) {
+                self.rot(&fs, session.known());
             }
             first
         };

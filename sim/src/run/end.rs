@@ -80,7 +80,7 @@ impl Run {
         }
         let (now_us, life) = (world.now_us, world.life);
         // Who is stopped can do nothing about it.
-        let since_us = (*self.settled_us.get_or_insert(now_us)).max(world.frozen_until_us);
+        let since_us = (*self.settled_us.get_or_insert(now_us)).max(world.frozen_until_us) + self.rest_us;
         match self.phase {
             Phase::Open if self.idle && now_us >= since_us + SETTLE_US => {
                 world.judge_services();

@@ -132,7 +132,7 @@ pub fn open<F: Fs>(
         sprag_journal::open(fs, state.path(), limits, QueueId(chance), &mut replayer).map_err(OpenError::Journal)?;
     let spool = flight::spool();
     let (recorder, segment) = Recorder::new(fs, state.flight(), Arc::clone(&spool), flight_bytes);
-    let (queue_id, epoch) = (opened.queue.to_string(), opened.end.epoch + 1);
+    let (queue_id, epoch) = (opened.queue.to_string(), opened.end.next_epoch());
     let snapshot = opened.snapshot.as_ref().map_or(0, |snapshot| snapshot.covers().seq);
     let subject = Subject { queue_id: queue_id.clone(), epoch, snapshot, config, end: opened.end };
     let mut flight = Flight::new(spool, segment, flight_bytes, subject);

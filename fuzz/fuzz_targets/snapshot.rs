@@ -1,0 +1,4 @@
+//! See `sprag_tests::fuzzing::snapshot`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| sprag_tests::fuzzing::snapshot(bytes));
