@@ -156,7 +156,7 @@ impl fmt::Display for DoneText<'_> {
             Done::Looked { source, result: Err(complaint), .. } => write!(f, "source {source}: {}", complaint.text),
             Done::Dropped { files } => write!(f, "{} drop-box files are removed", files.len()),
             Done::Spawned { child } => write!(f, "{} runs", Child(*child)),
-            Done::SpawnFailed { child, failure } => write!(f, "{} was not started: {failure:?}", Child(*child)),
+            Done::SpawnFailed { child, failure, .. } => write!(f, "{} was not started: {failure:?}", Child(*child)),
             Done::Settled { job, attempt, outcome, result, gone, .. } => {
                 let result = if result.is_some() { "with a result" } else { "without a result" };
                 let gone = if *gone { "dead" } else { "not proved dead" };
@@ -218,7 +218,7 @@ impl fmt::Display for NoticeText<'_> {
             Notice::Changed { source, job, .. } => write!(f, "source {source}: the item of job {} changed", job.0),
             Notice::ServiceStarted { index } => write!(f, "service {index} started"),
             Notice::ServiceStopped { index } => write!(f, "service {index} stopped"),
-            Notice::ServiceShort { index } => write!(f, "service {index} cannot be started for now"),
+            Notice::NotExecuted { child, failure, why } => write!(f, "{}: {failure:?}: {why}", Child(*child)),
             Notice::Added { job, queue, .. } => write!(f, "job {} added to {queue}", job.0),
             Notice::Started { job, attempt, .. } => write!(f, "job {} attempt {attempt} started", job.0),
             Notice::Finished { job, attempt, next, .. } => {

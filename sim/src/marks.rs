@@ -368,7 +368,7 @@ impl World {
             | Notice::Appeared { .. }
             | Notice::Changed { .. }
             | Notice::ServiceStarted { .. }
-            | Notice::ServiceShort { .. }
+            | Notice::NotExecuted { .. }
             | Notice::ServiceStopped { .. }
             | Notice::ServiceEnded { .. }
             | Notice::Published { .. }

@@ -45,7 +45,7 @@ pub(crate) fn start<F: Fs, P: Processes, W: Watch>(
 ) -> Done {
     let child = ChildId::Attempt { job, attempt };
     let Some(queue) = queue(context, attempt) else {
-        return Done::SpawnFailed { child, failure: SpawnFailure::NotFound };
+        return no_such_child(child);
     };
     let spec = asked(context, job, place).and_then(|asked| spawn_spec(context, queue, job, attempt, asked, deadline));
     match spec.map_err(NotSpawned::short).and_then(|spec| context.processes.spawn(&spec)) {
@@ -60,14 +60,22 @@ pub(crate) fn start<F: Fs, P: Processes, W: Watch>(
 /// What the command cannot say, its log says for it.
 fn not_spawned<F: Fs>(fs: &F, child: ChildId, not: &NotSpawned, log: &Path, command: &[String]) -> Done {
     match not.failure {
-        SpawnFailure::NotFound | SpawnFailure::NotExecutable => {
+        SpawnFailure::NotFound | SpawnFailure::NotExecutable | SpawnFailure::NotStarted => {
             let text = format!("[sprag: cannot execute {command:?}: {}]\n", not.why);
             // The kind of the reason is on record; a log that cannot be written changes nothing about it.
             let _ = fs.open(log, Open::Replace).and_then(|file| write_all_at(&file, text.as_bytes(), 0));
         }
         SpawnFailure::Resources => {}
     }
-    Done::SpawnFailed { child, failure: not.failure }
+    let for_now = if not.failure == SpawnFailure::Resources { " for now" } else { "" };
+    let program = command.first().map_or("", String::as_str);
+    let why = format!("{program} cannot be executed{for_now}: {}", not.why);
+    Done::SpawnFailed { child, failure: not.failure, why }
+}
+
+/// The configuration does not have it.
+fn no_such_child(child: ChildId) -> Done {
+    Done::SpawnFailed { child, failure: SpawnFailure::NotFound, why: "it is not in sprag.toml".into() }
 }
 
 fn spawn_spec<F: Fs, P, W>(
@@ -126,7 +134,7 @@ fn log_bound(log: &Path, bytes_max: u64) -> Bound {
 pub(crate) fn serve<F: Fs, P: Processes, W: Watch>(context: &Context<F, P, W>, index: u16, run: u32) -> Done {
     let child = ChildId::Service { index, run };
     let Some(service) = context.pipeline.services.get(usize::from(index)) else {
-        return Done::SpawnFailed { child, failure: SpawnFailure::NotFound };
+        return no_such_child(child);
     };
     let nonce = context.nonce(format!("service.{}", service.name));
     let mut env: BTreeMap<String, String> = context.env.clone();

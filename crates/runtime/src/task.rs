@@ -172,6 +172,8 @@ pub enum Done {
         child: ChildId,
         /// Why.
         failure: SpawnFailure,
+        /// Which program, and why, in words.
+        why: String,
     },
     /// An attempt's output is in order.
     Settled {

@@ -361,7 +361,7 @@ fn a_start_is_said_when_the_command_was_executed_and_not_when_it_was_given_back(
     world.commit();
     let Some(Task::Start { job, attempt, .. }) = world.starts.pop() else { panic!("no start") };
     let (failure, child) = (SpawnFailure::NotFound, ChildId::Attempt { job, attempt });
-    world.handle(Event::Done(Done::SpawnFailed { child, failure }));
+    world.handle(Event::Done(Done::SpawnFailed { child, failure, why: String::new() }));
     world.settle();
     assert_eq!(begun(&world)[4..], ["dead"], "what does not exist does not start");
 }

@@ -170,7 +170,7 @@ impl Oracle {
             | Notice::Appeared { .. }
             | Notice::Changed { .. }
             | Notice::ServiceStarted { .. }
-            | Notice::ServiceShort { .. }
+            | Notice::NotExecuted { .. }
             | Notice::ServiceStopped { .. }
             | Notice::PublishFailed { .. }
             | Notice::Complaint { .. }

@@ -292,7 +292,7 @@ impl Driver {
             Done::Looked { source, seen, result } => self.looked(now, source, seen, result),
             Done::Dropped { files } => self.intake.dropped(&files),
             Done::Spawned { child } => self.spawned(now, child),
-            Done::SpawnFailed { child, failure } => self.spawn_failed(now, child, failure),
+            Done::SpawnFailed { child, failure, why } => self.spawn_failed(now, child, failure, why),
             Done::Settled { job, attempt, outcome, result, gone, kept_bytes } => {
                 self.attempt_left(now, job, attempt.number, kept_bytes);
                 self.input(now, Input::Ended { job, attempt: attempt.number, outcome, result, gone });

@@ -8,10 +8,11 @@ use super::nag::Nag;
 use super::{Driver, Effect};
 use crate::pipeline::RESULT_BYTES_MAX;
 use crate::scan::Complaint;
+use crate::seams::ChildId;
 use crate::task::Task;
 use sprag_core::{
     DeadReason, Input, JobId, Machine, Mono, Next, Now, Outcome, Reason, Record, Refusal, Reply, Seq, SourceFault,
-    StopLevel, Verdict,
+    SpawnFailure, StopLevel, Verdict,
 };
 use sprag_journal::Cut;
 use std::collections::{BTreeMap, VecDeque};
@@ -62,8 +63,8 @@ pub enum Notice {
     NoSpace { what: String },
     /// A service runs.
     ServiceStarted { index: u16 },
-    /// The system has no room for it; it is tried again.
-    ServiceShort { index: u16 },
+    /// A command was not executed: said of one of its queue, or of the service, and then less and less often.
+    NotExecuted { child: ChildId, failure: SpawnFailure, why: String },
     /// A service ended because sprag does.
     ServiceStopped { index: u16 },
     /// A service ended.
@@ -124,7 +125,7 @@ impl Reporter {
             |job: JobId| machine.job(job).map(|job| machine.queue_name(job.queue).to_owned()).unwrap_or_default();
         if let Record::Finished { job, outcome, .. } = *record
             && let Some((attempt, queue)) = self.starts.remove(&job)
-            && outcome.is_some_and(|outcome| !matches!(outcome, Outcome::NotFound | Outcome::NotExecutable))
+            && outcome.is_some_and(was_executed)
         {
             // It was so short that its end was heard of before its beginning.
             self.withheld.push_back((seq, Notice::Started { job, queue, attempt }));
@@ -183,6 +184,11 @@ impl Reporter {
     }
 }
 
+/// Whether the command began, whatever came of it.
+fn was_executed(outcome: Outcome) -> bool {
+    !matches!(outcome, Outcome::NotFound | Outcome::NotExecutable | Outcome::NotStarted)
+}
+
 fn fault_text(fault: SourceFault) -> &'static str {
     match fault {
         SourceFault::Missing => "no such file",
@@ -228,6 +234,7 @@ pub fn outcome_text(outcome: Outcome) -> String {
         Outcome::TimedOut => "it ran longer than its timeout".into(),
         Outcome::NotFound => "its command does not exist".into(),
         Outcome::NotExecutable => "its command cannot be executed".into(),
+        Outcome::NotStarted => "its command could not be started this time".into(),
         Outcome::ResultLost => "its result could not be stored".into(),
         Outcome::ResultTooLarge => format!("its result is over the limit of {} MiB", RESULT_BYTES_MAX >> 20),
     }
