@@ -6,6 +6,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 
 const QUEUE: &str = "[queue.q]\ncommand = [\"cat\"]\noutput = \"out/{key}\"\n";
 
@@ -34,6 +35,45 @@ fn finish(running: Running) -> String {
     let (code, said) = running.end();
     assert_eq!(code, Some(0), "{said}");
     said
+}
+
+#[test]
+fn a_source_that_always_had_a_bad_item_is_missed_when_it_is_gone() {
+    let pipeline = Pipeline::new(&format!("{}{QUEUE}", source("ideas.json", "json-array", "key = \"/id\"\n")));
+    pipeline.write("ideas.json", r#"[{"id": "good"}, {"no": "key"}]"#);
+    let _running = pipeline.start(&[]);
+    done(&pipeline, "good");
+    until("the read is told", || {
+        let heartbeat: Value = serde_json::from_str(&pipeline.read(".sprag/status.json")).unwrap();
+        heartbeat["sources"][1]["progress"].as_u64().unwrap() > 0
+    });
+    fs::remove_file(pipeline.path("ideas.json")).unwrap();
+    told(&pipeline, "ideas.json: no such file");
+    assert_eq!(status(&pipeline)["health"], "degraded");
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "a skip is said aloud")]
+fn without_an_inotify_instance_sources_are_polled_and_it_is_said_why() {
+    let pipeline = Pipeline::new(&format!("{}{QUEUE}", source("ideas.json", "json-array", "key = \"/id\"\n")));
+    pipeline.write("ideas.json", "[]");
+    let none = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$@\"";
+    let unshare = ["--user", "--map-root-user", "sh", "-c", none, "sh"];
+    if !Command::new("unshare").args(unshare).arg("true").status().is_ok_and(|end| end.success()) {
+        println!("SKIPPED: no user namespace can be made, so no limit on inotify instances either");
+        return;
+    }
+    let mut sprag = Command::new("unshare");
+    sprag.args(unshare).arg(env!("CARGO_BIN_EXE_sprag")).arg("run");
+    let running = pipeline.start_as(sprag);
+    pipeline.write("ideas.json", r#"[{"id": "seen"}]"#);
+    done(&pipeline, "seen");
+    until("the heartbeat says so", || {
+        let heartbeat: Value = serde_json::from_str(&pipeline.read(".sprag/status.json")).unwrap();
+        heartbeat["sources"][1]["polled"].to_string().contains("fs.inotify.max_user_instances")
+    });
+    let said = running.said();
+    assert!(said.contains("ideas.json: cannot be watched (no inotify instance was to be had"), "{said}");
 }
 
 #[test]

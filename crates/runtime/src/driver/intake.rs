@@ -194,9 +194,9 @@ impl Intake {
         index: u16,
         mut seen: Seen,
         result: Result<Look, Complaint>,
-    ) -> (SourceReport, Vec<Notice>) {
+    ) -> (Vec<SourceReport>, Vec<Notice>) {
         let Some(source) = self.sources.get_mut(usize::from(index)) else {
-            return (SourceReport::Looking, Vec::new());
+            return (Vec::new(), Vec::new());
         };
         seen.end(now.mono);
         if std::mem::take(&mut source.slept) {
@@ -251,11 +251,10 @@ impl Intake {
                 None => Some(Notice::Mended { source: index }),
             });
         }
-        let report = match complaint {
-            Some(complaint) => SourceReport::Fault(complaint.fault),
-            None => SourceReport::Read { new_items },
-        };
-        (report, said)
+        // A source of which some items are unfit was read all the same.
+        let read = look_is_ok.then_some(SourceReport::Read { new_items });
+        let fault = complaint.map(|complaint| SourceReport::Fault(complaint.fault));
+        (read.into_iter().chain(fault).collect(), said)
     }
 
     pub(super) fn dropped(&mut self, files: &[String]) {

@@ -312,9 +312,11 @@ impl Driver {
     }
 
     fn looked(&mut self, now: Now, source: u16, seen: Seen, result: Result<Look, Complaint>) {
-        let (report, said) = self.intake.looked(now, source, seen, result);
+        let (reports, said) = self.intake.looked(now, source, seen, result);
         self.say_all(said);
-        self.input(now, Input::Source { source: sprag_core::SourceId(source), report });
+        for report in reports {
+            self.input(now, Input::Source { source: sprag_core::SourceId(source), report });
+        }
     }
 
     fn say_all(&mut self, notices: impl IntoIterator<Item = Notice>) {

@@ -45,6 +45,10 @@ const NETWORK: [(u32, &str); 9] = [
     (0x0bd0_0bd0, "Lustre"),
 ];
 
+/// Why a sprag that began without an inotify instance cannot watch.
+const NO_INSTANCE: &str =
+    "no inotify instance was to be had; raise the sysctl fs.inotify.max_user_instances and start anew";
+
 /// What changes the entry of a file, or says that the folder is no longer what it was. Not what merely reads. That the
 /// folder was removed is told unasked.
 const CHANGES: WatchFlags = WatchFlags::MODIFY
@@ -59,7 +63,8 @@ const CHANGES: WatchFlags = WatchFlags::MODIFY
 /// Arms paths, from any thread.
 #[derive(Clone, Debug)]
 pub struct LiveWatch {
-    inotify: Arc<OwnedFd>,
+    /// `None` where there is none to be had: every arming fails, and says why.
+    inotify: Option<Arc<OwnedFd>>,
     armed: Arc<Mailbox<(Place, Armed)>>,
 }
 
@@ -93,7 +98,12 @@ impl LiveWatch {
         let armed = Arc::new(Mailbox::new(ARMED_MAX));
         let events =
             Events { inotify: watched(inotify.try_clone()?)?, incoming: Arc::clone(&armed), armed: BTreeMap::new() };
-        Ok((LiveWatch { inotify, armed }, events))
+        Ok((LiveWatch { inotify: Some(inotify), armed }, events))
+    }
+
+    /// A watch that sees nothing: whoever arms it is told to look for himself.
+    pub(super) fn blind() -> LiveWatch {
+        LiveWatch { inotify: None, armed: Arc::new(Mailbox::new(ARMED_MAX)) }
     }
 }
 
@@ -104,7 +114,8 @@ impl Watch for LiveWatch {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} names no file", path.display())));
         };
         let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let watched = inotify::add_watch(&*self.inotify, folder, CHANGES).map_err(|error| explain(error, folder))?;
+        let inotify = self.inotify.as_deref().ok_or_else(|| io::Error::other(NO_INSTANCE))?;
+        let watched = inotify::add_watch(inotify, folder, CHANGES).map_err(|error| explain(error, folder))?;
         let armed = Armed { folder: watched, name: (name != "*").then(|| name.to_owned()) };
         let place = (index, path.to_owned());
         self.armed.push((place, armed)).map_err(|_| io::Error::other("the reader of change events has ended"))?;
