@@ -201,6 +201,17 @@ fn every_acknowledged_job_of_a_stream_outlives_kill_9() {
 }
 
 #[test]
+fn a_line_has_the_key_that_a_source_would_give_it() {
+    let (pipeline, _running) = running(SLEEPERS);
+    let numbers = ["123456789012345678901234567890", "1.50", "1e2"];
+    pipeline.write("lines", &numbers.map(|number| format!("{{\"id\":{number}}}\n")).concat());
+    let told = pipeline.sprag(&["add", "fast", "--lines", "lines", "--key-at", "/id"]);
+    assert_eq!(told.code, Some(0), "{told:?}");
+    let keys: Vec<Value> = pipeline.json(&["list"]).iter().map(|job| job["key"].clone()).collect();
+    assert_eq!(keys, numbers);
+}
+
+#[test]
 fn a_client_that_hangs_up_half_way_leaves_no_half_line() {
     let (pipeline, _running) = running(SLEEPERS);
     let mut stream = connect(&pipeline);

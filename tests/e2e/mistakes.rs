@@ -79,6 +79,12 @@ fn a_refusal_says_what_to_do() {
     let conflict = pipeline.sprag(&["add", "slow", "2", "--key", "k"]);
     told(&conflict, 10, &["the key k is known in queue slow with another payload: it is job 1", "`sprag show 1`"]);
     told(&pipeline.sprag(&["add", "q", "--key", "k", "--key-at", "/id"]), 2, &["--key-at"]);
+    told(
+        &pipeline.sprag(&["add", "q", "--lines", "x", "--key-at", "id"]),
+        2,
+        &["no JSON pointer", "write --key-at /id"],
+    );
+    told(&pipeline.sprag(&["add", "q", "--delay", "500d"]), 2, &["400 days at most"]);
     told(&pipeline.sprag(&["add", "q", "--at", "tomorrow"]), 2, &["no moment\n", "2030-01-31"]);
     until("it runs", || pipeline.state("k").0 == "running");
     told(&pipeline.sprag(&["retry", "1"]), 10, &["job 1", "running"]);

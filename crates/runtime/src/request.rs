@@ -11,7 +11,7 @@ use crate::scan::{Complaint, PAYLOAD_BYTES_MAX, check_key, one_line};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use sprag_core::{Counts, DeadReason, JobId, KeyHash, Reply, SourceFault, StateName, StopLevel, Wall, When};
+use sprag_core::{Counts, DeadReason, JobId, KeyHash, Limits, Reply, SourceFault, StateName, StopLevel, Wall, When};
 
 /// No job as a client sends it is longer, in bytes: a payload of the largest size, its white space and its key.
 pub const ADD_BYTES_MAX: usize = 2 * PAYLOAD_BYTES_MAX;
@@ -214,6 +214,9 @@ impl Add {
         let at_ms = field(wire.at_ms, "`at_ms` is no whole number of milliseconds since 1970")?;
         let when = match (delay_ms, at_ms) {
             (Some(_), Some(_)) => return Err(malformed("give `delay_ms` or `at_ms`, not both".into())),
+            (Some(delay_ms), None) if delay_ms > Limits::default().delay_ms_max => {
+                return Err(malformed("`delay_ms` is more than 400 days; give `at_ms`".into()));
+            }
             (Some(delay_ms), None) => When::Delay(delay_ms),
             (None, Some(at_ms)) => When::At(Wall(at_ms)),
             (None, None) => When::Now,
@@ -269,6 +272,7 @@ mod tests {
             (b"{\"payload\":1,\"key\":\"a\\u0000b\"}", SourceFault::ItemWithoutKey, "a key that holds a NUL"),
             (b"{\"payload\":1,\"key\":7}", SourceFault::Malformed, "`key` is no text"),
             (b"{\"payload\":1,\"delay_ms\":1,\"at_ms\":1}", SourceFault::Malformed, "not both"),
+            (b"{\"payload\":1,\"delay_ms\":34560000001}", SourceFault::Malformed, "more than 400 days"),
             (b"{\"payload\":1,\"delay_ms\":-1}", SourceFault::Malformed, "`delay_ms` is no whole number"),
             (
                 b"{\"payload\":1,\"priority\":40000}",

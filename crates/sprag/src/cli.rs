@@ -116,7 +116,7 @@ pub(crate) struct Add {
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub(crate) priority: i16,
     /// Not before so much time has passed: 500ms, 5s, 10m, 1h30m.
-    #[arg(long, value_name = "TIME", value_parser = crate::config::duration_ms, conflicts_with = "at")]
+    #[arg(long, value_name = "TIME", value_parser = crate::config::delay_ms, conflicts_with = "at")]
     pub(crate) delay: Option<u64>,
     /// Not before this moment: '2030-01-31 09:00' here, or 2030-01-31T09:00:00Z.
     #[arg(long, value_name = "TIME")]
@@ -128,7 +128,8 @@ pub(crate) struct Add {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["payload", "text", "key"])]
     pub(crate) lines: Option<PathBuf>,
     /// Where each line has its key: a JSON pointer such as /id. Without it the jobs have no keys.
-    #[arg(long, value_name = "POINTER", requires = "lines", conflicts_with = "key")]
+    #[arg(long, value_name = "POINTER", requires = "lines", conflicts_with = "key",
+        value_parser = crate::config::pointer_arg)]
     pub(crate) key_at: Option<String>,
 }
 
