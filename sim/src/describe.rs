@@ -225,6 +225,10 @@ impl fmt::Display for NoticeText<'_> {
                 write!(f, "job {} attempt {attempt} finished: {next:?}", job.0)
             }
             Notice::Dead { job, reason, .. } => write!(f, "job {} dead: {reason:?}", job.0),
+            Notice::Cancelled { job, .. } => write!(f, "job {} is to be cancelled", job.0),
+            Notice::Redriven { job, .. } => write!(f, "job {} begins anew", job.0),
+            Notice::Paused { queue, paused } => write!(f, "queue {queue}: paused {paused}"),
+            Notice::Stopping { level } => write!(f, "somebody wants the end: {level:?}"),
             Notice::Published { job } => write!(f, "job {} published", job.0),
             Notice::PublishFailed { job, what } => write!(f, "job {} not published: {what}", job.0),
             Notice::Complaint { source, complaint, .. } => write!(f, "source {source}: {}", complaint.text),

@@ -369,6 +369,10 @@ impl World {
             | Notice::Changed { .. }
             | Notice::ServiceStarted { .. }
             | Notice::NotExecuted { .. }
+            | Notice::Cancelled { .. }
+            | Notice::Redriven { .. }
+            | Notice::Paused { .. }
+            | Notice::Stopping { .. }
             | Notice::ServiceStopped { .. }
             | Notice::ServiceEnded { .. }
             | Notice::Published { .. }

@@ -93,8 +93,10 @@ fn a_refusal_says_what_to_do() {
     let null = pipeline.sprag(&["show", "2"]);
     assert!(null.out.contains("payload: null"), "{null:?}");
     assert_eq!(pipeline.sprag(&["drain"]).code, Some(0));
-    let late = pipeline.sprag(&["add", "q"]);
-    told(&late, 10, &["about to end", "`sprag run`"]);
+    told(&pipeline.sprag(&["add", "q", "--wait"]), 10, &["about to end", "`sprag run`"]);
+    let late = pipeline.sprag(&["add", "q", "3"]);
+    assert!(late.code == Some(0) && late.out.starts_with("in the drop-box of queue q"), "{late:?}");
+    assert!(late.out.contains("is about to end: the next `sprag run` takes it"), "{late:?}");
     drop(running);
 }
 

@@ -75,7 +75,8 @@ pub(crate) struct Run {
     #[arg(value_name = "DIR")]
     pub(crate) folder: Option<PathBuf>,
     /// End when the oneshot services have ended, no job waits or runs, and every source was read once more. If all that is
-    /// left cannot be done (a faulty source, a result that cannot be put at its place), end after 10 s with exit code 12.
+    /// left cannot be done (a faulty source, a result that cannot be put at its place), end after 10 s with exit code 12; at once
+    /// when it is the jobs of a queue that is paused or no longer in sprag.toml.
     #[arg(long)]
     pub(crate) until_idle: bool,
     /// End with exit code 1 if a job is dead.
@@ -263,7 +264,9 @@ pub(crate) struct Jobs {
     pub(crate) jobs: Vec<u64>,
 }
 
-/// Let dead or cancelled jobs begin anew, with all their attempts.
+/// Let dead or cancelled jobs begin anew, at once and with all their attempts.
+///
+/// One that was cancelled while it waited for its time does not wait again.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   sprag retry 3
@@ -291,11 +294,16 @@ pub(crate) struct Queue {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   sprag drain
-  sprag drain --now              what runs is ended, which costs it no retry")]
+  sprag drain --now              what runs is ended, which costs it no retry
+  sprag drain --wait && sprag run
+                                 take over what changed in sprag.toml")]
 pub(crate) struct Drain {
     /// Wait for nobody: what runs gets TERM and, after the grace of its queue, KILL, and is tried again by the next sprag.
     #[arg(long)]
     pub(crate) now: bool,
+    /// Wait until it has ended; then the next one can be started.
+    #[arg(long)]
+    pub(crate) wait: bool,
 }
 
 /// Say whether all is well: exit code 0 well, 1 degraded, 2 stalled or not running.

@@ -5,7 +5,7 @@
 use crate::out::plain;
 use crate::words;
 use serde::Serialize;
-use sprag_core::{JobId, Outcome, Refusal, SourceFault, SpawnFailure, Verdict, Wall};
+use sprag_core::{JobId, Outcome, Refusal, SourceFault, SpawnFailure, StopLevel, Verdict, Wall};
 use sprag_journal::Cut;
 use sprag_runtime::driver::{Driver, HELD_UP_MS, Notice};
 use sprag_runtime::pipeline::Pipeline;
@@ -82,6 +82,13 @@ fn subject(notice: &Notice) -> Subject<'_> {
         Notice::Started { job, queue, attempt } => of_job("started", job, Some(queue), Some(*attempt)),
         Notice::Finished { job, queue, attempt, .. } => of_job("finished", job, Some(queue), Some(*attempt)),
         Notice::Dead { job, queue, .. } => of_job("dead", job, Some(queue), None),
+        Notice::Cancelled { job, queue } => of_job("cancelled", job, Some(queue), None),
+        Notice::Redriven { job, queue } => of_job("redriven", job, Some(queue), None),
+        Notice::Paused { queue, paused } => {
+            let event = if *paused { "paused" } else { "resumed" };
+            Subject { event, job: None, queue: Some(queue), attempt: None }
+        }
+        Notice::Stopping { .. } => of("stopping"),
         Notice::Published { job } => of_job("published", job, None, None),
         Notice::PublishFailed { job, .. } => of_job("publish_failed", job, None, None),
         Notice::Complaint { .. } => of("source_fault"),
@@ -126,6 +133,14 @@ fn text(driver: &Driver, notice: &Notice, at: Wall) -> String {
         Notice::Finished { attempt, outcome, next, .. } => words::finished(*attempt, *outcome, *next, at),
         Notice::Dead { reason, outcome, .. } => {
             format!("dead ({}): {}", words::outcome(*outcome), words::dead_reason(*reason))
+        }
+        Notice::Cancelled { .. } => "cancelled by request".into(),
+        Notice::Redriven { .. } => "begins anew, by request".into(),
+        Notice::Paused { queue, paused: true } => format!("queue {queue} is paused, by request: nothing starts there"),
+        Notice::Paused { queue, paused: false } => format!("queue {queue} goes on, by request"),
+        Notice::Stopping { level: StopLevel::Kill } => "stopping, by request: ending what runs".into(),
+        Notice::Stopping { level: StopLevel::Run | StopLevel::Drain } => {
+            "stopping, by request: nothing new is started, what runs may finish".into()
         }
         Notice::Published { .. } => "its result was published".into(),
         Notice::PublishFailed { what, .. } => format!("its result cannot be put at {what}; it is kept and tried again"),

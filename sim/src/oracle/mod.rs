@@ -171,6 +171,10 @@ impl Oracle {
             | Notice::Changed { .. }
             | Notice::ServiceStarted { .. }
             | Notice::NotExecuted { .. }
+            | Notice::Cancelled { .. }
+            | Notice::Redriven { .. }
+            | Notice::Paused { .. }
+            | Notice::Stopping { .. }
             | Notice::ServiceStopped { .. }
             | Notice::PublishFailed { .. }
             | Notice::Complaint { .. }

@@ -5,7 +5,7 @@
 //! stand, and the word to stop, wait for nothing.
 
 use super::asked::{Origin, Words};
-use super::{Driver, Effect};
+use super::{Driver, Effect, Notice};
 use crate::listing::Chosen;
 use crate::request::{Add, Answer, JobView, Page, QueueView, Request, Ticket};
 use sprag_core::{Input, Job, JobId, NewJob, Now, Refusal, Reply, RequestId, Seq, State};
@@ -131,6 +131,9 @@ impl Driver {
                 self.answer(ticket, Answer::Status(json));
             }
             Request::Stop(level) => {
+                if level > self.stopping {
+                    self.effects.push_back(Effect::Say(Notice::Stopping { level }));
+                }
                 self.stop(now, level);
                 self.answer(ticket, Answer::Reply(Reply::Done));
             }

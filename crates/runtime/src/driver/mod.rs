@@ -28,7 +28,7 @@ pub use events::Happened;
 pub use idle::HELD_UP_MS;
 pub use persist::{Committed, JournalWork, journal_step, record_step};
 pub use recovery::{OpenError, Recovered, machine_config, open};
-pub use report::{Notice, count_text, outcome_text};
+pub use report::{Notice, count_text, outcome_text, waits_text};
 pub use space::bytes_text;
 pub use waits::{For, Kind, Wait};
 

@@ -10,6 +10,7 @@ use crate::config;
 use crate::exit::{Exit, Failure};
 use crate::out::{Out, plain};
 use crate::past;
+use hyper::Method;
 use serde_json::json;
 use sprag_runtime::output::left_out;
 use std::path::Path;
@@ -23,13 +24,16 @@ pub(super) fn run(cli: &Cli, args: &Log, out: &mut Out) -> Result<Exit, Failure>
     if !path.exists() {
         known(cli, name)?;
     }
-    let client = if args.follow { Client::connect(&state)? } else { None };
-    let (mut from, mut begun) = (0, Vec::new());
+    let mut client = if args.follow { Client::connect(&state)? } else { None };
+    let (mut from, mut begun, mut life) = (0, Vec::new(), run_of(client.as_mut(), name));
     loop {
-        if shorter(&path, from) {
-            (from, begun) = (0, Vec::new());
-        }
         let piece = read(&path, from)?;
+        // A service that started anew may have written as much as before: only sprag knows.
+        let now = run_of(client.as_mut(), name).or(life);
+        if now != life || shorter(&path, from) {
+            (from, begun, life) = (0, Vec::new(), now);
+            continue;
+        }
         if piece.missing > 0 {
             begun.extend_from_slice(format!("\n{}\n", left_out(piece.missing)).as_bytes());
         }
@@ -55,6 +59,14 @@ pub(super) fn run(cli: &Cli, args: &Log, out: &mut Out) -> Result<Exit, Failure>
         show(cli, name, &begun, out)?;
     }
     Ok(Exit::Ok)
+}
+
+/// How often the service was started anew; `None` while that cannot be told, or it is just being started: until it is, the
+/// file is the one of before.
+fn run_of(client: Option<&mut Client>, name: &str) -> Option<u64> {
+    let status = client?.ask(Method::GET, "/v1/status", Vec::new()).ok()?.json;
+    let service = status["services"].as_array()?.iter().find(|service| service["name"] == name)?;
+    service["restarts"].as_u64().filter(|_| service["state"] != "starting")
 }
 
 fn shorter(path: &Path, than: u64) -> bool {

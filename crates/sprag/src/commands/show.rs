@@ -26,8 +26,7 @@ pub(super) fn run(cli: &Cli, args: &Show, out: &mut Out) -> Result<Exit, Failure
     let mut payload = String::new();
     let past = Past::read(&state)?;
     if past.machine.job(wanted).is_none() {
-        let failure = Failure::new(Exit::No, format!("there is no job {}", args.job));
-        return Err(failure.mend("`sprag list` shows the jobs there are"));
+        return Err(past.no_such_job(args.job));
     }
     let mut whole = false;
     past::each_record(&state, |decoded, line| {

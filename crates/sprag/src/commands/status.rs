@@ -16,7 +16,7 @@ use hyper::Method;
 use serde::{Deserialize, Serialize};
 use sprag_core::{Counts, StateName, Wall};
 use sprag_journal::RealFs;
-use sprag_runtime::driver::{bytes_text, count_text};
+use sprag_runtime::driver::{bytes_text, count_text, waits_text};
 use sprag_runtime::live;
 use sprag_runtime::pipeline::{Pipeline, StateDir};
 
@@ -111,9 +111,9 @@ pub(super) fn run(cli: &Cli, out: &mut Out) -> Result<Exit, Failure> {
     // One that runs is asked alone: it keeps the configuration that it was started with.
     let status = match ask(&state) {
         Ok(Some((pid, heartbeat))) => of_running(cli, &state, pid, heartbeat),
-        Ok(None) => of_journal(&state, &config::load(&cli.dir)?)?,
+        Ok(None) => of_journal(cli, &state, &config::load(&cli.dir)?)?,
         Err(Frozen) => {
-            let status = of_journal(&state, &config::load(&cli.dir)?)?;
+            let status = of_journal(cli, &state, &config::load(&cli.dir)?)?;
             let reasons = status.running_pid.map(|pid| frozen(&state, pid).what).into_iter().collect();
             Status { health: "stalled".into(), reasons, ..status }
         }
@@ -164,7 +164,7 @@ fn of_running(cli: &Cli, state: &StateDir, pid: u32, heartbeat: Heartbeat) -> St
     }
 }
 
-fn of_journal(state: &StateDir, pipeline: &Pipeline) -> Result<Status, Failure> {
+fn of_journal(cli: &Cli, state: &StateDir, pipeline: &Pipeline) -> Result<Status, Failure> {
     let mut past = Past::read(state)?;
     for queue in &pipeline.queues {
         past.machine.queue_named(&queue.policy.name);
@@ -177,15 +177,18 @@ fn of_journal(state: &StateDir, pipeline: &Pipeline) -> Result<Status, Failure> 
         paused: queue.paused,
         jobs: queue.counts,
     });
+    let queues: Vec<Queue> = queues.collect();
+    let held = |queue: &Queue| waits_text(&queue.name, queue.configured, queue.paused, queue.jobs);
+    let held = queues.iter().filter_map(held).collect();
     let stored = sprag_journal::stored(&RealFs, state.path()).unwrap_or_default();
     Ok(Status {
         running_pid: past.running,
         health,
         reasons,
-        notes: Vec::new(),
+        notes: notes(cli, state, None, held),
         heartbeat_at_ms: heartbeat.map(|heartbeat| heartbeat.at_ms),
         inbox_files: inbox_files(state),
-        queues: queues.collect(),
+        queues,
         services: Vec::new(),
         stored: Stored { journal_bytes: stored.journal_bytes, snapshot_bytes: stored.snapshot_bytes, log_bytes: None },
     })

@@ -46,7 +46,7 @@ pub(super) fn until_ended(
     loop {
         let mut left = Vec::new();
         for job in open {
-            let ended = ask(&mut client, job)?;
+            let ended = ask(state, &mut client, job)?;
             match ended {
                 Some(ended) => exit = worse(exit, tell(cli, &ended, out)?),
                 None => left.push(job),
@@ -66,8 +66,11 @@ pub(super) fn until_ended(
     }
 }
 
-fn ask(client: &mut Client, job: u64) -> Result<Option<Ended>, Failure> {
+fn ask(state: &StateDir, client: &mut Client, job: u64) -> Result<Option<Ended>, Failure> {
     let told = client.ask(Method::GET, &format!("/v1/jobs/{job}"), Vec::new())?;
+    if told.json["reason"] == "no_such_job" {
+        return Err(Past::read(state)?.no_such_job(job));
+    }
     if told.code != 200 {
         let failure = refused(&told);
         return Err(Failure { what: format!("job {job}: {}", failure.what), ..failure });
@@ -85,8 +88,7 @@ fn from_record(cli: &Cli, state: &StateDir, jobs: &[u64], out: &mut Out) -> Resu
     let mut known = BTreeMap::new();
     for id in jobs {
         let Some(job) = past.machine.job(JobId(*id)) else {
-            let failure = Failure::new(Exit::No, format!("there is no job {id}"));
-            return Err(failure.mend("`sprag list` shows the jobs there are"));
+            return Err(past.no_such_job(*id));
         };
         if !job.state.is_terminal() {
             return Err(not_running(&format!("job {id} is not at an end, and no sprag runs here")));
