@@ -185,7 +185,7 @@ fn has_begun(state: &StateDir) -> Result<bool, Failure> {
 
 /// The process that runs the pipeline, if one does.
 pub(crate) fn running(state: &StateDir) -> Result<Option<u32>, Failure> {
-    live::holder(state).map_err(|error| Failure::new(Exit::StateIo, error.to_string()))
+    Ok(live::holder(state)?)
 }
 
 /// When the loop that does the work last wrote down that it does.
