@@ -121,7 +121,7 @@ fn lists_are_sorted_either_way() {
     for (by, upward, downward) in [
         ("id", "bdcae", "eacdb"),
         ("created", "bdcae", "eacdb"),
-        ("due", "caedb", "caebd"),
+        ("due", "dbcae", "bdcae"),
         ("state", "bdcae", "ecabd"),
         ("queue", "cabde", "bdeca"),
         ("key", "abcde", "edcba"),
@@ -131,9 +131,13 @@ fn lists_are_sorted_either_way() {
         assert_eq!(keys(&["--sort", by]), upward, "{by}");
         assert_eq!(keys(&["--sort", by, "--reverse"]), downward, "{by}");
     }
-    assert_eq!(keys(&["--sort", "due", "--reverse", "--limit", "1"]), "d");
+    assert_eq!(keys(&["--sort", "due", "--limit", "1"]), "d");
+    assert_eq!((keys(&["--limit", "2"]), keys(&["--reverse", "--limit", "2"])), ("ae".into(), "ea".into()));
+    let table = pipeline.sprag(&["list"]).out;
+    assert!(table.lines().next().unwrap().contains("  priority  attempt"), "{table}");
+    assert!(pipeline.sprag(&["show", "3"]).out.starts_with("job 3 in queue q, key c, priority 5: ready"));
     pipeline.sprag(&["cancel", "1"]);
-    assert_eq!(keys(&["--sort", "changed", "--limit", "1"]), "b");
+    assert_eq!(keys(&["--sort", "changed", "--reverse", "--limit", "1"]), "b");
     assert_eq!(pipeline.sprag(&["list", "--sort", "size"]).code, Some(2));
     drop(running);
 }

@@ -1,6 +1,6 @@
 //! What an operator does to a sprag that runs, what the one before the screen sees of it, and what is left afterwards.
 
-use crate::support::{Pipeline, until};
+use crate::support::{Pipeline, lines, until};
 use std::fs;
 use std::process::Stdio;
 
@@ -104,4 +104,75 @@ fn who_follows_a_service_sees_each_of_its_runs() {
     running.terminate();
     running.end();
     follow.wait().unwrap();
+}
+
+#[test]
+fn status_shows_sources_and_services_whether_or_not_sprag_runs() {
+    let config = "[queue.q]\ncommand = [\"sleep\", \"60\"]\n[[source]]\npath = \"ideas.json\"\nformat = \"json-array\"\n\
+        queue = \"q\"\nkey = \"/id\"\n[service.s]\nkind = \"keep\"\ncommand = [\"sleep\", \"60\"]\n";
+    let pipeline = Pipeline::new(config);
+    pipeline.write("ideas.json", r#"[{"id": 1}, {"id": 2}, {"no": "key"}]"#);
+    let running = pipeline.start(&[]);
+    until("an attempt is alive", || pipeline.state("1").0 == "running");
+    let source = pipeline.json(&["status"])[0]["sources"][1].clone();
+    assert_eq!((&source["path"], &source["taken"]), (&"ideas.json".into(), &2.into()), "{source}");
+    let row = |text: &str, name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    let table = pipeline.sprag(&["status"]).out;
+    assert!(row(&table, "ideas.json").contains("2  item 2: no key at /id"), "{table}");
+    drop(running);
+    let jobs = pipeline.json(&["status"])[0]["queues"][0]["jobs"].clone();
+    assert_eq!((&jobs["running"], &jobs["unknown"]), (&0.into(), &1.into()), "as `list` has it: {jobs}");
+    let table = pipeline.sprag(&["status"]).out;
+    assert!(row(&table, "ideas.json").contains('-') && row(&table, "s ").contains("stopped"), "{table}");
+    assert!(table.contains("  unknown  "), "{table}");
+    pipeline.write("sprag.toml", "[queue.q\n");
+    let broken = pipeline.sprag(&["status"]);
+    assert!(
+        broken.code == Some(0) && broken.out.contains("note: the next sprag cannot be started: sprag.toml:"),
+        "{broken:?}"
+    );
+}
+
+#[test]
+fn a_log_without_output_says_so_and_a_raw_one_is_byte_by_byte() {
+    let config =
+        "[queue.q]\ncommand = [\"sh\", \"-c\", \"printf 'a\\\\033[1mb'\"]\n[queue.quiet]\ncommand = [\"true\"]\n";
+    let pipeline = Pipeline::new(config);
+    for queue in ["q", "quiet"] {
+        assert_eq!(pipeline.sprag(&["add", queue]).code, Some(0));
+    }
+    assert_eq!(pipeline.sprag(&["run", "--until-idle"]).code, Some(0));
+    let jobs = pipeline.json(&["list"]);
+    let id = |queue: &str| jobs.iter().find(|job| job["queue"] == queue).unwrap()["id"].to_string();
+    assert_eq!(pipeline.sprag(&["log", &id("q"), "--raw"]).out, "a\u{1b}[1mb");
+    assert_eq!(pipeline.sprag(&["log", &id("q")]).out, "a\\u{1b}[1mb\n");
+    let (quiet, attempt) = (id("quiet"), pipeline.sprag(&["log", "1", "--attempt", "0"]));
+    let said = format!("[sprag: attempt 1 of job {quiet} has written nothing]\n");
+    assert_eq!(pipeline.sprag(&["log", &quiet]).out, said);
+    assert_eq!(pipeline.sprag(&["log", &quiet, "--raw"]).out, "");
+    assert!(attempt.code == Some(2) && attempt.err.contains("not in 1.."), "{attempt:?}");
+}
+
+#[test]
+fn a_failure_is_one_line_of_json_where_json_was_asked_for() {
+    let pipeline = Pipeline::new(QUEUES);
+    for (args, exit) in [(&["show", "9"][..], 1), (&["pause", "q"], 9), (&["list", "--sort", "size"], 2)] {
+        let answer = pipeline.sprag(&[args, &["--json"]].concat());
+        assert_eq!((answer.code, answer.out.as_str()), (Some(exit), ""), "{answer:?}");
+        let told = &lines(&answer.err)[..];
+        assert!(told.len() == 1 && told[0]["exit"] == exit && told[0]["error"].is_string(), "{answer:?}");
+    }
+    assert_eq!(lines(&pipeline.sprag(&["pause", "q", "--json"]).err)[0]["mend"], "start it with `sprag run`");
+}
+
+#[test]
+fn a_folder_of_another_format_is_refused_by_whoever_reads_it() {
+    let pipeline = Pipeline::new(QUEUES);
+    assert_eq!(pipeline.sprag(&["run", "--until-idle"]).code, Some(0));
+    pipeline.write(".sprag/lock", "{\"format\":9,\"pid\":1}\n");
+    for args in [&["run"][..], &["add", "q"], &["list"], &["status"], &["show", "1"], &["health"]] {
+        let answer = pipeline.sprag(args);
+        assert_eq!(answer.code, Some(13), "{args:?}: {answer:?}");
+        assert!(answer.err.contains("format version 9"), "{answer:?}");
+    }
 }

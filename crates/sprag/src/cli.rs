@@ -100,8 +100,7 @@ pub(crate) struct Run {
   sprag add implement '{"id": "idea-9"}' --wait && echo done
   jq -c .[] ideas_log.json | sprag add implement --lines - --key-at /id
 
-With --lines each line of FILE is a payload of its own, and becomes a job; a line that is refused is named by its number
-and the others go on. With --json: an answer a line, {"line":1,"status":201,"result":"added","job":7}."#)]
+With --lines each line of FILE is a payload of its own, and becomes a job; a line that is refused is named by its number and the others go on. With --json: an answer a line, {"line":1,"status":201,"result":"added","job":7}."#)]
 pub(crate) struct Add {
     /// The queue, as sprag.toml names it.
     pub(crate) queue: String,
@@ -139,10 +138,11 @@ pub(crate) struct Add {
 #[command(after_help = "Examples:
   sprag list
   sprag list --state dead --queue implement
-  sprag list --sort due --reverse --limit 5   which five are due next, the first of them last
+  sprag list --sort due --limit 5          which five are due next
+  sprag list --sort priority --reverse --limit 5
   sprag list --json | jq 'select(.state == \"dead\") | .key'
 
-With --json each line has: id, queue, key, state, attempt, priority, added_at_ms, changed_at_ms, due_at_ms (when
+With --json each line has: id, queue, key, state, attempt, priority, added_at_ms, changed_at_ms, due_at_ms (when \
 scheduled), reason (when dead), unpublished (when a result is not yet at its destination).")]
 pub(crate) struct List {
     /// Only jobs in this state.
@@ -151,13 +151,13 @@ pub(crate) struct List {
     /// Only jobs of this queue.
     #[arg(long, value_name = "Q")]
     pub(crate) queue: Option<String>,
-    /// In this order; equals in order of arrival.
-    #[arg(long, value_name = "BY", value_enum, default_value_t = Sort::Id)]
-    pub(crate) sort: Sort,
+    /// In this order; equals in order of arrival, which is the order without it.
+    #[arg(long, value_name = "BY", value_enum)]
+    pub(crate) sort: Option<Sort>,
     /// In the opposite order.
     #[arg(long)]
     pub(crate) reverse: bool,
-    /// Only the last so many of what would be listed.
+    /// Only so many: with --sort or --reverse the first of that order, else those that came last.
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,
 }
@@ -171,7 +171,7 @@ pub(crate) enum Sort {
     Created,
     /// By the moment of what last happened to them
     Changed,
-    /// Those that wait for no moment first, either way
+    /// Those that wait for no moment last, either way
     Due,
     /// From scheduled to cancelled
     State,
@@ -235,8 +235,11 @@ pub(crate) struct Log {
     #[arg(short, long)]
     pub(crate) follow: bool,
     /// This attempt only; without it, the last one.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) attempt: Option<u32>,
+    /// Byte by byte as it was written, and nothing else; otherwise what steers a terminal is shown, not done.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) raw: bool,
 }
 
 /// Wait until jobs are at an end.
@@ -312,7 +315,8 @@ pub(crate) struct Drain {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   sprag health || mail -s 'sprag is unwell' me < /dev/null
-  sprag health --json | jq .reasons")]
+  sprag health --json | jq .reasons
+  sprag health --diagnose        who waits for whom, when nothing moves")]
 pub(crate) struct Health {
     /// Say of everything in the running program what it waits for, and for how long.
     #[arg(long)]
@@ -324,7 +328,7 @@ pub(crate) struct Health {
 #[command(after_help = "Example:
   sprag export | jq -c 'select(.state == \"dead\") | .payload'
 
-Each line has: id, queue, key, payload, priority, state, attempts, failures, added_at_ms, changed_at_ms, outcome (of the
+Each line has: id, queue, key, payload, priority, state, attempts, failures, added_at_ms, changed_at_ms, outcome (of the \
 last attempt that ended).")]
 pub(crate) struct Export {}
 

@@ -44,9 +44,16 @@ impl Out {
         written.and_then(|()| self.stream.write_all(b"\n")).map_err(|error| Failure::output(&error))
     }
 
+    /// Writes bytes as they are, whoever reads them.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.flush()?;
+        // Past the stream, which takes colours out where no terminal is.
+        io::stdout().lock().write_all(bytes).map_err(|error| Failure::output(&error))
+    }
+
     /// Hands everything on to the reader.
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
-        self.stream.flush().map_err(|error| Failure::output(&error))
+        self.stream.flush().and_then(|()| io::stdout().lock().flush()).map_err(|error| Failure::output(&error))
     }
 }
 
@@ -101,6 +108,14 @@ impl Cell {
 
     pub(crate) fn number(number: u64) -> Cell {
         Cell { text: number.to_string(), style: Style::new(), right: true }
+    }
+
+    pub(crate) fn signed(number: i64) -> Cell {
+        Cell::text(number.to_string()).to_the_right()
+    }
+
+    pub(crate) fn to_the_right(self) -> Cell {
+        Cell { right: true, ..self }
     }
 
     pub(crate) fn state(state: StateName) -> Cell {

@@ -66,6 +66,8 @@ struct Source {
     refused: Option<Nag>,
     /// Jobs whose items changed afterwards.
     changed: BTreeSet<JobId>,
+    /// Items that are on record, whether they made a job in this life or were known.
+    taken: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +123,7 @@ impl Intake {
             unread: false,
             refused: None,
             changed: BTreeSet::new(),
+            taken: 0,
         };
         Intake { sources: (0..=sources).map(|_| source()).collect(), to_drop: Vec::new() }
     }
@@ -299,6 +302,11 @@ impl Intake {
         self.sources.get(usize::from(index)).is_some_and(Source::is_waiting)
     }
 
+    /// How many of its items are on record.
+    pub(super) fn taken(&self, index: u16) -> u64 {
+        self.sources.get(usize::from(index)).map_or(0, |source| source.taken)
+    }
+
     /// How many of its items changed after they were taken.
     pub(super) fn changed(&self, index: u16) -> usize {
         self.sources.get(usize::from(index)).map_or(0, |source| source.changed.len())
@@ -369,6 +377,7 @@ impl Driver {
         source.unanswered -= 1;
         match reply {
             Reply::Added(_) | Reply::Known(_) | Reply::Conflict(_) | Reply::Done => {
+                source.taken += 1;
                 // What is known was taken before: that it is offered again is no news.
                 if let Reply::Added(_) = reply {
                     source.refused = None;
@@ -390,6 +399,7 @@ impl Driver {
                 if let Some(seen) = source.seen.as_mut().filter(|_| !planted(Bug::RefusedForgotten)) {
                     *seen = Seen::default();
                     source.known = false;
+                    source.taken = 0;
                 }
                 source.look_at = now.mono.after(REFUSED_MS);
                 // Not at once, whoever wanted it: what was refused would be refused again.

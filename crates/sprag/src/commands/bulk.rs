@@ -14,6 +14,7 @@ use hyper::body::Frame;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use sprag_runtime::driver::count_text;
 use sprag_runtime::request::ADD_BYTES_MAX;
 use sprag_runtime::{json, scan};
 use std::fs::File;
@@ -186,9 +187,10 @@ impl Sum {
         let Sum { lines, added, known, refused } = self;
         if !cli.json {
             if *refused > REFUSED_SHOWN_MAX {
-                out.line(format_args!("and {} more lines; --json names them all", refused - REFUSED_SHOWN_MAX))?;
+                out.line(format_args!("and {} more; --json names them all", refused - REFUSED_SHOWN_MAX))?;
             }
-            out.line(format_args!("{lines} lines: {added} added, {known} known before, {refused} refused"))?;
+            let lines = count_text(*lines, "line");
+            out.line(format_args!("{lines}: {added} added, {known} known before, {refused} refused"))?;
         }
         Ok(if *refused == 0 { Exit::Ok } else { Exit::Refused })
     }

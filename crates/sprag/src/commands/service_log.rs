@@ -43,7 +43,7 @@ pub(super) fn run(cli: &Cli, args: &Log, out: &mut Out) -> Result<Exit, Failure>
         let rest = begun.split_off(end);
         let whole = std::mem::replace(&mut begun, rest);
         for line in whole.split_inclusive(|byte| *byte == b'\n') {
-            show(cli, name, line, out)?;
+            show(cli, args, line, out)?;
         }
         let running = || past::running(&state).map(|pid| pid.is_some());
         match &client {
@@ -56,7 +56,7 @@ pub(super) fn run(cli: &Cli, args: &Log, out: &mut Out) -> Result<Exit, Failure>
         }
     }
     if !begun.is_empty() {
-        show(cli, name, &begun, out)?;
+        show(cli, args, &begun, out)?;
     }
     Ok(Exit::Ok)
 }
@@ -91,10 +91,13 @@ fn known(cli: &Cli, name: &str) -> Result<(), Failure> {
     Err(Failure::new(Exit::Usage, what).mend(mend))
 }
 
-fn show(cli: &Cli, name: &str, line: &[u8], out: &mut Out) -> Result<(), Failure> {
+fn show(cli: &Cli, args: &Log, line: &[u8], out: &mut Out) -> Result<(), Failure> {
+    if args.raw {
+        return out.bytes(line);
+    }
     let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(line)).into_owned();
     if cli.json {
-        return out.json(&json!({ "service": name, "text": text }));
+        return out.json(&json!({ "service": args.what, "text": text }));
     }
     let fields: Vec<String> = text.split('\t').map(plain).collect();
     out.line(fields.join("\t"))
