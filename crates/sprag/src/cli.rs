@@ -92,7 +92,7 @@ pub(crate) struct Run {
 /// When a sprag runs here, it takes the job at once, and the answer has the job's number. Otherwise the job is written to
 /// the drop-box, .sprag/inbox, and synced, and the next sprag takes it.
 #[derive(Debug, Args)]
-#[command(after_help = r#"Examples:
+#[command(after_help = concat!(r#"Examples:
   sprag add implement '{"id": "idea-9", "title": "a clock"}' --key idea-9
   sprag add implement --text 'a clock that runs backwards' --delay 10m
   jq -c .[0] ideas_log.json | sprag add implement - --priority 5
@@ -100,7 +100,8 @@ pub(crate) struct Run {
   sprag add implement '{"id": "idea-9"}' --wait && echo done
   jq -c .[] ideas_log.json | sprag add implement --lines - --key-at /id
 
-With --lines each line of FILE is a payload of its own, and becomes a job; a line that is refused is named by its number and the others go on. With --json: an answer a line, {"line":1,"status":201,"result":"added","job":7}."#)]
+With --lines each line of FILE is a payload of its own, and becomes a job; a line that is refused is named by its number "#,
+r#"and the others go on. With --json: an answer a line, {"line":1,"status":201,"result":"added","job":7}."#))]
 pub(crate) struct Add {
     /// The queue, as sprag.toml names it.
     pub(crate) queue: String,
