@@ -3,7 +3,7 @@
 use super::{no_such_queue, state_of};
 use crate::cli::{Cli, List, Sort};
 use crate::exit::{Exit, Failure};
-use crate::out::{Cell, Out, cut, plain, table};
+use crate::out::{Cell, Out, cut, plain};
 use crate::past::Past;
 use crate::words;
 use serde::Serialize;
@@ -11,8 +11,8 @@ use sprag_core::{DeadReason, Job, JobId, State, StateName};
 use sprag_runtime::listing::Which;
 use std::cmp::Ordering;
 
-/// A longer key loses its middle in a table on a terminal, in characters; whoever pipes it on, or asks for JSON, has it whole.
-const KEY_CHARS_MAX: usize = 40;
+/// A longer key loses its middle in a table on a terminal, in columns; whoever pipes it on, or asks for JSON, has it whole.
+const KEY_COLUMNS_MAX: usize = 40;
 
 /// A job as a line of JSON. Fields may be added, never taken away.
 #[derive(Serialize)]
@@ -50,13 +50,13 @@ pub(super) fn run(cli: &Cli, args: &List, out: &mut Out) -> Result<Exit, Failure
     } else if jobs.is_empty() {
         out.line("no jobs")?;
     } else {
-        let key_chars_max = if out.is_terminal() { KEY_CHARS_MAX } else { usize::MAX };
+        let key_columns_max = if out.is_terminal() { KEY_COLUMNS_MAX } else { usize::MAX };
         // Most pipelines have none.
         let priority = jobs.iter().any(|(_, job, _)| job.priority != 0);
-        let rows = jobs.into_iter().map(|(id, job, state)| row(&past, id, job, state, (key_chars_max, priority)));
+        let rows = jobs.into_iter().map(|(id, job, state)| row(&past, id, job, state, (key_columns_max, priority)));
         let heads = ["id", "queue", "key", "state", "priority", "attempt", "since", "remark"];
         let heads: Vec<&str> = heads.into_iter().filter(|head| priority || *head != "priority").collect();
-        out.line(table(&heads, rows.collect()))?;
+        out.table(&heads, rows.collect())?;
     }
     Ok(Exit::Ok)
 }
@@ -117,7 +117,7 @@ fn line<'a>(past: &'a Past, id: JobId, job: &Job, state: StateName) -> Line<'a> 
     }
 }
 
-fn row(past: &Past, id: JobId, job: &Job, state: StateName, (key_chars_max, priority): (usize, bool)) -> Vec<Cell> {
+fn row(past: &Past, id: JobId, job: &Job, state: StateName, (key_columns_max, priority): (usize, bool)) -> Vec<Cell> {
     let story = past.story(id);
     let remark = match job.state {
         State::Scheduled { due, .. } => format!("due {}", words::moment(due)),
@@ -128,7 +128,7 @@ fn row(past: &Past, id: JobId, job: &Job, state: StateName, (key_chars_max, prio
             String::new()
         }
     };
-    let key = story.key.as_deref().map_or_else(|| "-".into(), |key| cut(&plain(key), key_chars_max));
+    let key = story.key.as_deref().map_or_else(|| "-".into(), |key| cut(&plain(key), key_columns_max));
     let cells = [
         Some(Cell::number(id.0)),
         Some(Cell::text(plain(past.machine.queue_name(job.queue)))),
@@ -136,7 +136,7 @@ fn row(past: &Past, id: JobId, job: &Job, state: StateName, (key_chars_max, prio
         Some(Cell::state(state)),
         priority.then(|| Cell::signed(job.priority.into())),
         Some(Cell::number(job.attempt.into())),
-        Some(Cell::text(words::moment(story.changed_at))),
+        Some(Cell::whole(words::moment(story.changed_at))),
         Some(Cell::text(remark)),
     ];
     cells.into_iter().flatten().collect()

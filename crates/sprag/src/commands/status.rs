@@ -8,7 +8,7 @@ use super::{notes, state_of};
 use crate::cli::Cli;
 use crate::client::{Client, Silence, frozen};
 use crate::exit::{Exit, Failure};
-use crate::out::{Cell, Out, plain, style_of, table};
+use crate::out::{Cell, Out, plain, style_of};
 use crate::past::Past;
 use crate::{config, words};
 use anstyle::Style;
@@ -298,15 +298,15 @@ fn tell(status: &Status, out: &mut Out) -> Result<(), Failure> {
     let unknown = status.queues.iter().any(|queue| queue.jobs.unknown > 0);
     let heads = ["queue", "scheduled", "ready", "running", "unknown", "succeeded", "dead", "cancelled", "remark"];
     let heads: Vec<&str> = heads.into_iter().filter(|head| unknown || *head != "unknown").collect();
-    out.line(table(&heads, status.queues.iter().map(|queue| row(queue, unknown)).collect()))?;
+    out.table(&heads, status.queues.iter().map(|queue| row(queue, unknown)).collect())?;
     if !status.sources.is_empty() {
         out.line("")?;
-        out.line(table(&["source", "taken", "remark"], status.sources.iter().map(source_row).collect()))?;
+        out.table(&["source", "taken", "remark"], status.sources.iter().map(source_row).collect())?;
     }
     if !status.services.is_empty() {
         let heads = ["service", "kind", "state", "restarts", "last exit", "next start"];
         out.line("")?;
-        out.line(table(&heads, status.services.iter().map(service_row).collect()))?;
+        out.table(&heads, status.services.iter().map(service_row).collect())?;
     }
     let Stored { journal_bytes, snapshot_bytes, log_bytes } = status.stored;
     let logs = log_bytes.map_or_else(String::new, |bytes| format!(", logs and results {}", bytes_text(bytes)));
