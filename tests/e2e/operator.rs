@@ -2,7 +2,12 @@
 
 use crate::support::{Pipeline, lines, until};
 use std::fs;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+/// For so long, in seconds, an idle sprag is watched.
+const IDLE_S: u64 = 10;
 
 const QUEUES: &str =
     "[run]\nkeep_jobs = 1\n[queue.q]\ncommand = [\"true\"]\n[queue.slow]\ncommand = [\"sleep\", \"1\"]\n";
@@ -175,4 +180,48 @@ fn a_folder_of_another_format_is_refused_by_whoever_reads_it() {
         assert_eq!(answer.code, Some(13), "{args:?}: {answer:?}");
         assert!(answer.err.contains("format version 9"), "{answer:?}");
     }
+}
+
+#[test]
+fn the_number_and_the_attempts_of_a_job_are_called_the_same_everywhere() {
+    let pipeline = Pipeline::new(QUEUES);
+    let _running = pipeline.start(&[]);
+    let waited = pipeline.sprag(&["add", "q", "--wait", "--json"]).out;
+    let mut told = vec![lines(&waited)[1].clone()];
+    told.extend(["list", "export"].map(|command| pipeline.json(&[command])[0].clone()));
+    let curl = |path: &str| {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "--unix-socket", ".sprag/sprag.sock", &format!("http://sprag{path}")]);
+        lines(&String::from_utf8(curl.current_dir(pipeline.path("")).output().unwrap().stdout).unwrap())[0].clone()
+    };
+    told.extend(["/v1/jobs", "/v1/jobs/1"].map(curl));
+    assert!(told.iter().all(|job| job["id"] == 1 && job["attempts"] == 1), "{told:?}");
+    assert!(told[3..].iter().all(|job| job["job"] == 1 && job["attempt"] == 1), "older names stay: {told:?}");
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "a skip is said aloud")]
+fn an_idle_sprag_makes_fewer_than_20_system_calls_a_second() {
+    if Command::new("strace").arg("--version").output().is_err() {
+        println!("SKIPPED: there is no strace to count system calls with");
+        return;
+    }
+    let source = "[[source]]\npath = \"ideas.json\"\nformat = \"json-array\"\nqueue = \"q\"\nkey = \"/id\"\n";
+    let service = "[service.s]\nkind = \"keep\"\ncommand = [\"sleep\", \"600\"]\n";
+    let pipeline = Pipeline::new(&format!("{QUEUES}{source}{service}"));
+    pipeline.write("ideas.json", r#"[{"id": "done"}]"#);
+    let running = pipeline.start(&[]);
+    until("it is at rest", || running.said().contains("nothing to do") && pipeline.state("done").0 == "succeeded");
+    // The seal of the journal, the first heartbeats and the first looks are no idleness.
+    sleep(Duration::from_secs(6));
+    let counts = pipeline.path("counts");
+    let strace = format!("timeout {IDLE_S} strace -f -c -o \"$0\" -p {}", running.id());
+    let end = Command::new("sh").args(["-c", &strace]).arg(&counts).stderr(Stdio::null()).status().unwrap();
+    let table = fs::read_to_string(&counts).unwrap_or_default();
+    let Some(total) = table.lines().find(|line| line.ends_with(" total")) else {
+        println!("SKIPPED: strace may not look at sprag here ({end})");
+        return;
+    };
+    let calls: u64 = total.split_whitespace().nth(3).unwrap().parse().unwrap();
+    assert!(calls > 0 && calls < 20 * IDLE_S, "{calls} system calls in {IDLE_S} s:\n{table}");
 }

@@ -145,6 +145,21 @@ pub struct JobView {
     pub slot: Option<u16>,
 }
 
+impl JobView {
+    /// As clients see it: `id` and `attempts`, as `sprag list` has them, and both under their older names too.
+    pub fn json(&self) -> Vec<u8> {
+        #[derive(serde::Serialize)]
+        struct Named<'a> {
+            id: u64,
+            attempts: u32,
+            #[serde(flatten)]
+            view: &'a JobView,
+        }
+        // Numbers and texts alone: nothing in it can fail.
+        serde_json::to_vec(&Named { id: self.job, attempts: self.attempt, view: self }).unwrap_or_default()
+    }
+}
+
 /// Some jobs in order of arrival.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {

@@ -143,7 +143,7 @@ pub(crate) struct Add {
   sprag list --sort priority --reverse --limit 5
   sprag list --json | jq 'select(.state == \"dead\") | .key'
 
-With --json each line has: id, queue, key, state, attempt, priority, added_at_ms, changed_at_ms, due_at_ms (when \
+With --json each line has: id, queue, key, state, attempts, priority, added_at_ms, changed_at_ms, due_at_ms (when \
 scheduled), reason (when dead), unpublished (when a result is not yet at its destination).")]
 pub(crate) struct List {
     /// Only jobs in this state.

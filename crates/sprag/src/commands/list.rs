@@ -21,6 +21,8 @@ struct Line<'a> {
     queue: &'a str,
     key: Option<&'a str>,
     state: &'static str,
+    attempts: u32,
+    /// The older name of `attempts`.
     attempt: u32,
     priority: i16,
     added_at_ms: u64,
@@ -107,6 +109,7 @@ fn line<'a>(past: &'a Past, id: JobId, job: &Job, state: StateName) -> Line<'a> 
         queue: past.machine.queue_name(job.queue),
         key: story.key.as_deref(),
         state: state.as_str(),
+        attempts: job.attempt,
         attempt: job.attempt,
         priority: job.priority,
         added_at_ms: story.added_at.0,

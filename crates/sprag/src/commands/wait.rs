@@ -21,9 +21,12 @@ const ASK_MS: (u64, u64) = (10, 250);
 /// A job at its end.
 #[derive(Serialize)]
 struct Ended {
+    id: u64,
+    /// The older names of `id` and `attempts`.
     job: u64,
     queue: String,
     state: String,
+    attempts: u64,
     attempt: u64,
 }
 
@@ -79,7 +82,7 @@ fn ask(state: &StateDir, client: &mut Client, job: u64) -> Result<Option<Ended>,
     let state = word("state");
     let is_end = StateName::named(&state).is_some_and(StateName::is_end);
     let attempt = told.json["attempt"].as_u64().unwrap_or(0);
-    Ok(is_end.then(|| Ended { job, queue: word("queue"), state, attempt }))
+    Ok(is_end.then(|| Ended { id: job, job, queue: word("queue"), state, attempts: attempt, attempt }))
 }
 
 fn from_record(cli: &Cli, state: &StateDir, jobs: &[u64], out: &mut Out) -> Result<Exit, Failure> {
@@ -98,7 +101,8 @@ fn from_record(cli: &Cli, state: &StateDir, jobs: &[u64], out: &mut Out) -> Resu
     for (id, job) in known {
         let name = past.state_name(JobId(id)).map_or("", StateName::as_str);
         let queue = past.machine.queue_name(job.queue).to_owned();
-        let ended = Ended { job: id, queue, state: name.into(), attempt: job.attempt.into() };
+        let attempts = job.attempt.into();
+        let ended = Ended { id, job: id, queue, state: name.into(), attempts, attempt: attempts };
         exit = worse(exit, tell(cli, &ended, out)?);
     }
     Ok(exit)
