@@ -70,6 +70,7 @@ pub fn is_decision(effect: &Effect) -> bool {
             | task::Task::Start { .. }
             | task::Task::Settle { .. }
             | task::Task::Prove { .. }
+            | task::Task::Tell { .. }
             | task::Task::Serve { .. }
             | task::Task::Snapshot { .. }
             | task::Task::Discard { .. }
@@ -96,6 +97,7 @@ impl fmt::Display for Task<'_> {
             }
             task::Task::Prove { attempts } => write!(f, "prove {} attempts dead", attempts.len()),
             task::Task::Publish { job, attempt, .. } => write!(f, "publish job {} attempt {attempt}", job.0),
+            task::Task::Tell { ticket, .. } => write!(f, "read what request {} asks of jobs", ticket.0),
             task::Task::Serve { index, run } => write!(f, "start service {index} run {run}"),
             task::Task::Snapshot { segment, .. } => write!(f, "take a snapshot through segment {segment}"),
             task::Task::Survey => write!(f, "look for what attempts have left"),
@@ -170,6 +172,7 @@ impl fmt::Display for DoneText<'_> {
             Done::Published { job, result: Err(what) } => write!(f, "job {} is not published: {what}", job.0),
             Done::Snapshot { segment, result: Ok(_) } => write!(f, "a snapshot through segment {segment} stands"),
             Done::Snapshot { segment, result: Err(what) } => write!(f, "no snapshot through segment {segment}: {what}"),
+            Done::Told { ticket, .. } => write!(f, "what request {} asks of jobs is read", ticket.0),
             Done::Surveyed { kept, .. } => write!(f, "{} attempts have left something", kept.len()),
             Done::Discarded => write!(f, "what attempts have left is removed"),
             Done::StatusCopied { result: Ok(()) } => write!(f, "the status is copied"),

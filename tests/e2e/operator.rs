@@ -186,7 +186,7 @@ fn a_folder_of_another_format_is_refused_by_whoever_reads_it() {
 fn the_number_and_the_attempts_of_a_job_are_called_the_same_everywhere() {
     let pipeline = Pipeline::new(QUEUES);
     let _running = pipeline.start(&[]);
-    let waited = pipeline.sprag(&["add", "q", "--wait", "--json"]).out;
+    let waited = pipeline.sprag(&["add", "q", r#"{"n": 1.5}"#, "--key", "k", "--wait", "--json"]).out;
     let mut told = vec![lines(&waited)[1].clone()];
     told.extend(["list", "export"].map(|command| pipeline.json(&[command])[0].clone()));
     let curl = |path: &str| {
@@ -196,6 +196,8 @@ fn the_number_and_the_attempts_of_a_job_are_called_the_same_everywhere() {
     };
     told.extend(["/v1/jobs", "/v1/jobs/1"].map(curl));
     assert!(told.iter().all(|job| job["id"] == 1 && job["attempts"] == 1), "{told:?}");
+    assert!(told[1..].iter().all(|job| job["key"] == "k" && job["added_at_ms"].as_u64() > Some(0)), "{told:?}");
+    assert_eq!((told[3]["payload"].is_null(), told[4]["payload"]["n"].to_string()), (true, "1.5".into()), "{told:?}");
     assert!(told[3..].iter().all(|job| job["job"] == 1 && job["attempt"] == 1), "older names stay: {told:?}");
 }
 

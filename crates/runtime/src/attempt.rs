@@ -6,6 +6,7 @@
 
 use crate::output::{is_cut, keep_log};
 use crate::pipeline::{LOG_BYTES_MAX, QueueSpec, RESULT_BYTES_MAX, destination, result_digest};
+use crate::request::{Answer, JobView, JobWords};
 use crate::seams::{Bound, ChildId, Nonce, NotSpawned, Over, Processes, SpawnSpec, Watch};
 use crate::task::{Context, Done};
 use sprag_core::{Attempt, Bug, Digest, JobId, Outcome, PayloadRef, Seq, SpawnFailure, Wall, planted};
@@ -29,6 +30,31 @@ fn asked<F: Fs, P, W>(context: &Context<F, P, W>, job: JobId, place: PayloadRef)
         return Err(io::Error::other(format!("where job {} should stand, job {} does", job.0, id.0)));
     }
     Ok(Asked { key: told.key.map(Into::into), payload: told.payload.get().as_bytes().to_vec() })
+}
+
+/// An answer about jobs, with what their lines say. A line that cannot be read is left out: how the job stands is known.
+pub(crate) fn told<F: Fs, P, W>(context: &Context<F, P, W>, mut answer: Answer) -> Answer {
+    let words = |view: &mut JobView, whole: bool| view.words = words(context, view, whole);
+    match &mut answer {
+        Answer::Job(view) => words(view, true),
+        Answer::Jobs(page) => page.jobs.iter_mut().for_each(|view| words(view, false)),
+        Answer::Reply(_)
+        | Answer::WrongState(_)
+        | Answer::Retried { .. }
+        | Answer::Status(_)
+        | Answer::Queues(_)
+        | Answer::Queue(_)
+        | Answer::Busy => {}
+    }
+    answer
+}
+
+fn words<F: Fs, P, W>(context: &Context<F, P, W>, view: &JobView, whole: bool) -> Option<JobWords> {
+    let root = context.pipeline.state();
+    let line = sprag_journal::read_job(&context.fs, root.path(), view.job, view.place.into()).ok()?;
+    let (_, told) = image::told(&line).ok().filter(|(id, _)| id.0 == view.job)?;
+    let payload = whole.then(|| told.payload.to_owned());
+    Some(JobWords { key: told.key.map(Into::into), added_at_ms: told.added_at.0, payload })
 }
 
 fn queue<F, P, W>(context: &Context<F, P, W>, attempt: Attempt) -> Option<&QueueSpec> {

@@ -11,7 +11,9 @@ use crate::scan::{Complaint, PAYLOAD_BYTES_MAX, check_key, one_line};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use sprag_core::{Counts, DeadReason, JobId, KeyHash, Limits, Reply, SourceFault, StateName, StopLevel, Wall, When};
+use sprag_core::{
+    Counts, DeadReason, JobId, KeyHash, Limits, PayloadRef, Reply, SourceFault, StateName, StopLevel, Wall, When,
+};
 
 /// No job as a client sends it is longer, in bytes: a payload of the largest size, its white space and its key.
 pub const ADD_BYTES_MAX: usize = 2 * PAYLOAD_BYTES_MAX;
@@ -118,6 +120,12 @@ pub enum Answer {
 pub struct JobView {
     /// Its number.
     pub job: u64,
+    /// Where its words lie: what memory does not hold is read from there, off the loop.
+    #[serde(skip)]
+    pub place: PayloadRef,
+    /// Its words; none if they could not be read.
+    #[serde(flatten)]
+    pub words: Option<JobWords>,
     /// Its queue's name.
     pub queue: String,
     /// Its state's name.
@@ -144,6 +152,28 @@ pub struct JobView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slot: Option<u16>,
 }
+
+/// What the journal says of a job, and memory does not hold.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct JobWords {
+    /// Its key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// When it came, in milliseconds since 1970.
+    pub added_at_ms: u64,
+    /// What its command reads; not in listings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Box<RawValue>>,
+}
+
+impl PartialEq for JobWords {
+    fn eq(&self, other: &JobWords) -> bool {
+        let text = |words: &JobWords| words.payload.as_ref().map(|payload| payload.get().to_owned());
+        (&self.key, self.added_at_ms, text(self)) == (&other.key, other.added_at_ms, text(other))
+    }
+}
+
+impl Eq for JobWords {}
 
 impl JobView {
     /// As clients see it: `id` and `attempts`, as `sprag list` has them, and both under their older names too.

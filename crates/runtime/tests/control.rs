@@ -67,6 +67,9 @@ impl World {
             match effect {
                 Effect::Journal(work) => self.frames.push(work),
                 Effect::Run(task @ Task::Start { .. }) => self.starts.push(task),
+                Effect::Run(Task::Tell { ticket, answer }) => {
+                    self.driver.handle(NOW, Event::Done(Done::Told { ticket, answer }));
+                }
                 Effect::Say(notice) => self.said.push(notice),
                 Effect::Happened(told) => {
                     let durable = self.driver.machine().durable_seq();

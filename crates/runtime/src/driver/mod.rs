@@ -298,6 +298,7 @@ impl Driver {
                 self.input(now, Input::Ended { job, attempt: attempt.number, outcome, result, gone });
             }
             Done::Proved { gone, clear } => self.proved(now, gone, clear),
+            Done::Told { ticket, answer } => self.answer(ticket, answer),
             Done::Published { job, result } => self.published(now, job, result),
             Done::Status { result } => {
                 let said = self.reporter.status_written(now, result);
