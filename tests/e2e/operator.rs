@@ -202,7 +202,6 @@ fn the_number_and_the_attempts_of_a_job_are_called_the_same_everywhere() {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "a skip is said aloud")]
 fn an_idle_sprag_makes_fewer_than_20_system_calls_a_second() {
     if Command::new("strace").arg("--version").output().is_err() {
         println!("SKIPPED: there is no strace to count system calls with");

@@ -53,7 +53,6 @@ fn a_source_that_always_had_a_bad_item_is_missed_when_it_is_gone() {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "a skip is said aloud")]
 fn without_an_inotify_instance_sources_are_polled_and_it_is_said_why() {
     let pipeline = Pipeline::new(&format!("{}{QUEUE}", source("ideas.json", "json-array", "key = \"/id\"\n")));
     pipeline.write("ideas.json", "[]");
@@ -140,7 +139,7 @@ fn links_are_followed_and_whatever_else_takes_the_place_of_a_source_is_named() {
     done(&pipeline, "two");
 
     fs::remove_file(&link).unwrap();
-    let pipe = |path: &Path| std::process::Command::new("mkfifo").arg(path).status().unwrap().success();
+    let pipe = |path: &Path| Command::new("mkfifo").arg(path).status().unwrap().success();
     assert!(pipe(&link));
     told(&pipeline, "ideas.json: not a regular file");
     fs::remove_file(&link).unwrap();
@@ -158,7 +157,7 @@ fn links_are_followed_and_whatever_else_takes_the_place_of_a_source_is_named() {
 /// In a user namespace of its own, a process may set how many watches it gets.
 #[test]
 fn without_watches_it_polls_says_so_and_heals() {
-    let mut can = std::process::Command::new("unshare");
+    let mut can = Command::new("unshare");
     can.args(["-Ur", "sh", "-c", "echo 1 > /proc/sys/user/max_inotify_watches"]);
     if !can.output().is_ok_and(|output| output.status.success()) {
         eprintln!("skipped: no user namespace in which the limit of watches can be set");
@@ -175,7 +174,7 @@ fn without_watches_it_polls_says_so_and_heals() {
         until [ -e stop ]; do kill -0 $! || exit 9; sleep 0.05; done
         kill $!; wait $!
     "#;
-    let mut command = std::process::Command::new("unshare");
+    let mut command = Command::new("unshare");
     command
         .args(["-Ur", "timeout", "55", "sh", "-c", script, env!("CARGO_BIN_EXE_sprag")])
         .current_dir(pipeline.path(""));

@@ -135,14 +135,14 @@ impl Cell {
     }
 
     pub(crate) fn number(number: u64) -> Cell {
-        Cell::text(number.to_string()).to_the_right()
+        Cell::text(number.to_string()).aligned_right()
     }
 
     pub(crate) fn signed(number: i64) -> Cell {
-        Cell::text(number.to_string()).to_the_right()
+        Cell::text(number.to_string()).aligned_right()
     }
 
-    pub(crate) fn to_the_right(self) -> Cell {
+    pub(crate) fn aligned_right(self) -> Cell {
         Cell { right: true, whole: true, ..self }
     }
 

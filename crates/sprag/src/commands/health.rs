@@ -97,5 +97,5 @@ fn diagnose(state: &StateDir) -> Result<Option<Value>, Failure> {
 fn row(wait: &Value) -> Vec<Cell> {
     let text = |name: &str| Cell::text(plain(wait[name].as_str().unwrap_or_default()));
     let since = wait["since_ms"].as_u64().map_or_else(|| "-".to_owned(), |ms| format!("{ms} ms"));
-    vec![text("who"), Cell::text(since).to_the_right(), text("for"), text("what")]
+    vec![text("who"), Cell::text(since).aligned_right(), text("for"), text("what")]
 }

@@ -322,7 +322,7 @@ fn source_row(source: &Source) -> Vec<Cell> {
         (None, None) => Cell::text(""),
     };
     let taken = source.taken.map_or_else(|| "-".into(), |taken| taken.to_string());
-    vec![Cell::text(plain(&source.path)), Cell::text(taken).to_the_right(), remark]
+    vec![Cell::text(plain(&source.path)), Cell::text(taken).aligned_right(), remark]
 }
 
 fn service_row(service: &Service) -> Vec<Cell> {
