@@ -42,7 +42,7 @@ fn magic(of: impl Into<i64>) -> u32 {
     of.into() as u32
 }
 
-fn named(of: impl Into<i64>) -> Option<&'static str> {
+fn named<M: Into<i64>>(of: M) -> Option<&'static str> {
     let magic = magic(of);
     NETWORK.iter().find(|(known, _)| *known == magic).map(|(_, name)| *name)
 }
