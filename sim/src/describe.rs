@@ -70,6 +70,7 @@ pub fn is_decision(effect: &Effect) -> bool {
             | task::Task::Start { .. }
             | task::Task::Settle { .. }
             | task::Task::Prove { .. }
+            | task::Task::Tell { .. }
             | task::Task::Serve { .. }
             | task::Task::Snapshot { .. }
             | task::Task::Discard { .. }
@@ -96,6 +97,7 @@ impl fmt::Display for Task<'_> {
             }
             task::Task::Prove { attempts } => write!(f, "prove {} attempts dead", attempts.len()),
             task::Task::Publish { job, attempt, .. } => write!(f, "publish job {} attempt {attempt}", job.0),
+            task::Task::Tell { ticket, .. } => write!(f, "read what request {} asks of jobs", ticket.0),
             task::Task::Serve { index, run } => write!(f, "start service {index} run {run}"),
             task::Task::Snapshot { segment, .. } => write!(f, "take a snapshot through segment {segment}"),
             task::Task::Survey => write!(f, "look for what attempts have left"),
@@ -156,7 +158,7 @@ impl fmt::Display for DoneText<'_> {
             Done::Looked { source, result: Err(complaint), .. } => write!(f, "source {source}: {}", complaint.text),
             Done::Dropped { files } => write!(f, "{} drop-box files are removed", files.len()),
             Done::Spawned { child } => write!(f, "{} runs", Child(*child)),
-            Done::SpawnFailed { child, failure } => write!(f, "{} was not started: {failure:?}", Child(*child)),
+            Done::SpawnFailed { child, failure, .. } => write!(f, "{} was not started: {failure:?}", Child(*child)),
             Done::Settled { job, attempt, outcome, result, gone, .. } => {
                 let result = if result.is_some() { "with a result" } else { "without a result" };
                 let gone = if *gone { "dead" } else { "not proved dead" };
@@ -170,6 +172,7 @@ impl fmt::Display for DoneText<'_> {
             Done::Published { job, result: Err(what) } => write!(f, "job {} is not published: {what}", job.0),
             Done::Snapshot { segment, result: Ok(_) } => write!(f, "a snapshot through segment {segment} stands"),
             Done::Snapshot { segment, result: Err(what) } => write!(f, "no snapshot through segment {segment}: {what}"),
+            Done::Told { ticket, .. } => write!(f, "what request {} asks of jobs is read", ticket.0),
             Done::Surveyed { kept, .. } => write!(f, "{} attempts have left something", kept.len()),
             Done::Discarded => write!(f, "what attempts have left is removed"),
             Done::StatusCopied { result: Ok(()) } => write!(f, "the status is copied"),
@@ -218,13 +221,17 @@ impl fmt::Display for NoticeText<'_> {
             Notice::Changed { source, job, .. } => write!(f, "source {source}: the item of job {} changed", job.0),
             Notice::ServiceStarted { index } => write!(f, "service {index} started"),
             Notice::ServiceStopped { index } => write!(f, "service {index} stopped"),
-            Notice::ServiceShort { index } => write!(f, "service {index} cannot be started for now"),
+            Notice::NotExecuted { child, failure, why } => write!(f, "{}: {failure:?}: {why}", Child(*child)),
             Notice::Added { job, queue, .. } => write!(f, "job {} added to {queue}", job.0),
             Notice::Started { job, attempt, .. } => write!(f, "job {} attempt {attempt} started", job.0),
             Notice::Finished { job, attempt, next, .. } => {
                 write!(f, "job {} attempt {attempt} finished: {next:?}", job.0)
             }
             Notice::Dead { job, reason, .. } => write!(f, "job {} dead: {reason:?}", job.0),
+            Notice::Cancelled { job, .. } => write!(f, "job {} is to be cancelled", job.0),
+            Notice::Redriven { job, .. } => write!(f, "job {} begins anew", job.0),
+            Notice::Paused { queue, paused } => write!(f, "queue {queue}: paused {paused}"),
+            Notice::Stopping { level } => write!(f, "somebody wants the end: {level:?}"),
             Notice::Published { job } => write!(f, "job {} published", job.0),
             Notice::PublishFailed { job, what } => write!(f, "job {} not published: {what}", job.0),
             Notice::Complaint { source, complaint, .. } => write!(f, "source {source}: {}", complaint.text),

@@ -307,7 +307,7 @@ impl World {
             Done::Status { result } => self.mark_if(result.is_err(), Mark::StatusFails),
             Done::Published { result, .. } => self.mark_if(result.is_err(), Mark::PublishFails),
             Done::Discarded => self.mark(Mark::Forgotten),
-            Done::Surveyed { .. } | Done::Measured(_) => {}
+            Done::Surveyed { .. } | Done::Measured(_) | Done::Told { .. } => {}
             Done::StatusCopied { result } => self.mark_if(result.is_err(), Mark::StatusFails),
             Done::Armed { .. } | Done::Dropped { .. } | Done::Spawned { .. } | Done::SpawnFailed { .. } => {}
         }
@@ -377,7 +377,11 @@ impl World {
             | Notice::Appeared { .. }
             | Notice::Changed { .. }
             | Notice::ServiceStarted { .. }
-            | Notice::ServiceShort { .. }
+            | Notice::NotExecuted { .. }
+            | Notice::Cancelled { .. }
+            | Notice::Redriven { .. }
+            | Notice::Paused { .. }
+            | Notice::Stopping { .. }
             | Notice::ServiceStopped { .. }
             | Notice::ServiceEnded { .. }
             | Notice::Published { .. }

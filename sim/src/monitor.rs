@@ -54,7 +54,8 @@ impl Pending {
                 return Some((*source, self.begun.insert((*source, matches!(task, Task::Arm { .. })))));
             }
             Task::Start { job, attempt, .. } => _ = self.starts.insert(job.0, (attempt.queue.0, now_us)),
-            Task::Drop { .. } | Task::Settle { .. } | Task::Prove { .. } | Task::Publish { .. } => {}
+            Task::Drop { .. } | Task::Settle { .. } | Task::Prove { .. } | Task::Publish { .. } | Task::Tell { .. } => {
+            }
             Task::Serve { .. } | Task::Snapshot { .. } | Task::Survey | Task::Discard { .. } => {}
             Task::CopyStatus { .. } | Task::Measure { .. } | Task::Status { .. } => {}
         }

@@ -201,6 +201,17 @@ fn every_acknowledged_job_of_a_stream_outlives_kill_9() {
 }
 
 #[test]
+fn a_line_has_the_key_that_a_source_would_give_it() {
+    let (pipeline, _running) = running(SLEEPERS);
+    let numbers = ["123456789012345678901234567890", "1.50", "1e2"];
+    pipeline.write("lines", &numbers.map(|number| format!("{{\"id\":{number}}}\n")).concat());
+    let told = pipeline.sprag(&["add", "fast", "--lines", "lines", "--key-at", "/id"]);
+    assert_eq!(told.code, Some(0), "{told:?}");
+    let keys: Vec<Value> = pipeline.json(&["list"]).iter().map(|job| job["key"].clone()).collect();
+    assert_eq!(keys, numbers);
+}
+
+#[test]
 fn a_client_that_hangs_up_half_way_leaves_no_half_line() {
     let (pipeline, _running) = running(SLEEPERS);
     let mut stream = connect(&pipeline);
@@ -328,7 +339,8 @@ fn a_drain_lets_finish_what_runs_and_then_ends() {
     pipeline.sprag(&["add", "q", "--key", "b"]);
     until("one runs", || pipeline.state("a").0 == "running");
     assert_eq!(pipeline.sprag(&["drain"]).code, Some(0));
-    assert_eq!(code(&pipeline.sprag(&["add", "q", "--key", "late"])), 10);
+    let late = pipeline.sprag(&["add", "q", "--key", "late"]);
+    assert!(late.out.contains("in the drop-box") && late.out.contains("is about to end"), "{late:?}");
     let (code, said) = running.end();
     assert_eq!(code, Some(0), "{said}");
     assert_eq!((pipeline.state("a").0, pipeline.state("b").0), ("succeeded".into(), "ready".into()));

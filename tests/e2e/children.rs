@@ -218,6 +218,31 @@ fn a_shortage_of_processes_costs_no_attempt() {
     all_succeed_at_once_or_later(&pipeline, &running, 60);
 }
 
+#[test]
+fn a_command_that_is_being_written_holds_up_its_own_queue_alone() {
+    let retry = "retry = { attempts = 9, backoff = \"1h\" }";
+    let pipeline = Pipeline::new(&format!(
+        "[queue.busy]\ncommand = [\"./prog\"]\nconcurrency = 2\n{retry}\n[queue.other]\ncommand = [\"true\"]\n"
+    ));
+    fs::copy("/bin/true", pipeline.path("prog")).unwrap();
+    let writer = fs::OpenOptions::new().append(true).open(pipeline.path("prog")).unwrap();
+    let running = pipeline.start(&[]);
+    pipeline.write("jobs", "1\n2\n3\n");
+    pipeline.sprag(&["add", "busy", "--lines", "jobs"]);
+    until("all have been tried", || pipeline.json(&["list"]).iter().all(|job| job["state"] == "scheduled"));
+    pipeline.sprag(&["add", "other", "--lines", "jobs"]);
+    until("the other queue works", || pipeline.json(&["list", "--state", "succeeded"]).len() == 3);
+    let jobs = pipeline.json(&["list", "--queue", "busy"]);
+    assert!(jobs.iter().all(|job| job["state"] == "scheduled" && job["attempt"] == 1), "{jobs:?}");
+    let said = running.said();
+    let why = "attempt 1: ./prog cannot be executed: somebody has it open for writing (Text file busy";
+    assert_eq!(said.matches(why).count(), 1, "said once a queue: {said}");
+    assert!(!said.contains("for now"), "nothing else is held up: {said}");
+    let log = pipeline.sprag(&["log", "1"]).out;
+    assert!(log.starts_with("[sprag: cannot execute [\"./prog\"]: somebody has it open for writing"), "{log}");
+    drop(writer);
+}
+
 fn all_succeed_at_once_or_later(pipeline: &Pipeline, running: &Running, jobs: u64) {
     let succeeded = || pipeline.json(&["status"])[0]["queues"][0]["jobs"]["succeeded"].as_u64().unwrap();
     until("all have succeeded", || succeeded() == jobs || pipeline.json(&["status"])[0]["running_pid"].is_null());

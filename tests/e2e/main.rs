@@ -9,6 +9,7 @@ mod cli;
 mod disk;
 mod listing;
 mod mistakes;
+mod operator;
 mod run;
 mod sources;
 mod stop;

@@ -79,6 +79,12 @@ fn a_refusal_says_what_to_do() {
     let conflict = pipeline.sprag(&["add", "slow", "2", "--key", "k"]);
     told(&conflict, 10, &["the key k is known in queue slow with another payload: it is job 1", "`sprag show 1`"]);
     told(&pipeline.sprag(&["add", "q", "--key", "k", "--key-at", "/id"]), 2, &["--key-at"]);
+    told(
+        &pipeline.sprag(&["add", "q", "--lines", "x", "--key-at", "id"]),
+        2,
+        &["no JSON pointer", "write --key-at /id"],
+    );
+    told(&pipeline.sprag(&["add", "q", "--delay", "500d"]), 2, &["400 days at most"]);
     told(&pipeline.sprag(&["add", "q", "--at", "tomorrow"]), 2, &["no moment\n", "2030-01-31"]);
     until("it runs", || pipeline.state("k").0 == "running");
     told(&pipeline.sprag(&["retry", "1"]), 10, &["job 1", "running"]);
@@ -87,8 +93,10 @@ fn a_refusal_says_what_to_do() {
     let null = pipeline.sprag(&["show", "2"]);
     assert!(null.out.contains("payload: null"), "{null:?}");
     assert_eq!(pipeline.sprag(&["drain"]).code, Some(0));
-    let late = pipeline.sprag(&["add", "q"]);
-    told(&late, 10, &["about to end", "`sprag run`"]);
+    told(&pipeline.sprag(&["add", "q", "--wait"]), 10, &["about to end", "`sprag run`"]);
+    let late = pipeline.sprag(&["add", "q", "3"]);
+    assert!(late.code == Some(0) && late.out.starts_with("in the drop-box of queue q"), "{late:?}");
+    assert!(late.out.contains("is about to end: the next `sprag run` takes it"), "{late:?}");
     drop(running);
 }
 
@@ -113,7 +121,7 @@ fn lists_are_sorted_either_way() {
     for (by, upward, downward) in [
         ("id", "bdcae", "eacdb"),
         ("created", "bdcae", "eacdb"),
-        ("due", "caedb", "caebd"),
+        ("due", "dbcae", "bdcae"),
         ("state", "bdcae", "ecabd"),
         ("queue", "cabde", "bdeca"),
         ("key", "abcde", "edcba"),
@@ -123,9 +131,13 @@ fn lists_are_sorted_either_way() {
         assert_eq!(keys(&["--sort", by]), upward, "{by}");
         assert_eq!(keys(&["--sort", by, "--reverse"]), downward, "{by}");
     }
-    assert_eq!(keys(&["--sort", "due", "--reverse", "--limit", "1"]), "d");
+    assert_eq!(keys(&["--sort", "due", "--limit", "1"]), "d");
+    assert_eq!((keys(&["--limit", "2"]), keys(&["--reverse", "--limit", "2"])), ("ae".into(), "ea".into()));
+    let table = pipeline.sprag(&["list"]).out;
+    assert!(table.lines().next().unwrap().contains("  priority  attempt"), "{table}");
+    assert!(pipeline.sprag(&["show", "3"]).out.starts_with("job 3 in queue q, key c, priority 5: ready"));
     pipeline.sprag(&["cancel", "1"]);
-    assert_eq!(keys(&["--sort", "changed", "--limit", "1"]), "b");
+    assert_eq!(keys(&["--sort", "changed", "--reverse", "--limit", "1"]), "b");
     assert_eq!(pipeline.sprag(&["list", "--sort", "size"]).code, Some(2));
     drop(running);
 }

@@ -6,6 +6,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 
 const QUEUE: &str = "[queue.q]\ncommand = [\"cat\"]\noutput = \"out/{key}\"\n";
 
@@ -34,6 +35,44 @@ fn finish(running: Running) -> String {
     let (code, said) = running.end();
     assert_eq!(code, Some(0), "{said}");
     said
+}
+
+#[test]
+fn a_source_that_always_had_a_bad_item_is_missed_when_it_is_gone() {
+    let pipeline = Pipeline::new(&format!("{}{QUEUE}", source("ideas.json", "json-array", "key = \"/id\"\n")));
+    pipeline.write("ideas.json", r#"[{"id": "good"}, {"no": "key"}]"#);
+    let _running = pipeline.start(&[]);
+    done(&pipeline, "good");
+    until("the read is told", || {
+        let heartbeat: Value = serde_json::from_str(&pipeline.read(".sprag/status.json")).unwrap();
+        heartbeat["sources"][1]["progress"].as_u64().unwrap() > 0
+    });
+    fs::remove_file(pipeline.path("ideas.json")).unwrap();
+    told(&pipeline, "ideas.json: no such file");
+    assert_eq!(status(&pipeline)["health"], "degraded");
+}
+
+#[test]
+fn without_an_inotify_instance_sources_are_polled_and_it_is_said_why() {
+    let pipeline = Pipeline::new(&format!("{}{QUEUE}", source("ideas.json", "json-array", "key = \"/id\"\n")));
+    pipeline.write("ideas.json", "[]");
+    let none = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$@\"";
+    let unshare = ["--user", "--map-root-user", "sh", "-c", none, "sh"];
+    if !Command::new("unshare").args(unshare).arg("true").status().is_ok_and(|end| end.success()) {
+        println!("SKIPPED: no user namespace can be made, so no limit on inotify instances either");
+        return;
+    }
+    let mut sprag = Command::new("unshare");
+    sprag.args(unshare).arg(env!("CARGO_BIN_EXE_sprag")).arg("run");
+    let running = pipeline.start_as(sprag);
+    pipeline.write("ideas.json", r#"[{"id": "seen"}]"#);
+    done(&pipeline, "seen");
+    until("the heartbeat says so", || {
+        let heartbeat: Value = serde_json::from_str(&pipeline.read(".sprag/status.json")).unwrap();
+        heartbeat["sources"][1]["polled"].to_string().contains("fs.inotify.max_user_instances")
+    });
+    let said = running.said();
+    assert!(said.contains("ideas.json: cannot be watched (no inotify instance was to be had"), "{said}");
 }
 
 #[test]
@@ -100,7 +139,7 @@ fn links_are_followed_and_whatever_else_takes_the_place_of_a_source_is_named() {
     done(&pipeline, "two");
 
     fs::remove_file(&link).unwrap();
-    let pipe = |path: &Path| std::process::Command::new("mkfifo").arg(path).status().unwrap().success();
+    let pipe = |path: &Path| Command::new("mkfifo").arg(path).status().unwrap().success();
     assert!(pipe(&link));
     told(&pipeline, "ideas.json: not a regular file");
     fs::remove_file(&link).unwrap();
@@ -118,7 +157,7 @@ fn links_are_followed_and_whatever_else_takes_the_place_of_a_source_is_named() {
 /// In a user namespace of its own, a process may set how many watches it gets.
 #[test]
 fn without_watches_it_polls_says_so_and_heals() {
-    let mut can = std::process::Command::new("unshare");
+    let mut can = Command::new("unshare");
     can.args(["-Ur", "sh", "-c", "echo 1 > /proc/sys/user/max_inotify_watches"]);
     if !can.output().is_ok_and(|output| output.status.success()) {
         eprintln!("skipped: no user namespace in which the limit of watches can be set");
@@ -135,7 +174,7 @@ fn without_watches_it_polls_says_so_and_heals() {
         until [ -e stop ]; do kill -0 $! || exit 9; sleep 0.05; done
         kill $!; wait $!
     "#;
-    let mut command = std::process::Command::new("unshare");
+    let mut command = Command::new("unshare");
     command
         .args(["-Ur", "timeout", "55", "sh", "-c", script, env!("CARGO_BIN_EXE_sprag")])
         .current_dir(pipeline.path(""));

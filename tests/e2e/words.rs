@@ -235,5 +235,5 @@ fn health_says_who_waits_for_what() {
     assert_eq!(answer.code, Some(0), "{answer:?}");
     let row = |who: &str| answer.out.lines().find(|line| line.starts_with(who)).unwrap_or_default().to_owned();
     assert!(row("job 1 attempt 1").contains("command"), "{}", answer.out);
-    assert!(row("loop").contains("anything") && row("WHO").contains("WAITS FOR"), "{}", answer.out);
+    assert!(row("loop").contains("anything") && row("who").contains("waits for"), "{}", answer.out);
 }

@@ -53,7 +53,9 @@ fn all() -> Vec<Record> {
         Record::Paused { queue: QUEUE },
         Record::Resumed { queue: QUEUE },
     ];
-    added.into_iter().chain(finished).chain(others).collect()
+    let later = (Some(Outcome::NotStarted), Next::Retry { due: Wall(AT.0 + 5) });
+    let later = [Record::Finished { job, attempt, outcome: later.0, next: later.1 }];
+    added.into_iter().chain(finished).chain(others).chain(later).collect()
 }
 
 /// A new kind does not compile before it has a line here, and one above.

@@ -129,6 +129,9 @@ pub struct Progress {
     pub(crate) waiting: Option<Mono>,
     /// Of a queue: jobs that died since one succeeded, or since somebody had one tried again.
     pub deaths: u32,
+    /// Of a source: something stood there in this life, whether or not it could be taken.
+    #[serde(default)]
+    pub(crate) stood: bool,
 }
 
 /// What the judgement is made from.
@@ -199,10 +202,12 @@ impl Health {
             SourceReport::Looking => progress.waits(true, now),
             SourceReport::Read { .. } => {
                 progress.moved(now);
+                progress.stood = true;
                 *fault = None;
             }
             SourceReport::Fault(kind) => {
                 progress.waits(false, now);
+                progress.stood |= kind != SourceFault::Missing;
                 *fault = Some(kind);
             }
         }
@@ -246,7 +251,7 @@ impl Health {
             let waiting = progress.stalled_ms(now, stall_ms);
             stalled.extend(waiting.map(|waiting_ms| Reason::SourceStalled { source, waiting_ms }));
             // One that was never there is waited for; one that is gone is missed.
-            let fault = fault.filter(|fault| *fault != SourceFault::Missing || progress.count > 0);
+            let fault = fault.filter(|fault| *fault != SourceFault::Missing || progress.stood);
             degraded.extend(fault.map(|fault| Reason::Source { source, fault }));
         }
         degraded.extend(self.unproved.iter().take(NAMED_MAX).map(|job| Reason::Unproved { job: *job }));

@@ -100,6 +100,8 @@ pub enum Outcome {
     NotFound,
     /// The command may not be executed, or is no program.
     NotExecutable,
+    /// The command could not be executed this time, for a reason of its own: it is being written, or its disk fails.
+    NotStarted,
     /// The command exited well but its result could not be read or synced.
     ResultLost,
     /// The command exited well but its result is over the limit.

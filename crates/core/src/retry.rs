@@ -69,7 +69,11 @@ fn is_permanent(policy: &RetryPolicy, outcome: Outcome) -> bool {
     match outcome {
         Outcome::Exit(code) => policy.permanent_exit_codes.contains(&code),
         Outcome::NotFound | Outcome::NotExecutable => true,
-        Outcome::Signal(_) | Outcome::TimedOut | Outcome::ResultLost | Outcome::ResultTooLarge => false,
+        Outcome::Signal(_)
+        | Outcome::TimedOut
+        | Outcome::NotStarted
+        | Outcome::ResultLost
+        | Outcome::ResultTooLarge => false,
     }
 }
 

@@ -173,6 +173,8 @@ pub enum SpawnFailure {
     NotFound,
     /// It may not be executed, or is no program.
     NotExecutable,
+    /// It exists and could not be executed this time: it is being written, or its disk fails.
+    NotStarted,
     /// The system is short of processes, memory or descriptors; says nothing about the job.
     Resources,
 }

@@ -331,6 +331,7 @@ mod tests {
             finished(Some(Outcome::Signal(9)), Next::Retry { due }),
             finished(Some(Outcome::NotFound), Next::Dead(DeadReason::Permanent)),
             finished(Some(Outcome::NotExecutable), Next::Dead(DeadReason::Exhausted)),
+            finished(Some(Outcome::NotStarted), Next::Dead(DeadReason::Exhausted)),
             finished(None, Next::Dead(DeadReason::Poison)),
             finished(Some(Outcome::TimedOut), Next::Cancelled),
             finished(Some(Outcome::ResultLost), Next::Again { due, crash: true }),

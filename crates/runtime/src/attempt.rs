@@ -6,6 +6,7 @@
 
 use crate::output::{is_cut, keep_log};
 use crate::pipeline::{LOG_BYTES_MAX, QueueSpec, RESULT_BYTES_MAX, destination, result_digest};
+use crate::request::{Answer, JobView, JobWords};
 use crate::seams::{Bound, ChildId, Nonce, NotSpawned, Over, Processes, SpawnSpec, Watch};
 use crate::task::{Context, Done};
 use sprag_core::{Attempt, Bug, Digest, JobId, Outcome, PayloadRef, Seq, SpawnFailure, Wall, planted};
@@ -31,6 +32,31 @@ fn asked<F: Fs, P, W>(context: &Context<F, P, W>, job: JobId, place: PayloadRef)
     Ok(Asked { key: told.key.map(Into::into), payload: told.payload.get().as_bytes().to_vec() })
 }
 
+/// An answer about jobs, with what their lines say. A line that cannot be read is left out: how the job stands is known.
+pub(crate) fn told<F: Fs, P, W>(context: &Context<F, P, W>, mut answer: Answer) -> Answer {
+    let words = |view: &mut JobView, whole: bool| view.words = words(context, view, whole);
+    match &mut answer {
+        Answer::Job(view) => words(view, true),
+        Answer::Jobs(page) => page.jobs.iter_mut().for_each(|view| words(view, false)),
+        Answer::Reply(_)
+        | Answer::WrongState(_)
+        | Answer::Retried { .. }
+        | Answer::Status(_)
+        | Answer::Queues(_)
+        | Answer::Queue(_)
+        | Answer::Busy => {}
+    }
+    answer
+}
+
+fn words<F: Fs, P, W>(context: &Context<F, P, W>, view: &JobView, whole: bool) -> Option<JobWords> {
+    let root = context.pipeline.state();
+    let line = sprag_journal::read_job(&context.fs, root.path(), view.job, view.place.into()).ok()?;
+    let (_, told) = image::told(&line).ok().filter(|(id, _)| id.0 == view.job)?;
+    let payload = whole.then(|| told.payload.to_owned());
+    Some(JobWords { key: told.key.map(Into::into), added_at_ms: told.added_at.0, payload })
+}
+
 fn queue<F, P, W>(context: &Context<F, P, W>, attempt: Attempt) -> Option<&QueueSpec> {
     context.pipeline.queues.get(usize::from(attempt.queue.0))
 }
@@ -45,7 +71,7 @@ pub(crate) fn start<F: Fs, P: Processes, W: Watch>(
 ) -> Done {
     let child = ChildId::Attempt { job, attempt };
     let Some(queue) = queue(context, attempt) else {
-        return Done::SpawnFailed { child, failure: SpawnFailure::NotFound };
+        return no_such_child(child);
     };
     let spec = asked(context, job, place).and_then(|asked| spawn_spec(context, queue, job, attempt, asked, deadline));
     match spec.map_err(NotSpawned::short).and_then(|spec| context.processes.spawn(&spec)) {
@@ -60,14 +86,22 @@ pub(crate) fn start<F: Fs, P: Processes, W: Watch>(
 /// What the command cannot say, its log says for it.
 fn not_spawned<F: Fs>(fs: &F, child: ChildId, not: &NotSpawned, log: &Path, command: &[String]) -> Done {
     match not.failure {
-        SpawnFailure::NotFound | SpawnFailure::NotExecutable => {
+        SpawnFailure::NotFound | SpawnFailure::NotExecutable | SpawnFailure::NotStarted => {
             let text = format!("[sprag: cannot execute {command:?}: {}]\n", not.why);
             // The kind of the reason is on record; a log that cannot be written changes nothing about it.
             let _ = fs.open(log, Open::Replace).and_then(|file| write_all_at(&file, text.as_bytes(), 0));
         }
         SpawnFailure::Resources => {}
     }
-    Done::SpawnFailed { child, failure: not.failure }
+    let for_now = if not.failure == SpawnFailure::Resources { " for now" } else { "" };
+    let program = command.first().map_or("", String::as_str);
+    let why = format!("{program} cannot be executed{for_now}: {}", not.why);
+    Done::SpawnFailed { child, failure: not.failure, why }
+}
+
+/// The configuration does not have it.
+fn no_such_child(child: ChildId) -> Done {
+    Done::SpawnFailed { child, failure: SpawnFailure::NotFound, why: "it is not in sprag.toml".into() }
 }
 
 fn spawn_spec<F: Fs, P, W>(
@@ -126,7 +160,7 @@ fn log_bound(log: &Path, bytes_max: u64) -> Bound {
 pub(crate) fn serve<F: Fs, P: Processes, W: Watch>(context: &Context<F, P, W>, index: u16, run: u32) -> Done {
     let child = ChildId::Service { index, run };
     let Some(service) = context.pipeline.services.get(usize::from(index)) else {
-        return Done::SpawnFailed { child, failure: SpawnFailure::NotFound };
+        return no_such_child(child);
     };
     let nonce = context.nonce(format!("service.{}", service.name));
     let mut env: BTreeMap<String, String> = context.env.clone();

@@ -11,7 +11,9 @@ use crate::scan::{Complaint, PAYLOAD_BYTES_MAX, check_key, one_line};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use sprag_core::{Counts, DeadReason, JobId, KeyHash, Reply, SourceFault, StateName, StopLevel, Wall, When};
+use sprag_core::{
+    Counts, DeadReason, JobId, KeyHash, Limits, PayloadRef, Reply, SourceFault, StateName, StopLevel, Wall, When,
+};
 
 /// No job as a client sends it is longer, in bytes: a payload of the largest size, its white space and its key.
 pub const ADD_BYTES_MAX: usize = 2 * PAYLOAD_BYTES_MAX;
@@ -118,6 +120,12 @@ pub enum Answer {
 pub struct JobView {
     /// Its number.
     pub job: u64,
+    /// Where its words lie: what memory does not hold is read from there, off the loop.
+    #[serde(skip)]
+    pub place: PayloadRef,
+    /// Its words; none if they could not be read.
+    #[serde(flatten)]
+    pub words: Option<JobWords>,
     /// Its queue's name.
     pub queue: String,
     /// Its state's name.
@@ -143,6 +151,43 @@ pub struct JobView {
     /// Where the output of a live attempt lies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slot: Option<u16>,
+}
+
+/// What the journal says of a job, and memory does not hold.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct JobWords {
+    /// Its key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// When it came, in milliseconds since 1970.
+    pub added_at_ms: u64,
+    /// What its command reads; not in listings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Box<RawValue>>,
+}
+
+impl PartialEq for JobWords {
+    fn eq(&self, other: &JobWords) -> bool {
+        let text = |words: &JobWords| words.payload.as_ref().map(|payload| payload.get().to_owned());
+        (&self.key, self.added_at_ms, text(self)) == (&other.key, other.added_at_ms, text(other))
+    }
+}
+
+impl Eq for JobWords {}
+
+impl JobView {
+    /// As clients see it: `id` and `attempts`, as `sprag list` has them, and both under their older names too.
+    pub fn json(&self) -> Vec<u8> {
+        #[derive(serde::Serialize)]
+        struct Named<'a> {
+            id: u64,
+            attempts: u32,
+            #[serde(flatten)]
+            view: &'a JobView,
+        }
+        // Numbers and texts alone: nothing in it can fail.
+        serde_json::to_vec(&Named { id: self.job, attempts: self.attempt, view: self }).unwrap_or_default()
+    }
 }
 
 /// Some jobs in order of arrival.
@@ -214,6 +259,9 @@ impl Add {
         let at_ms = field(wire.at_ms, "`at_ms` is no whole number of milliseconds since 1970")?;
         let when = match (delay_ms, at_ms) {
             (Some(_), Some(_)) => return Err(malformed("give `delay_ms` or `at_ms`, not both".into())),
+            (Some(delay_ms), None) if delay_ms > Limits::default().delay_ms_max => {
+                return Err(malformed("`delay_ms` is more than 400 days; give `at_ms`".into()));
+            }
             (Some(delay_ms), None) => When::Delay(delay_ms),
             (None, Some(at_ms)) => When::At(Wall(at_ms)),
             (None, None) => When::Now,
@@ -269,6 +317,7 @@ mod tests {
             (b"{\"payload\":1,\"key\":\"a\\u0000b\"}", SourceFault::ItemWithoutKey, "a key that holds a NUL"),
             (b"{\"payload\":1,\"key\":7}", SourceFault::Malformed, "`key` is no text"),
             (b"{\"payload\":1,\"delay_ms\":1,\"at_ms\":1}", SourceFault::Malformed, "not both"),
+            (b"{\"payload\":1,\"delay_ms\":34560000001}", SourceFault::Malformed, "more than 400 days"),
             (b"{\"payload\":1,\"delay_ms\":-1}", SourceFault::Malformed, "`delay_ms` is no whole number"),
             (
                 b"{\"payload\":1,\"priority\":40000}",

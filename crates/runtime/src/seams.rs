@@ -148,16 +148,6 @@ impl NotSpawned {
     }
 }
 
-impl SpawnSpec {
-    /// What people call it: `attempt 1 of job 3`, `service producer`.
-    pub fn who(&self) -> String {
-        match self.child {
-            ChildId::Attempt { job, attempt } => format!("attempt {} of job {}", attempt.number, job.0),
-            ChildId::Service { .. } => self.nonce.name.replacen('.', " ", 1),
-        }
-    }
-}
-
 impl Nonce {
     /// The environment variable that carries it.
     pub const VARIABLE: &'static str = "SPRAG_NONCE";

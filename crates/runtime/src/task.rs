@@ -7,6 +7,7 @@ use crate::attempt;
 use crate::driver::Event;
 use crate::history;
 use crate::pipeline::{Format, Pipeline, StateDir};
+use crate::request::{Answer, Ticket};
 use crate::scan::{self, Complaint, Look, Seen};
 use crate::seams::{ChildId, Exit, Nonce, Processes, Watch};
 use sprag_core::{Attempt, Bug, Digest, JobId, Outcome, PayloadRef, SpawnFailure, Wall, planted};
@@ -97,6 +98,13 @@ pub enum Task {
         /// Where the job's record lies.
         place: PayloadRef,
     },
+    /// Read what an answer about jobs lacks.
+    Tell {
+        /// Whom it is for.
+        ticket: Ticket,
+        /// The answer.
+        answer: Answer,
+    },
     /// Execute a service.
     Serve {
         /// Its place in the pipeline.
@@ -172,6 +180,8 @@ pub enum Done {
         child: ChildId,
         /// Why.
         failure: SpawnFailure,
+        /// Which program, and why, in words.
+        why: String,
     },
     /// An attempt's output is in order.
     Settled {
@@ -223,6 +233,13 @@ pub enum Done {
         /// The reason, for people.
         result: Result<(), String>,
     },
+    /// An answer about jobs is whole, as far as it can be.
+    Told {
+        /// Whom it is for.
+        ticket: Ticket,
+        /// The answer.
+        answer: Answer,
+    },
     /// How much room there is.
     Measured(Measured),
     /// The heartbeat was replaced, or why not.
@@ -254,6 +271,7 @@ impl Task {
             | Task::Settle { .. }
             | Task::Prove { .. }
             | Task::Publish { .. }
+            | Task::Tell { .. }
             | Task::Snapshot { .. }
             | Task::Survey
             | Task::Discard { .. }
@@ -277,6 +295,7 @@ impl<F: Fs, P: Processes, W: Watch> Context<F, P, W> {
             Task::Publish { job, attempt, queue, place } => {
                 Done::Published { job, result: attempt::publish(self, job, attempt, &queue, place) }
             }
+            Task::Tell { ticket, answer } => Done::Told { ticket, answer: attempt::told(self, answer) },
             Task::Serve { index, run } => attempt::serve(self, index, run),
             Task::Snapshot { segment, short } => Done::Snapshot {
                 segment,

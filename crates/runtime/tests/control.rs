@@ -67,6 +67,9 @@ impl World {
             match effect {
                 Effect::Journal(work) => self.frames.push(work),
                 Effect::Run(task @ Task::Start { .. }) => self.starts.push(task),
+                Effect::Run(Task::Tell { ticket, answer }) => {
+                    self.driver.handle(NOW, Event::Done(Done::Told { ticket, answer }));
+                }
                 Effect::Say(notice) => self.said.push(notice),
                 Effect::Happened(told) => {
                     let durable = self.driver.machine().durable_seq();
@@ -361,7 +364,7 @@ fn a_start_is_said_when_the_command_was_executed_and_not_when_it_was_given_back(
     world.commit();
     let Some(Task::Start { job, attempt, .. }) = world.starts.pop() else { panic!("no start") };
     let (failure, child) = (SpawnFailure::NotFound, ChildId::Attempt { job, attempt });
-    world.handle(Event::Done(Done::SpawnFailed { child, failure }));
+    world.handle(Event::Done(Done::SpawnFailed { child, failure, why: String::new() }));
     world.settle();
     assert_eq!(begun(&world)[4..], ["dead"], "what does not exist does not start");
 }

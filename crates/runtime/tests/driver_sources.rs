@@ -470,8 +470,8 @@ fn a_oneshot_that_the_system_has_no_room_for_is_told_and_tried_again() {
     world.context.processes.short.set(true);
     world.wait(5_000);
     let reason = world.status()["reasons"][0].clone();
-    assert!(reason.as_str().unwrap().contains("the system is short of something"), "{reason}");
-    let said = world.said.iter().filter(|notice| matches!(notice, Notice::ServiceShort { index: 0 })).count();
+    assert!(reason.as_str().unwrap().contains("it could not be started so far"), "{reason}");
+    let said = world.said.iter().filter(|notice| matches!(notice, Notice::NotExecuted { .. })).count();
     assert_eq!((said, world.idle), (1, 0), "said once, and there is something left to do");
     world.context.processes.short.set(false);
     world.wait(2_000);

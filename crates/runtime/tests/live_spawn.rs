@@ -154,7 +154,7 @@ fn what_cannot_be_executed_is_told_apart() {
             ("no program", world.spec(1, &["./garbage"]), SpawnFailure::NotExecutable),
             ("too long", world.spec(1, &["true", &long]), SpawnFailure::NotExecutable),
             ("a zero byte", world.spec(1, &["true", "a\0b"]), SpawnFailure::NotExecutable),
-            ("being written", world.spec(1, &["./busy"]), SpawnFailure::Resources),
+            ("being written", world.spec(1, &["./busy"]), SpawnFailure::NotStarted),
             ("no folder for the input", no_slots, SpawnFailure::Resources),
             ("no folder for the output", no_log, SpawnFailure::Resources),
         ];

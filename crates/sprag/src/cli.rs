@@ -75,7 +75,8 @@ pub(crate) struct Run {
     #[arg(value_name = "DIR")]
     pub(crate) folder: Option<PathBuf>,
     /// End when the oneshot services have ended, no job waits or runs, and every source was read once more. If all that is
-    /// left cannot be done (a faulty source, a result that cannot be put at its place), end after 10 s with exit code 12.
+    /// left cannot be done (a faulty source, a result that cannot be put at its place), end after 10 s with exit code 12; at once
+    /// when it is the jobs of a queue that is paused or no longer in sprag.toml.
     #[arg(long)]
     pub(crate) until_idle: bool,
     /// End with exit code 1 if a job is dead.
@@ -91,7 +92,7 @@ pub(crate) struct Run {
 /// When a sprag runs here, it takes the job at once, and the answer has the job's number. Otherwise the job is written to
 /// the drop-box, .sprag/inbox, and synced, and the next sprag takes it.
 #[derive(Debug, Args)]
-#[command(after_help = r#"Examples:
+#[command(after_help = concat!(r#"Examples:
   sprag add implement '{"id": "idea-9", "title": "a clock"}' --key idea-9
   sprag add implement --text 'a clock that runs backwards' --delay 10m
   jq -c .[0] ideas_log.json | sprag add implement - --priority 5
@@ -99,8 +100,8 @@ pub(crate) struct Run {
   sprag add implement '{"id": "idea-9"}' --wait && echo done
   jq -c .[] ideas_log.json | sprag add implement --lines - --key-at /id
 
-With --lines each line of FILE is a payload of its own, and becomes a job; a line that is refused is named by its number
-and the others go on. With --json: an answer a line, {"line":1,"status":201,"result":"added","job":7}."#)]
+With --lines each line of FILE is a payload of its own, and becomes a job; a line that is refused is named by its number "#,
+r#"and the others go on. With --json: an answer a line, {"line":1,"status":201,"result":"added","job":7}."#))]
 pub(crate) struct Add {
     /// The queue, as sprag.toml names it.
     pub(crate) queue: String,
@@ -116,7 +117,7 @@ pub(crate) struct Add {
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub(crate) priority: i16,
     /// Not before so much time has passed: 500ms, 5s, 10m, 1h30m.
-    #[arg(long, value_name = "TIME", value_parser = crate::config::duration_ms, conflicts_with = "at")]
+    #[arg(long, value_name = "TIME", value_parser = crate::config::delay_ms, conflicts_with = "at")]
     pub(crate) delay: Option<u64>,
     /// Not before this moment: '2030-01-31 09:00' here, or 2030-01-31T09:00:00Z.
     #[arg(long, value_name = "TIME")]
@@ -128,7 +129,8 @@ pub(crate) struct Add {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["payload", "text", "key"])]
     pub(crate) lines: Option<PathBuf>,
     /// Where each line has its key: a JSON pointer such as /id. Without it the jobs have no keys.
-    #[arg(long, value_name = "POINTER", requires = "lines", conflicts_with = "key")]
+    #[arg(long, value_name = "POINTER", requires = "lines", conflicts_with = "key",
+        value_parser = crate::config::pointer_arg)]
     pub(crate) key_at: Option<String>,
 }
 
@@ -137,10 +139,11 @@ pub(crate) struct Add {
 #[command(after_help = "Examples:
   sprag list
   sprag list --state dead --queue implement
-  sprag list --sort due --reverse --limit 5   which five are due next, the first of them last
+  sprag list --sort due --limit 5          which five are due next
+  sprag list --sort priority --reverse --limit 5
   sprag list --json | jq 'select(.state == \"dead\") | .key'
 
-With --json each line has: id, queue, key, state, attempt, priority, added_at_ms, changed_at_ms, due_at_ms (when
+With --json each line has: id, queue, key, state, attempts, priority, added_at_ms, changed_at_ms, due_at_ms (when \
 scheduled), reason (when dead), unpublished (when a result is not yet at its destination).")]
 pub(crate) struct List {
     /// Only jobs in this state.
@@ -149,13 +152,13 @@ pub(crate) struct List {
     /// Only jobs of this queue.
     #[arg(long, value_name = "Q")]
     pub(crate) queue: Option<String>,
-    /// In this order; equals in order of arrival.
-    #[arg(long, value_name = "BY", value_enum, default_value_t = Sort::Id)]
-    pub(crate) sort: Sort,
+    /// In this order; equals in order of arrival, which is the order without it.
+    #[arg(long, value_name = "BY", value_enum)]
+    pub(crate) sort: Option<Sort>,
     /// In the opposite order.
     #[arg(long)]
     pub(crate) reverse: bool,
-    /// Only the last so many of what would be listed.
+    /// Only so many: with --sort or --reverse the first of that order, else those that came last.
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,
 }
@@ -169,7 +172,7 @@ pub(crate) enum Sort {
     Created,
     /// By the moment of what last happened to them
     Changed,
-    /// Those that wait for no moment first, either way
+    /// Those that wait for no moment last, either way
     Due,
     /// From scheduled to cancelled
     State,
@@ -233,8 +236,11 @@ pub(crate) struct Log {
     #[arg(short, long)]
     pub(crate) follow: bool,
     /// This attempt only; without it, the last one.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) attempt: Option<u32>,
+    /// Byte by byte as it was written, and nothing else; otherwise what steers a terminal is shown, not done.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) raw: bool,
 }
 
 /// Wait until jobs are at an end.
@@ -262,7 +268,9 @@ pub(crate) struct Jobs {
     pub(crate) jobs: Vec<u64>,
 }
 
-/// Let dead or cancelled jobs begin anew, with all their attempts.
+/// Let dead or cancelled jobs begin anew, at once and with all their attempts.
+///
+/// One that was cancelled while it waited for its time does not wait again.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   sprag retry 3
@@ -290,11 +298,16 @@ pub(crate) struct Queue {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   sprag drain
-  sprag drain --now              what runs is ended, which costs it no retry")]
+  sprag drain --now              what runs is ended, which costs it no retry
+  sprag drain --wait && sprag run
+                                 take over what changed in sprag.toml")]
 pub(crate) struct Drain {
     /// Wait for nobody: what runs gets TERM and, after the grace of its queue, KILL, and is tried again by the next sprag.
     #[arg(long)]
     pub(crate) now: bool,
+    /// Wait until it has ended; then the next one can be started.
+    #[arg(long)]
+    pub(crate) wait: bool,
 }
 
 /// Say whether all is well: exit code 0 well, 1 degraded, 2 stalled or not running.
@@ -303,7 +316,8 @@ pub(crate) struct Drain {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   sprag health || mail -s 'sprag is unwell' me < /dev/null
-  sprag health --json | jq .reasons")]
+  sprag health --json | jq .reasons
+  sprag health --diagnose        who waits for whom, when nothing moves")]
 pub(crate) struct Health {
     /// Say of everything in the running program what it waits for, and for how long.
     #[arg(long)]
@@ -315,7 +329,7 @@ pub(crate) struct Health {
 #[command(after_help = "Example:
   sprag export | jq -c 'select(.state == \"dead\") | .payload'
 
-Each line has: id, queue, key, payload, priority, state, attempts, failures, added_at_ms, changed_at_ms, outcome (of the
+Each line has: id, queue, key, payload, priority, state, attempts, failures, added_at_ms, changed_at_ms, outcome (of the \
 last attempt that ended).")]
 pub(crate) struct Export {}
 

@@ -84,7 +84,8 @@ impl Exit {
             }
             Exit::TimedOut => "not at an end in time",
             Exit::HeldUp => {
-                "`run --until-idle`: what is left cannot be done: a faulty source, a result without a place"
+                "`run --until-idle`: what is left cannot be done: a faulty source, a result without a \
+                 place, a paused or unknown queue"
             }
             Exit::OtherVersion => "the files of .sprag have a version that this program does not know",
             Exit::Bug => "a bug in sprag",

@@ -49,15 +49,19 @@ fn command() -> Exit {
         Ok(cli) => cli,
         Err(message) => {
             // Help and version are answers, not errors; a reader that has gone does not matter either way.
+            if message.use_stderr() && std::env::args_os().any(|arg| arg == "--json") {
+                say(&Failure::new(Exit::Usage, plainly(&message)), true);
+                return Exit::Usage;
+            }
             let _ = message.print();
             return if message.use_stderr() { Exit::Usage } else { Exit::Ok };
         }
     };
-    end_at_bugs();
+    end_at_bugs(cli.json);
     match commands::run(&cli) {
         Ok(exit) => exit,
         Err(failure) => {
-            say(&failure);
+            say(&failure, cli.json);
             failure.exit
         }
     }
@@ -65,20 +69,42 @@ fn command() -> Exit {
 
 /// A broken assertion ends the whole program, whichever thread it broke on: its state is not to be trusted any more, and
 /// what was acknowledged lies in the journal.
-fn end_at_bugs() {
+fn end_at_bugs(json: bool) {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         usual(info);
         let what = "this is a bug: one of our own promises did not hold; which one stands above";
         let mend = "keep a copy of the folder .sprag and report it; what was acknowledged is safe, run again";
-        say(&Failure::new(Exit::Bug, what).mend(mend));
+        say(&Failure::new(Exit::Bug, what).mend(mend), json);
         std::process::exit(Exit::Bug.code().into());
     }));
 }
 
-/// Tells a person what happened and what to do.
-fn say(failure: &Failure) {
+/// What is wrong with the command line, on one line.
+fn plainly(message: &clap::Error) -> String {
+    let text = message.render().to_string();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join("; ").trim_start_matches("error: ").into()
+}
+
+/// A failure as a program reads it.
+#[derive(serde::Serialize)]
+struct Told<'a> {
+    error: &'a str,
+    exit: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mend: Option<&'a str>,
+}
+
+/// Tells a person, or with `json` a program, what happened and what to do.
+fn say(failure: &Failure, json: bool) {
     if failure.what.is_empty() {
+        return;
+    }
+    if json {
+        let told = Told { error: &failure.what, exit: failure.exit.code(), mend: failure.mend.as_deref() };
+        let line = serde_json::to_string(&told).unwrap_or_default() + "\n";
+        let _ = std::io::stderr().lock().write_all(line.as_bytes());
         return;
     }
     let mut text = format!("sprag: {}\n", failure.what);

@@ -5,10 +5,11 @@
 use crate::out::plain;
 use crate::words;
 use serde::Serialize;
-use sprag_core::{JobId, Outcome, Refusal, SourceFault, Verdict, Wall};
+use sprag_core::{JobId, Outcome, Refusal, SourceFault, SpawnFailure, StopLevel, Verdict, Wall};
 use sprag_journal::Cut;
 use sprag_runtime::driver::{Driver, HELD_UP_MS, Notice};
 use sprag_runtime::pipeline::Pipeline;
+use sprag_runtime::seams::ChildId;
 
 /// More sources than these are counted, not named.
 const SOURCES_NAMED_MAX: usize = 5;
@@ -72,12 +73,22 @@ fn subject(notice: &Notice) -> Subject<'_> {
         Notice::Appeared { .. } => of("source_appeared"),
         Notice::Changed { job, .. } => of_job("changed", job, None, None),
         Notice::ServiceStarted { .. } => of("service_started"),
-        Notice::ServiceShort { .. } => of("service_short"),
+        Notice::NotExecuted { child: ChildId::Attempt { job, attempt }, .. } => {
+            of_job("not_executed", job, None, Some(attempt.number))
+        }
+        Notice::NotExecuted { child: ChildId::Service { .. }, .. } => of("not_executed"),
         Notice::ServiceStopped { .. } => of("service_ended"),
         Notice::Added { job, queue, .. } => of_job("added", job, Some(queue), None),
         Notice::Started { job, queue, attempt } => of_job("started", job, Some(queue), Some(*attempt)),
         Notice::Finished { job, queue, attempt, .. } => of_job("finished", job, Some(queue), Some(*attempt)),
         Notice::Dead { job, queue, .. } => of_job("dead", job, Some(queue), None),
+        Notice::Cancelled { job, queue } => of_job("cancelled", job, Some(queue), None),
+        Notice::Redriven { job, queue } => of_job("redriven", job, Some(queue), None),
+        Notice::Paused { queue, paused } => {
+            let event = if *paused { "paused" } else { "resumed" };
+            Subject { event, job: None, queue: Some(queue), attempt: None }
+        }
+        Notice::Stopping { .. } => of("stopping"),
         Notice::Published { job } => of_job("published", job, None, None),
         Notice::PublishFailed { job, .. } => of_job("publish_failed", job, None, None),
         Notice::Complaint { .. } => of("source_fault"),
@@ -115,16 +126,21 @@ fn text(driver: &Driver, notice: &Notice, at: Wall) -> String {
         }
         Notice::ServiceStarted { index } => format!("service {} started", driver.service_name(*index)),
         Notice::ServiceStopped { index } => format!("service {} stopped", driver.service_name(*index)),
-        Notice::ServiceShort { index } => format!(
-            "service {} cannot be started: the system is short of something; it is tried again",
-            driver.service_name(*index)
-        ),
+        Notice::NotExecuted { child, failure, why } => not_executed(driver, *child, *failure, why),
         Notice::Added { key: Some(key), .. } => format!("added, key {key}"),
         Notice::Added { key: None, .. } => "added".into(),
         Notice::Started { attempt, .. } => format!("attempt {attempt} started"),
         Notice::Finished { attempt, outcome, next, .. } => words::finished(*attempt, *outcome, *next, at),
         Notice::Dead { reason, outcome, .. } => {
             format!("dead ({}): {}", words::outcome(*outcome), words::dead_reason(*reason))
+        }
+        Notice::Cancelled { .. } => "cancelled by request".into(),
+        Notice::Redriven { .. } => "begins anew, by request".into(),
+        Notice::Paused { queue, paused: true } => format!("queue {queue} is paused, by request: nothing starts there"),
+        Notice::Paused { queue, paused: false } => format!("queue {queue} goes on, by request"),
+        Notice::Stopping { level: StopLevel::Kill } => "stopping, by request: ending what runs".into(),
+        Notice::Stopping { level: StopLevel::Run | StopLevel::Drain } => {
+            "stopping, by request: nothing new is started, what runs may finish".into()
         }
         Notice::Published { .. } => "its result was published".into(),
         Notice::PublishFailed { what, .. } => format!("its result cannot be put at {what}; it is kept and tried again"),
@@ -185,6 +201,20 @@ fn watching(pipeline: &Pipeline) -> String {
         }
         many => format!("watching {} sources", many.len()),
     }
+}
+
+fn not_executed(driver: &Driver, child: ChildId, failure: SpawnFailure, why: &str) -> String {
+    let who = match child {
+        ChildId::Attempt { attempt, .. } => format!("attempt {}", attempt.number),
+        ChildId::Service { index, .. } => format!("service {}", driver.service_name(index)),
+    };
+    let mend = match failure {
+        SpawnFailure::NotFound | SpawnFailure::NotExecutable => "mend it, or `command` in sprag.toml",
+        SpawnFailure::NotStarted => "it is tried again",
+        SpawnFailure::Resources if matches!(child, ChildId::Service { .. }) => "it is tried again each second",
+        SpawnFailure::Resources => "nothing starts for a second, then it is tried again",
+    };
+    format!("{who}: {why}; {mend}")
 }
 
 fn refused(refusal: Refusal) -> &'static str {

@@ -71,6 +71,17 @@ impl Past {
         }
     }
 
+    /// There is no such job (any more).
+    pub(crate) fn no_such_job(&self, id: u64) -> Failure {
+        if id == 0 || id > self.machine.last_job().0 {
+            let failure = Failure::new(Exit::No, format!("there is no job {id}"));
+            return failure.mend("`sprag list` shows the jobs there are");
+        }
+        let what = format!("job {id} is forgotten: it came to its end, long enough or enough jobs ago");
+        Failure::new(Exit::No, what)
+            .mend("`[run] keep_age`, `keep_jobs` and `keep_bytes` in sprag.toml say how long jobs are kept")
+    }
+
     /// What the Machine need not know about a job.
     pub(crate) fn story(&self, job: JobId) -> &Story {
         static NOTHING: Story = Story { key: None, added_at: Wall(0), changed_at: Wall(0), outcome: None };
@@ -174,7 +185,7 @@ fn has_begun(state: &StateDir) -> Result<bool, Failure> {
 
 /// The process that runs the pipeline, if one does.
 pub(crate) fn running(state: &StateDir) -> Result<Option<u32>, Failure> {
-    live::holder(state).map_err(|error| Failure::new(Exit::StateIo, error.to_string()))
+    Ok(live::holder(state)?)
 }
 
 /// When the loop that does the work last wrote down that it does.

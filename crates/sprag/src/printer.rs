@@ -73,6 +73,7 @@ impl Voice {
     pub(crate) fn say(&mut self, line: String) {
         let line = match self.dropped {
             0 => line,
+            1 => format!("(1 line was dropped: the reader was too slow)\n{line}"),
             dropped => format!("({dropped} lines were dropped: the reader was too slow)\n{line}"),
         };
         if self.send(Line::Answer(line)) { self.dropped = 0 } else { self.dropped += 1 }

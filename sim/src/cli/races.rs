@@ -4,7 +4,7 @@ use super::{FAILED, How, Subject, USAGE, WELL, complain, say};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use sim::page::page_of;
-use sim::races::cases::{CASES, Case, Seen};
+use sim::races::cases::{CASES, Case};
 use sim::races::{Cell, Row, story, table, world_of};
 use sprag_races::Design;
 use std::path::Path;
@@ -95,7 +95,7 @@ fn planted(args: &Races) -> u8 {
     });
     let mut missed = 0;
     for (case, seen) in CASES.iter().zip(&seen) {
-        let (bug, Seen { worlds, red }) = (format!("{:?}", case.bug), seen);
+        let (bug, worlds, red) = (format!("{:?}", case.bug), seen.worlds, &seen.red);
         missed += usize::from(red.is_none());
         let found = red.as_ref().map_or_else(|| "NOT RED".into(), |(_, failure)| failure.check.to_string());
         if args.json {

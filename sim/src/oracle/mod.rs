@@ -188,7 +188,11 @@ impl Oracle {
             | Notice::Appeared { .. }
             | Notice::Changed { .. }
             | Notice::ServiceStarted { .. }
-            | Notice::ServiceShort { .. }
+            | Notice::NotExecuted { .. }
+            | Notice::Cancelled { .. }
+            | Notice::Redriven { .. }
+            | Notice::Paused { .. }
+            | Notice::Stopping { .. }
             | Notice::ServiceStopped { .. }
             | Notice::PublishFailed { .. }
             | Notice::Complaint { .. }

@@ -3,7 +3,7 @@
 //! **Invariant.** An answer is read to its last byte, or there is none. What cannot be read is told, never passed over.
 
 use serde_json::Value;
-use sprag_core::{Counts, JobId, Refusal, Reply, StateName, StopLevel, When};
+use sprag_core::{Counts, JobId, PayloadRef, Refusal, Reply, StateName, StopLevel, When};
 use sprag_runtime::request::{Add, Answer, JobView, QueueView, Request};
 
 /// A request as bytes.
@@ -99,6 +99,8 @@ pub(super) fn answer(asked: &Request, code: u16, body: &[u8]) -> Result<Option<A
         (Request::Status, None) => Answer::Status(body.to_vec()),
         (Request::Job(_), None) => Answer::Job(JobView {
             job: number("job").ok_or_else(what)?,
+            place: PayloadRef::default(),
+            words: None,
             queue: text("queue").unwrap_or_default().into(),
             state: text("state").and_then(StateName::named).ok_or_else(what)?.as_str(),
             attempt: 0,

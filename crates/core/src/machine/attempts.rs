@@ -73,6 +73,7 @@ impl Machine {
         match failure {
             SpawnFailure::NotFound => self.not_executed(now, id, run.attempt, Outcome::NotFound),
             SpawnFailure::NotExecutable => self.not_executed(now, id, run.attempt, Outcome::NotExecutable),
+            SpawnFailure::NotStarted => self.not_executed(now, id, run.attempt, Outcome::NotStarted),
             SpawnFailure::Resources => {
                 // Says nothing about the job: it keeps its place, and nothing starts for a while.
                 self.starts_held_until = Some(self.again(now));

@@ -49,6 +49,7 @@ fn step() -> impl Strategy<Value = Step> {
     let failure = prop_oneof![
         Just(SpawnFailure::NotFound),
         Just(SpawnFailure::NotExecutable),
+        Just(SpawnFailure::NotStarted),
         Just(SpawnFailure::Resources),
         Just(SpawnFailure::Resources),
     ];

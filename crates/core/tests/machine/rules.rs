@@ -253,6 +253,7 @@ impl Model {
         let (failed, expected) = match open.told {
             Some(Told::Failed(SpawnFailure::NotFound)) => (Some(Outcome::NotFound), None),
             Some(Told::Failed(SpawnFailure::NotExecutable)) => (Some(Outcome::NotExecutable), None),
+            Some(Told::Failed(SpawnFailure::NotStarted)) => (Some(Outcome::NotStarted), None),
             Some(Told::Failed(SpawnFailure::Resources)) => (None, Some(Next::Unused)),
             Some(Told::Ended { outcome, result }) => match (open.term, outcome) {
                 (Some((_, Why::Timeout)), _) => (Some(Outcome::TimedOut), None),
@@ -282,7 +283,11 @@ impl Model {
         let permanent = match failed {
             Outcome::NotFound | Outcome::NotExecutable => true,
             Outcome::Exit(code) => policy.permanent_exit_codes.contains(&code),
-            Outcome::Signal(_) | Outcome::TimedOut | Outcome::ResultLost | Outcome::ResultTooLarge => false,
+            Outcome::Signal(_)
+            | Outcome::TimedOut
+            | Outcome::NotStarted
+            | Outcome::ResultLost
+            | Outcome::ResultTooLarge => false,
         };
         match next {
             Next::Dead(DeadReason::Permanent) => assert!(permanent, "given up after {failed:?}"),

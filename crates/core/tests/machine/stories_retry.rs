@@ -116,6 +116,21 @@ fn a_missing_command_is_permanent_and_short_resources_cost_nothing() {
 }
 
 #[test]
+fn a_command_that_could_not_be_started_this_time_holds_up_no_other() {
+    let mut bench = Bench::new(config());
+    let busy = bench.add(job(A));
+    bench.spawn_failed(busy, SpawnFailure::NotStarted);
+    bench.starts();
+    let other = bench.add(job(B));
+    assert_eq!(bench.state(busy), StateName::Scheduled, "it waits for the backoff of its queue");
+    assert_eq!(bench.machine.job(busy).unwrap().failures, 1);
+    bench.sync();
+    assert_eq!(bench.starts(), [other], "nothing else is held");
+    bench.run_to_idle();
+    assert_eq!(bench.state(busy), StateName::Succeeded);
+}
+
+#[test]
 fn a_second_answer_about_an_attempt_that_was_given_back_changes_nothing() {
     let mut bench = Bench::new(config());
     let id = bench.add(job(A));

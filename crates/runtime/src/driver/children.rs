@@ -4,13 +4,15 @@
 //! processes is under way at a time; a service starts only when every earlier life of sprag is proved dead, and this one stands
 //! in the journal, so no service runs twice and none is nobody's.
 
+use super::nag::Nag;
 use super::{Driver, Effect, Notice, outcome_text};
 use crate::pipeline::{Pipeline, ServiceKind};
 use crate::seams::{ChildId, Exit};
 use crate::task::Task;
 use sprag_core::{
-    Attempt, Bug, Input, JobId, Kill, Mono, Now, Outcome, RetryPolicy, SpawnFailure, StopLevel, planted, retry,
+    Attempt, Bug, Input, JobId, Kill, Mono, Now, Outcome, QueueId, RetryPolicy, SpawnFailure, StopLevel, planted, retry,
 };
+use std::collections::BTreeMap;
 
 /// A service that ran for so long before it ended starts again with the first backoff.
 const SERVICE_WELL_MS: u64 = 60_000;
@@ -26,6 +28,26 @@ pub(super) struct Services {
     services: Vec<Service>,
     policy: RetryPolicy,
     prove_at: Option<Mono>,
+    unexecuted: Unexecuted,
+}
+
+/// How often it is said that commands cannot be executed, by queue or service, and whether for want of something: such
+/// a want comes and goes, so a start in between does not make it news.
+type Unexecuted = BTreeMap<(Who, bool), Nag>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Who {
+    Queue(QueueId),
+    Service(u16),
+}
+
+impl Who {
+    fn of(child: ChildId) -> Who {
+        match child {
+            ChildId::Attempt { attempt, .. } => Who::Queue(attempt.queue),
+            ChildId::Service { index, .. } => Who::Service(index),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -64,7 +86,7 @@ impl Services {
         };
         let policy = RetryPolicy { backoff_ms: 1_000, max_ms: 60_000, ..RetryPolicy::default() };
         let services = pipeline.services.iter().map(|spec| service(spec.kind)).collect();
-        Services { services, policy, prove_at: None }
+        Services { services, policy, prove_at: None, unexecuted: Unexecuted::new() }
     }
 
     /// Where each stands.
@@ -119,11 +141,11 @@ impl Services {
     }
 
     /// Says nothing about the service: it is tried again, be it a oneshot.
-    fn short(&mut self, now: Now, index: u16, run: u32) -> Option<Notice> {
-        let service = self.current(index, run)?;
-        service.phase = ServicePhase::Waiting(now.mono.after(SERVICE_AGAIN_MS));
-        let new = !std::mem::replace(&mut service.short, true);
-        new.then_some(Notice::ServiceShort { index })
+    fn short(&mut self, now: Now, index: u16, run: u32) {
+        if let Some(service) = self.current(index, run) {
+            service.phase = ServicePhase::Waiting(now.mono.after(SERVICE_AGAIN_MS));
+            service.short = true;
+        }
     }
 
     /// Those that do well again, having run long enough.
@@ -180,7 +202,7 @@ pub(super) struct ServiceView {
 
 impl Service {
     fn last_exit(&self) -> Option<String> {
-        let short = || "it could not be started: the system is short of something".to_owned();
+        let short = || "it could not be started so far; it is tried again".to_owned();
         if self.short { Some(short()) } else { self.last.map(outcome_text) }
     }
 
@@ -215,6 +237,7 @@ impl Driver {
     }
 
     pub(super) fn spawned(&mut self, now: Now, child: ChildId) {
+        self.services.unexecuted.remove(&(Who::of(child), false));
         match child {
             ChildId::Attempt { job, attempt } => {
                 self.say_started(job, attempt.number);
@@ -234,7 +257,11 @@ impl Driver {
         }
     }
 
-    pub(super) fn spawn_failed(&mut self, now: Now, child: ChildId, failure: SpawnFailure) {
+    pub(super) fn spawn_failed(&mut self, now: Now, child: ChildId, failure: SpawnFailure, why: String) {
+        let nag = self.services.unexecuted.entry((Who::of(child), failure == SpawnFailure::Resources)).or_default();
+        if nag.is_due(now.mono) {
+            self.effects.push_back(Effect::Say(Notice::NotExecuted { child, failure, why }));
+        }
         match child {
             ChildId::Attempt { job, attempt } => {
                 self.input(now, Input::SpawnFailed { job, attempt: attempt.number, failure });
@@ -245,7 +272,11 @@ impl Driver {
                     SpawnFailure::NotExecutable => {
                         self.services.over(now, index, run, Outcome::NotExecutable, self.stopping)
                     }
-                    SpawnFailure::Resources => self.services.short(now, index, run),
+                    // A oneshot has but this start: what passes is no end of it.
+                    SpawnFailure::NotStarted | SpawnFailure::Resources => {
+                        self.services.short(now, index, run);
+                        None
+                    }
                 };
                 self.say_all(said);
             }

@@ -5,9 +5,10 @@
 //! stand, and the word to stop, wait for nothing.
 
 use super::asked::{Origin, Words};
-use super::{Driver, Effect};
+use super::{Driver, Effect, Notice};
 use crate::listing::Chosen;
 use crate::request::{Add, Answer, JobView, Page, QueueView, Request, Ticket};
+use crate::task::Task;
 use sprag_core::{Input, Job, JobId, NewJob, Now, Refusal, Reply, RequestId, Seq, State};
 use std::collections::VecDeque;
 
@@ -131,6 +132,9 @@ impl Driver {
                 self.answer(ticket, Answer::Status(json));
             }
             Request::Stop(level) => {
+                if level > self.stopping {
+                    self.effects.push_back(Effect::Say(Notice::Stopping { level }));
+                }
                 self.stop(now, level);
                 self.answer(ticket, Answer::Reply(Reply::Done));
             }
@@ -204,6 +208,8 @@ impl Driver {
     fn job_view(&self, id: JobId, job: &Job) -> JobView {
         JobView {
             job: id.0,
+            place: job.payload,
+            words: None,
             queue: self.machine.queue_name(job.queue).into(),
             state: self.machine.state_name(id, job).as_str(),
             attempt: job.attempt,
@@ -247,7 +253,17 @@ impl Driver {
     fn tell_withheld(&mut self) {
         let durable = self.machine.durable_seq();
         while let Some((_, ticket, answer)) = self.control.withheld.pop_front_if(|(seq, ..)| *seq <= durable) {
-            self.answer(ticket, answer);
+            match answer {
+                // Its words are read where reading may take long.
+                Answer::Job(_) | Answer::Jobs(_) => self.effects.push_back(Effect::Run(Task::Tell { ticket, answer })),
+                Answer::Reply(_)
+                | Answer::WrongState(_)
+                | Answer::Retried { .. }
+                | Answer::Status(_)
+                | Answer::Queues(_)
+                | Answer::Queue(_)
+                | Answer::Busy => self.answer(ticket, answer),
+            }
         }
     }
 

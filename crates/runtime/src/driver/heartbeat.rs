@@ -58,6 +58,8 @@ struct DiskStatus {
 struct SourceStatus {
     path: String,
     progress: u64,
+    /// Items on record.
+    taken: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     fault: Option<String>,
     /// Why it is polled.
@@ -102,6 +104,7 @@ impl Driver {
         let sources = (0..=u16::try_from(self.pipeline.sources.len()).unwrap_or(u16::MAX)).map(|index| SourceStatus {
             path: self.source_name(index),
             progress: self.machine.health().source_progress(SourceId(index)).0.count,
+            taken: self.intake.taken(index),
             fault: self.intake.complaint(index).map(|complaint| complaint.text.clone()),
             polled: self.intake.polled(index).map(str::to_owned),
             waiting: self.intake.is_waiting(index),

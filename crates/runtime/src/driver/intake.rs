@@ -66,6 +66,8 @@ struct Source {
     refused: Option<Nag>,
     /// Jobs whose items changed afterwards.
     changed: BTreeSet<JobId>,
+    /// Items that are on record, whether they made a job in this life or were known.
+    taken: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +123,7 @@ impl Intake {
             unread: false,
             refused: None,
             changed: BTreeSet::new(),
+            taken: 0,
         };
         Intake { sources: (0..=sources).map(|_| source()).collect(), to_drop: Vec::new() }
     }
@@ -194,9 +197,9 @@ impl Intake {
         index: u16,
         mut seen: Seen,
         result: Result<Look, Complaint>,
-    ) -> (SourceReport, Vec<Notice>) {
+    ) -> (Vec<SourceReport>, Vec<Notice>) {
         let Some(source) = self.sources.get_mut(usize::from(index)) else {
-            return (SourceReport::Looking, Vec::new());
+            return (Vec::new(), Vec::new());
         };
         seen.end(now.mono);
         if std::mem::take(&mut source.slept) {
@@ -251,11 +254,10 @@ impl Intake {
                 None => Some(Notice::Mended { source: index }),
             });
         }
-        let report = match complaint {
-            Some(complaint) => SourceReport::Fault(complaint.fault),
-            None => SourceReport::Read { new_items },
-        };
-        (report, said)
+        // A source of which some items are unfit was read all the same.
+        let read = look_is_ok.then_some(SourceReport::Read { new_items });
+        let fault = complaint.map(|complaint| SourceReport::Fault(complaint.fault));
+        (read.into_iter().chain(fault).collect(), said)
     }
 
     pub(super) fn dropped(&mut self, files: &[String]) {
@@ -298,6 +300,11 @@ impl Intake {
     /// Whether a source was never there so far.
     pub(super) fn is_waiting(&self, index: u16) -> bool {
         self.sources.get(usize::from(index)).is_some_and(Source::is_waiting)
+    }
+
+    /// How many of its items are on record.
+    pub(super) fn taken(&self, index: u16) -> u64 {
+        self.sources.get(usize::from(index)).map_or(0, |source| source.taken)
     }
 
     /// How many of its items changed after they were taken.
@@ -370,6 +377,7 @@ impl Driver {
         source.unanswered -= 1;
         match reply {
             Reply::Added(_) | Reply::Known(_) | Reply::Conflict(_) | Reply::Done => {
+                source.taken += 1;
                 // What is known was taken before: that it is offered again is no news.
                 if let Reply::Added(_) = reply {
                     source.refused = None;
@@ -391,6 +399,7 @@ impl Driver {
                 if let Some(seen) = source.seen.as_mut().filter(|_| !planted(Bug::RefusedForgotten)) {
                     *seen = Seen::default();
                     source.known = false;
+                    source.taken = 0;
                 }
                 source.look_at = now.mono.after(REFUSED_MS);
                 // Not at once, whoever wanted it: what was refused would be refused again.

@@ -28,7 +28,7 @@ pub use events::Happened;
 pub use idle::HELD_UP_MS;
 pub use persist::{Committed, JournalWork, journal_step, record_step};
 pub use recovery::{OpenError, Recovered, machine_config, open};
-pub use report::{Notice, count_text, outcome_text};
+pub use report::{Notice, count_text, outcome_text, waits_text};
 pub use space::bytes_text;
 pub use waits::{For, Kind, Wait};
 
@@ -292,12 +292,13 @@ impl Driver {
             Done::Looked { source, seen, result } => self.looked(now, source, seen, result),
             Done::Dropped { files } => self.intake.dropped(&files),
             Done::Spawned { child } => self.spawned(now, child),
-            Done::SpawnFailed { child, failure } => self.spawn_failed(now, child, failure),
+            Done::SpawnFailed { child, failure, why } => self.spawn_failed(now, child, failure, why),
             Done::Settled { job, attempt, outcome, result, gone, kept_bytes } => {
                 self.attempt_left(now, job, attempt.number, kept_bytes);
                 self.input(now, Input::Ended { job, attempt: attempt.number, outcome, result, gone });
             }
             Done::Proved { gone, clear } => self.proved(now, gone, clear),
+            Done::Told { ticket, answer } => self.answer(ticket, answer),
             Done::Published { job, result } => self.published(now, job, result),
             Done::Status { result } => {
                 let said = self.reporter.status_written(now, result);
@@ -312,10 +313,12 @@ impl Driver {
     }
 
     fn looked(&mut self, now: Now, source: u16, seen: Seen, result: Result<Look, Complaint>) {
-        let (report, said) = self.intake.looked(now, source, seen, result);
+        let (reports, said) = self.intake.looked(now, source, seen, result);
         self.say_all(said);
         self.looked_at(now);
-        self.input(now, Input::Source { source: sprag_core::SourceId(source), report });
+        for report in reports {
+            self.input(now, Input::Source { source: sprag_core::SourceId(source), report });
+        }
     }
 
     fn say_all(&mut self, notices: impl IntoIterator<Item = Notice>) {

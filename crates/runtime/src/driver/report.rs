@@ -8,11 +8,12 @@ use super::nag::Nag;
 use super::{Driver, Effect};
 use crate::pipeline::RESULT_BYTES_MAX;
 use crate::scan::Complaint;
+use crate::seams::ChildId;
 use crate::task::Task;
 use sprag_core::{Bug, planted};
 use sprag_core::{
-    DeadReason, Input, JobId, Machine, Mono, Next, Now, Outcome, Reason, Record, Refusal, Reply, Seq, SourceFault,
-    StopLevel, Verdict,
+    Counts, DeadReason, Input, JobId, Machine, Mono, Next, Now, Outcome, QueueView, Reason, Record, Refusal, Reply,
+    Seq, SourceFault, SpawnFailure, StopLevel, Verdict,
 };
 use sprag_journal::Cut;
 use std::collections::{BTreeMap, VecDeque};
@@ -36,6 +37,14 @@ pub enum Notice {
     Finished { job: JobId, queue: String, attempt: u32, outcome: Option<Outcome>, next: Next },
     /// A job was given up.
     Dead { job: JobId, queue: String, reason: DeadReason, outcome: Option<Outcome> },
+    /// Somebody wants a job ended.
+    Cancelled { job: JobId, queue: String },
+    /// Somebody wants a job tried again.
+    Redriven { job: JobId, queue: String },
+    /// Somebody paused a queue, or let it go on.
+    Paused { queue: String, paused: bool },
+    /// Somebody wants sprag to end.
+    Stopping { level: StopLevel },
     /// A result stands at its destination.
     Published { job: JobId },
     /// A result does not.
@@ -63,8 +72,8 @@ pub enum Notice {
     NoSpace { what: String },
     /// A service runs.
     ServiceStarted { index: u16 },
-    /// The system has no room for it; it is tried again.
-    ServiceShort { index: u16 },
+    /// A command was not executed: said of one of its queue, or of the service, and then less and less often.
+    NotExecuted { child: ChildId, failure: SpawnFailure, why: String },
     /// A service ended because sprag does.
     ServiceStopped { index: u16 },
     /// A service ended.
@@ -125,7 +134,7 @@ impl Reporter {
             |job: JobId| machine.job(job).map(|job| machine.queue_name(job.queue).to_owned()).unwrap_or_default();
         if let Record::Finished { job, outcome, .. } = *record
             && let Some((attempt, queue)) = self.starts.remove(&job)
-            && outcome.is_some_and(|outcome| !matches!(outcome, Outcome::NotFound | Outcome::NotExecutable))
+            && outcome.is_some_and(was_executed)
         {
             // It was so short that its end was heard of before its beginning.
             self.withheld.push_back((seq, Notice::Started { job, queue, attempt }));
@@ -144,13 +153,11 @@ impl Reporter {
                 self.starts.insert(job, (attempt, queue_of(job)));
                 return;
             }
-            Record::Reserved { .. }
-            | Record::Cancelled { .. }
-            | Record::Redriven { .. }
-            | Record::Forgotten { .. }
-            | Record::KeyForgotten { .. }
-            | Record::Paused { .. }
-            | Record::Resumed { .. } => return,
+            Record::Reserved { .. } | Record::Forgotten { .. } | Record::KeyForgotten { .. } => return,
+            Record::Cancelled { job } => Notice::Cancelled { job, queue: queue_of(job) },
+            Record::Redriven { job } => Notice::Redriven { job, queue: queue_of(job) },
+            Record::Paused { queue } => Notice::Paused { queue: machine.queue_name(queue).to_owned(), paused: true },
+            Record::Resumed { queue } => Notice::Paused { queue: machine.queue_name(queue).to_owned(), paused: false },
         };
         self.withheld.push_back((seq, notice));
     }
@@ -182,6 +189,11 @@ impl Reporter {
     pub(super) fn deadline(&self) -> Option<Mono> {
         (!self.writing).then_some(self.status_at)
     }
+}
+
+/// Whether the command began, whatever came of it.
+fn was_executed(outcome: Outcome) -> bool {
+    !matches!(outcome, Outcome::NotFound | Outcome::NotExecutable | Outcome::NotStarted)
 }
 
 fn fault_text(fault: SourceFault) -> &'static str {
@@ -218,6 +230,19 @@ pub fn count_text(count: u64, what: &str) -> String {
     format!("{count} {what}{plural}")
 }
 
+/// Why the jobs that wait in a queue wait for a person, and what to do; `None` when none do.
+pub fn waits_text(queue: &str, configured: bool, paused: bool, jobs: Counts) -> Option<String> {
+    let waiting = Some(jobs.scheduled + jobs.ready).filter(|waiting| *waiting > 0)?;
+    let (jobs, verb) = (count_text(waiting, "job"), if waiting == 1 { "waits" } else { "wait" });
+    match (configured, paused) {
+        (false, _) => {
+            Some(format!("{jobs} {verb} in queue {queue}, which is not in sprag.toml: add it, or cancel them"))
+        }
+        (true, true) => Some(format!("{jobs} {verb} in queue {queue}, which is paused: `sprag resume {queue}`")),
+        (true, false) => None,
+    }
+}
+
 /// How a process ended, in words.
 pub fn outcome_text(outcome: Outcome) -> String {
     match outcome {
@@ -229,6 +254,7 @@ pub fn outcome_text(outcome: Outcome) -> String {
         Outcome::TimedOut => "it ran longer than its timeout".into(),
         Outcome::NotFound => "its command does not exist".into(),
         Outcome::NotExecutable => "its command cannot be executed".into(),
+        Outcome::NotStarted => "its command could not be started this time".into(),
         Outcome::ResultLost => "its result could not be stored".into(),
         Outcome::ResultTooLarge => format!("its result is over the limit of {} MiB", RESULT_BYTES_MAX >> 20),
     }
@@ -323,12 +349,14 @@ impl Driver {
             let (name, dead) = (queue.name, count_text(queue.counts.dead, "dead job"));
             format!("{dead} in queue {name}: see `sprag list --state dead --queue {name}`")
         });
+        let held = |queue: QueueView<'_>| waits_text(queue.name, queue.configured, queue.paused, queue.counts);
+        let held = self.machine.queues().filter_map(held);
         let stopping = match self.stopping {
             StopLevel::Run => None,
             StopLevel::Drain => Some("sprag is stopping: nothing new is started, what runs may finish"),
             StopLevel::Kill => Some("sprag is stopping: what runs is ended"),
         };
-        stopping.map(str::to_owned).into_iter().chain(waiting).chain(changed).chain(dead).collect()
+        stopping.map(str::to_owned).into_iter().chain(waiting).chain(changed).chain(held).chain(dead).collect()
     }
 
     /// The path of a source as the user wrote it.

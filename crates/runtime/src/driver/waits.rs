@@ -6,6 +6,7 @@
 
 use super::children::ServicePhase;
 use super::{Driver, Effect};
+use crate::request::Ticket;
 use crate::seams::ChildId;
 use crate::task::{Done, Task};
 use serde::Serialize;
@@ -117,6 +118,7 @@ enum Errand {
     Settle(JobId),
     Prove,
     Publish(JobId),
+    Tell(Ticket),
     Snapshot(u32),
     Survey,
     Discard,
@@ -166,6 +168,7 @@ impl Errand {
             Task::Settle { job, .. } => Errand::Settle(*job),
             Task::Prove { .. } => Errand::Prove,
             Task::Publish { job, .. } => Errand::Publish(*job),
+            Task::Tell { ticket, .. } => Errand::Tell(*ticket),
             Task::Snapshot { segment, .. } => Errand::Snapshot(*segment),
             Task::Survey => Errand::Survey,
             Task::Discard { .. } => Errand::Discard,
@@ -187,6 +190,7 @@ impl Errand {
             Done::Settled { job, .. } => Errand::Settle(*job),
             Done::Proved { .. } => Errand::Prove,
             Done::Published { job, .. } => Errand::Publish(*job),
+            Done::Told { ticket, .. } => Errand::Tell(*ticket),
             Done::Snapshot { segment, .. } => Errand::Snapshot(*segment),
             Done::Surveyed { .. } => Errand::Survey,
             Done::Discarded => Errand::Discard,
@@ -210,6 +214,7 @@ impl Errand {
             Errand::Drop => pool("to empty the drop-box".into()),
             Errand::Settle(job) => pool(format!("to put in order what job {} has left", job.0)),
             Errand::Publish(job) => pool(format!("to put the result of job {} at its destination", job.0)),
+            Errand::Tell(_) => pool("to read what a client asked of jobs".into()),
             Errand::Snapshot(segment) => pool(format!("to write a snapshot up to segment {segment}")),
             Errand::Survey => pool("to see which logs there are".into()),
             Errand::Discard => pool("to remove old logs".into()),

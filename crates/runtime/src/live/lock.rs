@@ -8,6 +8,7 @@
 //! for people; nothing is decided by it. The version of the format there is that of the whole folder: one that a newer
 //! sprag wrote is refused before anything in it is touched.
 
+use super::network::network;
 use super::sweep::{Patience, try_lock};
 use super::sys::pause_ms;
 use crate::pipeline::StateDir;
@@ -31,9 +32,6 @@ const FORMAT: u64 = 1;
 const TRIES_MAX: u32 = 3;
 /// How often the process number is read: whoever has the lock may not have written it yet.
 const PID_READS_MAX: u32 = 3;
-/// File systems on which a flock of another machine may be seen late, or not at all: what they are, by their magic.
-const NETWORK: [(u32, &str); 4] = [(0x6969, "NFS"), (0x517b, "SMB"), (0xff53_4d42, "CIFS"), (0xfe53_4d42, "SMB2")];
-
 /// What the lock's file says.
 #[derive(Deserialize)]
 struct Holder {
@@ -125,21 +123,24 @@ impl WriterLock {
 /// The process that has the writer's lock, if any has. Changes nothing.
 ///
 /// # Errors
-/// The lock's file cannot be read, or somebody has the lock and does not say who.
-pub fn holder(state: &StateDir) -> io::Result<Option<u32>> {
+/// The lock's file cannot be read, says that the folder is of another version, or somebody has the lock and does not say who.
+pub fn holder(state: &StateDir) -> Result<Option<u32>, LockError> {
     let path = state.lock();
     let file = match openat(CWD, &path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
         Ok(file) => File::from(file),
         Err(Errno::NOENT) => return Ok(None),
-        Err(error) => return Err(at(&path, error.into())),
+        Err(error) => return Err(io_at(&path)(error)),
     };
+    if let Some(version) = read_holder(&file).map(|holder| holder.format).filter(|version| *version != FORMAT) {
+        return Err(LockError::Version { path, version });
+    }
     match flock(&file, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => Ok(flock(&file, FlockOperation::Unlock).map(|()| None)?),
-        Err(Errno::WOULDBLOCK) => match read_pid(&file) {
-            Some(pid) => Ok(Some(pid)),
-            None => Err(at(&path, io::Error::other("is locked, by a process that does not say which"))),
-        },
-        Err(error) => Err(at(&path, error.into())),
+        Ok(()) => flock(&file, FlockOperation::Unlock).map(|()| None).map_err(io_at(&path)),
+        Err(Errno::WOULDBLOCK) => read_pid(&file).map(Some).ok_or_else(|| LockError::Io {
+            path,
+            error: io::Error::other("is locked, by a process that does not say which"),
+        }),
+        Err(error) => Err(io_at(&path)(error)),
     }
 }
 
@@ -176,9 +177,8 @@ pub fn open_folder(state: &StateDir) -> Result<OwnedFd, LockError> {
     fsync(&parent).map_err(io_at(path))?;
     let of_dir = fstat(&dir).map_err(io_at(path))?;
     refuse(path, unsafe_state(&of_dir, geteuid().as_raw()))?;
-    let magic = fstatfs(&dir).map_err(io_at(path))?.f_type;
-    #[expect(clippy::cast_possible_truncation, reason = "magics have 32 bits, whatever the field has")]
-    refuse(path, network((magic as u64) as u32))?;
+    let system = fstatfs(&dir).map_err(io_at(path))?;
+    refuse(path, network(&system).map(on_network))?;
     Ok(dir)
 }
 
@@ -196,9 +196,8 @@ fn unsafe_state(dir: &Stat, user: u32) -> Option<String> {
     mode.intersects(Mode::WGRP | Mode::WOTH).then(|| "others may write into it; run `chmod go-w` on it".into())
 }
 
-fn network(magic: u32) -> Option<String> {
-    let (_, name) = NETWORK.iter().find(|(network, _)| *network == magic)?;
-    Some(format!("it lies on {name}, where locks of other machines cannot be relied on; use a local disk"))
+fn on_network(name: &str) -> String {
+    format!("it lies on {name}, where locks of other machines cannot be relied on; use a local disk")
 }
 
 fn refuse(dir: &Path, reason: Option<String>) -> Result<(), LockError> {
@@ -238,10 +237,6 @@ fn io_at(path: &Path) -> impl Fn(Errno) -> LockError {
     |error| LockError::Io { path: path.into(), error: error.into() }
 }
 
-fn at(path: &Path, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-}
-
 impl fmt::Display for LockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -268,22 +263,6 @@ impl std::error::Error for LockError {
         match self {
             LockError::Io { error, .. } => Some(error),
             LockError::Held { .. } | LockError::Unsafe { .. } | LockError::Version { .. } => None,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn network_file_systems_are_refused_by_name() {
-        let ext4 = 0xef53;
-        let (tmpfs, overlay, fuse) = (0x0102_1994, 0x794c_7630, 0x6573_5546);
-        assert!([ext4, tmpfs, overlay, fuse].into_iter().all(|magic| network(magic).is_none()));
-        for (magic, name) in [(0x6969, "NFS"), (0xff53_4d42, "CIFS"), (0xfe53_4d42, "SMB2")] {
-            let reason = network(magic).unwrap();
-            assert!(reason.contains(name), "{reason}");
         }
     }
 }

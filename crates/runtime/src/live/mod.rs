@@ -7,6 +7,7 @@ pub mod clock;
 mod hands;
 mod keeper;
 pub mod lock;
+mod network;
 pub mod processes;
 mod run;
 mod sweep;

@@ -82,17 +82,7 @@ impl std::fmt::Debug for LiveProcesses {
 
 impl Processes for LiveProcesses {
     fn spawn(&self, spec: &SpawnSpec) -> Result<(), NotSpawned> {
-        self.try_spawn(spec).inspect_err(|NotSpawned { failure, why }| {
-            let (who, program) = (spec.who(), program_of(spec));
-            match failure {
-                SpawnFailure::Resources => {
-                    tracing::warn!("{who}: {program} cannot be executed for now: {why}; it is tried again");
-                }
-                SpawnFailure::NotFound | SpawnFailure::NotExecutable => {
-                    tracing::warn!("{who}: {program} cannot be executed: {why}; mend it, or `command` in sprag.toml");
-                }
-            }
-        })
+        self.try_spawn(spec)
     }
 
     fn signal(&self, child: ChildId, kill: Kill) {
@@ -199,7 +189,7 @@ fn program_of(spec: &SpawnSpec) -> &str {
 fn execute(spec: &SpawnSpec, program: &Path, files: Files, cgroup: Option<&Cgroup>) -> Result<Child, NotSpawned> {
     let not_spawned = |error: io::Error| {
         let failure = classify(&error);
-        NotSpawned { failure, why: format!("{} ({error})", reason(spec, program, failure)) }
+        NotSpawned { failure, why: format!("{} ({error})", reason(spec, program, failure, &error)) }
     };
     let mut command = match cgroup {
         Some(cgroup) => {
@@ -228,7 +218,8 @@ fn execute(spec: &SpawnSpec, program: &Path, files: Files, cgroup: Option<&Cgrou
         .map_err(not_spawned)
 }
 
-/// What is known to be the command's fault is; the rest is the system's, and passes.
+/// Only what every other start would meet as well is a shortage of the system, for that holds all of them up. What the command
+/// cannot do today, and what is not known here, is a failure of this attempt.
 pub(super) fn classify(error: &io::Error) -> SpawnFailure {
     match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::NOENT | Errno::NOTDIR) => SpawnFailure::NotFound,
@@ -236,19 +227,24 @@ pub(super) fn classify(error: &io::Error) -> SpawnFailure {
             SpawnFailure::NotExecutable
         }
         Some(Errno::ISDIR | Errno::LOOP | Errno::INVAL | Errno::LIBBAD) => SpawnFailure::NotExecutable,
-        Some(_) => SpawnFailure::Resources,
+        Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => SpawnFailure::Resources,
+        Some(_) => SpawnFailure::NotStarted,
         // The standard library itself refuses a NUL byte.
         None => SpawnFailure::NotExecutable,
     }
 }
 
 /// For people: three different things give "no such file or directory".
-fn reason(spec: &SpawnSpec, program: &Path, failure: SpawnFailure) -> &'static str {
+fn reason(spec: &SpawnSpec, program: &Path, failure: SpawnFailure, error: &io::Error) -> &'static str {
     match failure {
         SpawnFailure::NotFound if !spec.dir.is_dir() => "its working directory is missing",
         SpawnFailure::NotFound if program.exists() => "the interpreter or loader that it names is missing",
         SpawnFailure::NotFound => "there is no such program",
         SpawnFailure::NotExecutable => "it may not be executed, or is no program, or its arguments are too long",
-        SpawnFailure::Resources => "the system is short of something; it will be tried again",
+        SpawnFailure::NotStarted if error.raw_os_error() == Some(Errno::TXTBSY.raw_os_error()) => {
+            "somebody has it open for writing"
+        }
+        SpawnFailure::NotStarted => "the system would not execute it this time",
+        SpawnFailure::Resources => "the system is short of something",
     }
 }

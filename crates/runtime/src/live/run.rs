@@ -163,14 +163,7 @@ fn open(
         .map_err(system("make cgroups, as `[run] cgroup` asks"))?;
     let processes =
         LiveProcesses::new(Arc::new(move |message| post(&to_keeper, Order::Child(message)))).within(cgroups);
-    let (watch, events) = LiveWatch::new().map_err(system("watch files"))?;
-    let latch = Arc::clone(&ears.dirty);
-    tokio::spawn(async move {
-        if let Err(error) = events.run(|index| latch.set(usize::from(index))).await {
-            let what = "the kernel tells of no more changes: sources are looked at every 5 s; a restart may mend it";
-            tracing::error!(%error, "{what}");
-        }
-    });
+    let watch = watch(&ears);
     let env = inherited(&pipeline);
     let (queue_id, epoch) = (recovered.queue_id, recovered.epoch);
     let lock = lock.identity().map_err(system("look at the lock"))?;
@@ -180,6 +173,19 @@ fn open(
     let journal = threads.journal();
     let api = listen(&context.pipeline, recovered.driver.machine().durable_seq(), &ears);
     Ok((Live::new(recovered.driver, threads, ears, api, options), journal))
+}
+
+/// Without change events (the user's inotify instances are used up) there are still the looks: each source says why.
+fn watch(ears: &Ears) -> LiveWatch {
+    let Ok((watch, events)) = LiveWatch::new() else { return LiveWatch::blind() };
+    let latch = Arc::clone(&ears.dirty);
+    tokio::spawn(async move {
+        if let Err(error) = events.run(|index| latch.set(usize::from(index))).await {
+            let what = "the kernel tells of no more changes: sources are looked at every 5 s; a restart may mend it";
+            tracing::error!(%error, "{what}");
+        }
+    });
+    watch
 }
 
 /// Without a socket (a file system that has none) there is still the drop-box.

@@ -10,6 +10,7 @@
 //! takes microseconds and saves a thread and its wake. Watches are not removed; the kernel drops them with their folder,
 //! says so, and gives the same one for the same folder.
 
+use super::network::{is_fuse, network};
 use super::sys::watched;
 use crate::changes::{Armed, Change, Watches, asked, split};
 use crate::seams::Watch;
@@ -31,24 +32,15 @@ use tokio::io::unix::AsyncFd;
 const READ_BYTES: usize = 16 << 10;
 /// How many calls of `arm` can be on their way: each source has one task at a time, which arms each of its folders once.
 const ARMED_MAX: usize = 1 << 21;
-/// File systems that other machines may change, of which inotify does not tell: what they are, by their magic. FUSE stands
-/// for sshfs and its like, and is believed to be one of them.
-const NETWORK: [(u32, &str); 9] = [
-    (0x6969, "NFS"),
-    (0x517b, "SMB"),
-    (0xff53_4d42, "CIFS"),
-    (0xfe53_4d42, "SMB2"),
-    (0x6573_5546, "FUSE"),
-    (0x0102_1997, "9P"),
-    (0x00c3_6400, "Ceph"),
-    (0x5346_414f, "AFS"),
-    (0x0bd0_0bd0, "Lustre"),
-];
+/// Why a sprag that began without an inotify instance cannot watch.
+const NO_INSTANCE: &str =
+    "no inotify instance was to be had; raise the sysctl fs.inotify.max_user_instances and start anew";
 
 /// Arms paths, from any thread.
 #[derive(Clone, Debug)]
 pub struct LiveWatch {
-    inotify: Arc<OwnedFd>,
+    /// `None` where there is none to be had: every arming fails, and says why.
+    inotify: Option<Arc<OwnedFd>>,
     armed: Arc<Mailbox<Armed>>,
 }
 
@@ -73,7 +65,12 @@ impl LiveWatch {
             incoming: Arc::clone(&armed),
             watches: Watches::default(),
         };
-        Ok((LiveWatch { inotify, armed }, events))
+        Ok((LiveWatch { inotify: Some(inotify), armed }, events))
+    }
+
+    /// A watch that sees nothing: whoever arms it is told to look for himself.
+    pub(super) fn blind() -> LiveWatch {
+        LiveWatch { inotify: None, armed: Arc::new(Mailbox::new(ARMED_MAX)) }
     }
 }
 
@@ -81,10 +78,12 @@ impl Watch for LiveWatch {
     /// The last component `*` stands for every name in the folder.
     fn arm(&self, index: u16, path: &Path) -> io::Result<()> {
         let (folder, name) = split(path)?;
-        let watched = inotify::add_watch(&*self.inotify, folder, asked()).map_err(|error| explain(error, folder))?;
+        let inotify = self.inotify.as_deref().ok_or_else(|| io::Error::other(NO_INSTANCE))?;
+        let watched = inotify::add_watch(inotify, folder, asked()).map_err(|error| explain(error, folder))?;
         let armed = Armed { index, path: path.to_owned(), folder: watched, name };
         self.armed.push(armed).map_err(|_| io::Error::other("the reader of change events has ended"))?;
-        match network(rustix::fs::statfs(folder)?.f_type) {
+        let system = rustix::fs::statfs(folder)?;
+        match network(&system).or(is_fuse(&system).then_some("FUSE")) {
             Some(kind) => {
                 let what = format!("{} is on a network file system ({kind})", folder.display());
                 Err(io::Error::new(io::ErrorKind::Unsupported, format!("{what}: other machines' changes are not told")))
@@ -155,29 +154,8 @@ fn read(inotify: &OwnedFd) -> io::Result<(Vec<Change>, bool)> {
     }
 }
 
-/// The name of a network file system.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the magic is 32 bits on every system")]
-fn network<M: Into<i64>>(magic: M) -> Option<&'static str> {
-    let magic = magic.into() as u32;
-    NETWORK.iter().find(|(known, _)| *known == magic).map(|(_, name)| *name)
-}
-
 fn explain(error: Errno, folder: &Path) -> io::Error {
     let hint = if error == Errno::NOSPC { " (raise the sysctl fs.inotify.max_user_watches)" } else { "" };
     let error = io::Error::from(error);
     io::Error::new(error.kind(), format!("cannot watch {}: {error}{hint}", folder.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::network;
-
-    #[test]
-    fn network_file_systems_are_known_by_their_magic() {
-        assert_eq!(network(0x6969), Some("NFS"));
-        // As a system with signed 32 bits says it.
-        assert_eq!(network(0xff53_4d42_u32.cast_signed()), Some("CIFS"));
-        assert_eq!(network(0x6573_5546), Some("FUSE"));
-        assert_eq!([0xef53, 0x0102_1994, 0x9123_683e, 0].map(network::<i64>), [None; 4], "ext4, tmpfs, btrfs, nothing");
-    }
 }

@@ -12,6 +12,9 @@ use sprag_journal::fs::{Fs, Kind};
 use std::io;
 use std::path::Path;
 
+/// So many refused files of one look are told, each with its reason; the others are counted.
+const TOLD_MAX: usize = 20;
+
 /// Looks into the drop-box. A file that cannot be taken is put aside in `inbox/rejected`, where a person finds it.
 pub fn look_into_inbox<F: Fs>(
     fs: &F,
@@ -23,6 +26,7 @@ pub fn look_into_inbox<F: Fs>(
     let cannot = |error: io::Error| Complaint::new(SourceFault::Unreadable, format!("the drop-box: {error}"));
     let mut look = Look::default();
     let mut unread = None;
+    let mut refused = Vec::new();
     for name in fs.list(&dir).map_err(cannot)? {
         let called = name.to_string_lossy();
         let hash = key_hash("", &called);
@@ -67,10 +71,11 @@ pub fn look_into_inbox<F: Fs>(
                     Err(error) => format!("can neither be taken nor put into inbox/rejected ({error})"),
                 };
                 let text = format!("{called} {what}: {}", complaint.text);
-                look.complaint.get_or_insert(Complaint { text, ..complaint });
+                refused.push(Complaint { text, ..complaint });
             }
         }
     }
+    look.complaint = all_of(refused);
     match unread {
         // Nothing could be taken: as long as this lasts there is more to do.
         Some(complaint) if look.items.is_empty() && look.complaint.is_none() => Err(complaint),
@@ -79,6 +84,16 @@ pub fn look_into_inbox<F: Fs>(
             Ok(look)
         }
     }
+}
+
+/// Each is told: whoever wrote one of them looks for its name.
+fn all_of(refused: Vec<Complaint>) -> Option<Complaint> {
+    let fault = refused.first()?.fault;
+    let mut texts: Vec<String> = refused.into_iter().map(|complaint| complaint.text).collect();
+    let more = texts.len().saturating_sub(TOLD_MAX);
+    texts.truncate(TOLD_MAX);
+    texts.extend((more > 0).then(|| format!("and {more} more")));
+    Some(Complaint::new(fault, texts.join("; ")))
 }
 
 /// Whether what was put aside is a job after all.

@@ -96,26 +96,46 @@ pub(super) fn run(cli: &Cli, args: &Add, out: &mut Out) -> Result<Exit, Failure>
     let client = if args.wait { Some(need(&state)?) } else { Client::connect_now(&state).unwrap_or(None) };
     match client {
         Some(mut client) => {
-            let id = send(cli, &mut client, args, &job, out)?;
+            let Some(id) = send(cli, &mut client, args, &job, out)? else {
+                return put_aside(cli, &state, &Drop { queue: &args.queue, job }, true, out);
+            };
+            if !args.wait {
+                return Ok(Exit::Ok);
+            }
+            if is_forgotten(&mut client, id)? {
+                if !cli.json {
+                    out.line(format_args!("job {id} came to its end and is forgotten: there is nothing to wait for"))?;
+                }
+                return Ok(Exit::Ok);
+            }
             drop(client);
-            if args.wait { wait::until_ended(cli, &state, &[id], None, out) } else { Ok(Exit::Ok) }
+            wait::until_ended(cli, &state, &[id], None, out)
         }
-        None => put_aside(cli, &state, &Drop { queue: &args.queue, job }, out),
+        None => put_aside(cli, &state, &Drop { queue: &args.queue, job }, false, out),
     }
+}
+
+/// Whether a key is known of a job that is not: that it came to an end is all that can be told.
+fn is_forgotten(client: &mut Client, id: u64) -> Result<bool, Failure> {
+    let told = client.ask(Method::GET, &format!("/v1/jobs/{id}"), Vec::new())?;
+    Ok(told.json["reason"] == "no_such_job")
 }
 
 fn need(state: &StateDir) -> Result<Client, Failure> {
     Client::connect(state)?.ok_or_else(|| client::not_running("no sprag runs here, and --lines and --wait need one"))
 }
 
-/// To the sprag that runs; the job's number.
-fn send(cli: &Cli, client: &mut Client, args: &Add, job: &Job<'_>, out: &mut Out) -> Result<u64, Failure> {
+/// To the sprag that runs; the job's number, or none if it is about to end and nobody waits for the job.
+fn send(cli: &Cli, client: &mut Client, args: &Add, job: &Job<'_>, out: &mut Out) -> Result<Option<u64>, Failure> {
     let body = serde_json::to_vec(job)
         .map_err(|error| Failure::new(Exit::Usage, format!("the job cannot be written as JSON: {error}")))?;
     let told = client.ask(Method::POST, &format!("/v1/queues/{}/jobs", encoded(&args.queue)), body)?;
     if told.code == 404 {
         let queues = configured(client)?;
         return Err(no_such_queue(&args.queue, queues.iter().map(String::as_str)));
+    }
+    if told.json["reason"] == "stopping" && !args.wait {
+        return Ok(None);
     }
     let (Some(id), true) = (told.json["job"].as_u64(), told.code < 300) else { return Err(refused(args, &told)) };
     let result = told.json["result"].as_str().unwrap_or_default();
@@ -127,7 +147,7 @@ fn send(cli: &Cli, client: &mut Client, args: &Add, job: &Job<'_>, out: &mut Out
         out.line(format_args!("job {id} in queue {}{}{known}", plain(&args.queue), asked(job)))?;
     }
     out.flush()?;
-    Ok(id)
+    Ok(Some(id))
 }
 
 fn refused(args: &Add, told: &Told) -> Failure {
@@ -150,7 +170,7 @@ fn configured(client: &mut Client) -> Result<Vec<String>, Failure> {
     Ok(names.map(str::to_owned).collect())
 }
 
-fn put_aside(cli: &Cli, state: &StateDir, drop: &Drop<'_>, out: &mut Out) -> Result<Exit, Failure> {
+fn put_aside(cli: &Cli, state: &StateDir, drop: &Drop<'_>, ends: bool, out: &mut Out) -> Result<Exit, Failure> {
     folder::make(state)?;
     let file = put(state, drop).map_err(|(path, error)| {
         Failure::new(Exit::StateIo, format!("cannot write to the drop-box: {}: {error}", path.display()))
@@ -163,6 +183,9 @@ fn put_aside(cli: &Cli, state: &StateDir, drop: &Drop<'_>, out: &mut Out) -> Res
         let (queue, asked, file) = (drop.queue, asked(&drop.job), file.display());
         out.line(format_args!("in the drop-box of queue {queue}{asked}: {file}"))?;
         match running_pid {
+            Some(pid) if ends => {
+                out.line(format_args!("sprag (process {pid}) is about to end: the next `sprag run` takes it"))?;
+            }
             Some(pid) => out.line(format_args!("sprag runs here (process {pid}) and takes it from there"))?,
             None => out.line("no sprag runs here: the next `sprag run` takes it")?,
         }

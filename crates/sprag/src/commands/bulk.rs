@@ -13,10 +13,10 @@ use http_body_util::BodyExt as _;
 use hyper::body::Frame;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use serde_json::value::RawValue;
-use sprag_runtime::json;
+use sprag_runtime::driver::count_text;
 use sprag_runtime::request::ADD_BYTES_MAX;
+use sprag_runtime::{json, scan};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::Path;
@@ -152,24 +152,12 @@ impl Shape {
         let payload: &RawValue = serde_json::from_slice(line).map_err(|error| json::words_on_a_line(&error))?;
         let key = match &self.key_at {
             None => None,
-            Some(pointer) => Some(key_at(payload, pointer)?),
+            // As a source has it: the same item gets the same key, whichever way it comes.
+            Some(pointer) => Some(scan::key_at(payload, pointer).map_err(|complaint| complaint.text)?),
         };
         let (priority, delay_ms, at_ms) = (self.priority, self.delay_ms, self.at_ms);
         let job = Job { payload, key: key.as_deref(), priority, delay_ms, at_ms };
         serde_json::to_vec(&job).map_err(|error| error.to_string())
-    }
-}
-
-/// The key of a line: a text as it is, a number or a truth value as JSON writes it.
-fn key_at(payload: &RawValue, pointer: &str) -> Result<String, String> {
-    let value: Value = serde_json::from_str(payload.get()).map_err(|error| json::words_on_a_line(&error))?;
-    match value.pointer(pointer) {
-        Some(Value::String(text)) => Ok(text.clone()),
-        Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(value.to_string()),
-        Some(Value::Null | Value::Array(_) | Value::Object(_)) => {
-            Err(format!("what is at {pointer} is neither text nor number"))
-        }
-        None => Err(format!("there is no key at {pointer}")),
     }
 }
 
@@ -199,9 +187,10 @@ impl Sum {
         let Sum { lines, added, known, refused } = self;
         if !cli.json {
             if *refused > REFUSED_SHOWN_MAX {
-                out.line(format_args!("and {} more lines; --json names them all", refused - REFUSED_SHOWN_MAX))?;
+                out.line(format_args!("and {} more; --json names them all", refused - REFUSED_SHOWN_MAX))?;
             }
-            out.line(format_args!("{lines} lines: {added} added, {known} known before, {refused} refused"))?;
+            let lines = count_text(*lines, "line");
+            out.line(format_args!("{lines}: {added} added, {known} known before, {refused} refused"))?;
         }
         Ok(if *refused == 0 { Exit::Ok } else { Exit::Refused })
     }

@@ -6,7 +6,7 @@ use super::{notes, state_of};
 use crate::cli::{Cli, Health as Command};
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
-use crate::out::{Out, plain};
+use crate::out::{Cell, Out, plain};
 use crate::past;
 use hyper::Method;
 use serde::Serialize;
@@ -41,8 +41,9 @@ pub(super) fn run(cli: &Cli, command: &Command, out: &mut Out) -> Result<Exit, F
         for note in &health.notes {
             out.line(format_args!("  note: {}", plain(note)))?;
         }
-        for line in table(health.waits.as_ref()) {
-            out.line(plain(&line))?;
+        let waits = health.waits.as_ref().and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        if !waits.is_empty() {
+            out.table(&["who", "since", "waits for", "what"], waits.iter().map(row).collect())?;
         }
     }
     Ok(match health.health.as_str() {
@@ -93,20 +94,8 @@ fn diagnose(state: &StateDir) -> Result<Option<Value>, Failure> {
 }
 
 /// Who waits, for how long, for what.
-fn table(waits: Option<&Value>) -> Vec<String> {
-    let text = |wait: &Value, name: &str| wait[name].as_str().unwrap_or_default().to_owned();
-    let row = |wait: &Value| {
-        let since = wait["since_ms"].as_u64().map_or_else(|| "-".to_owned(), |ms| format!("{ms} ms"));
-        [text(wait, "who"), since, text(wait, "for"), text(wait, "what")]
-    };
-    let rows: Vec<[String; 4]> = waits.and_then(Value::as_array).into_iter().flatten().map(row).collect();
-    let head = ["WHO", "SINCE", "WAITS FOR", "WHAT"].map(str::to_owned);
-    let rows: Vec<&[String; 4]> = (!rows.is_empty()).then_some(&head).into_iter().chain(&rows).collect();
-    let wide = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
-    let (who, since, awaited) = (wide(0), wide(1), wide(2));
-    let line = |row: &&[String; 4]| {
-        let [w, s, a, what] = row;
-        format!("{w:<who$}  {s:>since$}  {a:<awaited$}  {what}")
-    };
-    rows.iter().map(line).collect()
+fn row(wait: &Value) -> Vec<Cell> {
+    let text = |name: &str| Cell::text(plain(wait[name].as_str().unwrap_or_default()));
+    let since = wait["since_ms"].as_u64().map_or_else(|| "-".to_owned(), |ms| format!("{ms} ms"));
+    vec![text("who"), Cell::text(since).aligned_right(), text("for"), text("what")]
 }

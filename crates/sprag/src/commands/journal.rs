@@ -6,6 +6,7 @@ use crate::exit::{Exit, Failure};
 use crate::out::Out;
 use serde::Serialize;
 use sprag_journal::{RealFs, Report};
+use sprag_runtime::driver::count_text;
 use sprag_runtime::pipeline::StateDir;
 
 /// What `verify --json` prints.
@@ -100,13 +101,13 @@ fn verified(report: &Report) -> Verified {
 
 fn tell(report: &Report, out: &mut Out) -> Result<(), Failure> {
     let Verified { segments, frames, records, snapshots, last_seq, epoch, .. } = verified(report);
-    out.line(format_args!(
-        "{records} records in {frames} frames in {segments} segments, {snapshots} snapshots; last record {last_seq}, \
-         epoch {epoch}"
-    ))?;
+    let (records, frames) = (count_text(records, "record"), count_text(frames, "frame"));
+    let (segments, snapshots) = (count_text(segments as u64, "segment"), count_text(snapshots as u64, "snapshot"));
+    out.line(format_args!("{records} in {frames} in {segments}, {snapshots}; last record {last_seq}, epoch {epoch}"))?;
     for segment in &report.segments {
         let (file, bytes) = (segment.file.display(), segment.bytes);
-        out.line(format_args!("  {file}: {} records in {} frames, {bytes} bytes", segment.records, segment.frames))?;
+        let (records, frames) = (count_text(segment.records, "record"), count_text(segment.frames, "frame"));
+        out.line(format_args!("  {file}: {records} in {frames}, {}", count_text(bytes, "byte")))?;
     }
     for file in &report.leftover {
         out.line(format_args!("  {}: left over from an interrupted pruning; harmless", file.display()))?;

@@ -3,7 +3,7 @@
 use super::{no_such_queue, state_of};
 use crate::cli::{Cli, List, Sort};
 use crate::exit::{Exit, Failure};
-use crate::out::{Cell, Out, cut, plain, table};
+use crate::out::{Cell, Out, cut, plain};
 use crate::past::Past;
 use crate::words;
 use serde::Serialize;
@@ -11,8 +11,8 @@ use sprag_core::{DeadReason, Job, JobId, State, StateName};
 use sprag_runtime::listing::Which;
 use std::cmp::Ordering;
 
-/// A longer key loses its middle in a table on a terminal, in characters; whoever pipes it on, or asks for JSON, has it whole.
-const KEY_CHARS_MAX: usize = 40;
+/// A longer key loses its middle in a table on a terminal, in columns; whoever pipes it on, or asks for JSON, has it whole.
+const KEY_COLUMNS_MAX: usize = 40;
 
 /// A job as a line of JSON. Fields may be added, never taken away.
 #[derive(Serialize)]
@@ -21,6 +21,8 @@ struct Line<'a> {
     queue: &'a str,
     key: Option<&'a str>,
     state: &'static str,
+    attempts: u32,
+    /// The older name of `attempts`.
     attempt: u32,
     priority: i16,
     added_at_ms: u64,
@@ -50,9 +52,13 @@ pub(super) fn run(cli: &Cli, args: &List, out: &mut Out) -> Result<Exit, Failure
     } else if jobs.is_empty() {
         out.line("no jobs")?;
     } else {
-        let key_chars_max = if out.is_terminal() { KEY_CHARS_MAX } else { usize::MAX };
-        let rows = jobs.into_iter().map(|(id, job, state)| row(&past, id, job, state, key_chars_max)).collect();
-        out.line(table(&["id", "queue", "key", "state", "attempt", "since", "remark"], rows))?;
+        let key_columns_max = if out.is_terminal() { KEY_COLUMNS_MAX } else { usize::MAX };
+        // Most pipelines have none.
+        let priority = jobs.iter().any(|(_, job, _)| job.priority != 0);
+        let rows = jobs.into_iter().map(|(id, job, state)| row(&past, id, job, state, (key_columns_max, priority)));
+        let heads = ["id", "queue", "key", "state", "priority", "attempt", "since", "remark"];
+        let heads: Vec<&str> = heads.into_iter().filter(|head| priority || *head != "priority").collect();
+        out.table(&heads, rows.collect())?;
     }
     Ok(Exit::Ok)
 }
@@ -65,8 +71,11 @@ fn chosen<'a>(past: &'a Past, args: &List) -> Vec<(JobId, &'a Job, StateName)> {
     let mut jobs: Vec<_> = past.machine.jobs().filter_map(named).collect();
     jobs.retain(|(_, job, state)| chosen.takes(job, *state));
     jobs.sort_by(|one, other| order(past, args, one, other));
-    if let Some(limit) = args.limit {
-        jobs.drain(..jobs.len().saturating_sub(limit));
+    match args.limit {
+        // Who asks for an order wants its beginning; who does not, what came last.
+        Some(limit) if args.sort.is_some() || args.reverse => jobs.truncate(limit),
+        Some(limit) => drop(jobs.drain(..jobs.len().saturating_sub(limit))),
+        None => {}
     }
     jobs
 }
@@ -75,14 +84,14 @@ fn chosen<'a>(past: &'a Past, args: &List) -> Vec<(JobId, &'a Job, StateName)> {
 fn order(past: &Past, args: &List, one: &(JobId, &Job, StateName), other: &(JobId, &Job, StateName)) -> Ordering {
     let story = |job: &(JobId, &Job, StateName)| past.story(job.0);
     let queue = |job: &(JobId, &Job, StateName)| past.machine.queue_name(job.1.queue);
-    let order = match args.sort {
+    let order = match args.sort.unwrap_or(Sort::Id) {
         Sort::Id => one.0.cmp(&other.0),
         Sort::Created => story(one).added_at.cmp(&story(other).added_at),
         Sort::Changed => story(one).changed_at.cmp(&story(other).changed_at),
         Sort::Due => match (one.1.state.due(), other.1.state.due()) {
             (Some(one), Some(other)) => one.cmp(&other),
-            // Whichever way, what is due stands together at the end.
-            (one, other) => return one.is_some().cmp(&other.is_some()),
+            // Whichever way, what is due stands together at the beginning.
+            (one, other) => return other.is_some().cmp(&one.is_some()),
         },
         Sort::State => one.2.cmp(&other.2),
         Sort::Queue => queue(one).cmp(queue(other)),
@@ -100,6 +109,7 @@ fn line<'a>(past: &'a Past, id: JobId, job: &Job, state: StateName) -> Line<'a> 
         queue: past.machine.queue_name(job.queue),
         key: story.key.as_deref(),
         state: state.as_str(),
+        attempts: job.attempt,
         attempt: job.attempt,
         priority: job.priority,
         added_at_ms: story.added_at.0,
@@ -110,7 +120,7 @@ fn line<'a>(past: &'a Past, id: JobId, job: &Job, state: StateName) -> Line<'a> 
     }
 }
 
-fn row(past: &Past, id: JobId, job: &Job, state: StateName, key_chars_max: usize) -> Vec<Cell> {
+fn row(past: &Past, id: JobId, job: &Job, state: StateName, (key_columns_max, priority): (usize, bool)) -> Vec<Cell> {
     let story = past.story(id);
     let remark = match job.state {
         State::Scheduled { due, .. } => format!("due {}", words::moment(due)),
@@ -121,13 +131,16 @@ fn row(past: &Past, id: JobId, job: &Job, state: StateName, key_chars_max: usize
             String::new()
         }
     };
-    vec![
-        Cell::number(id.0),
-        Cell::text(plain(past.machine.queue_name(job.queue))),
-        Cell::text(story.key.as_deref().map_or_else(|| "-".into(), |key| cut(&plain(key), key_chars_max))),
-        Cell::state(state),
-        Cell::number(job.attempt.into()),
-        Cell::text(words::moment(story.changed_at)),
-        Cell::text(remark),
-    ]
+    let key = story.key.as_deref().map_or_else(|| "-".into(), |key| cut(&plain(key), key_columns_max));
+    let cells = [
+        Some(Cell::number(id.0)),
+        Some(Cell::text(plain(past.machine.queue_name(job.queue)))),
+        Some(Cell::text(key)),
+        Some(Cell::state(state)),
+        priority.then(|| Cell::signed(job.priority.into())),
+        Some(Cell::number(job.attempt.into())),
+        Some(Cell::whole(words::moment(story.changed_at))),
+        Some(Cell::text(remark)),
+    ];
+    cells.into_iter().flatten().collect()
 }

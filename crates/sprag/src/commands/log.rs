@@ -39,6 +39,7 @@ struct View {
 struct Lines<'a> {
     out: &'a mut Out,
     json: bool,
+    raw: bool,
     job: u64,
     attempt: u32,
     read: u64,
@@ -67,7 +68,7 @@ fn of_job(cli: &Cli, args: &Log, job: u64, out: &mut Out) -> Result<Exit, Failur
         let what = format!("job {} has had {} attempts", job, view.attempt);
         return Err(Failure::new(Exit::No, what).mend("`sprag show` tells its story"));
     }
-    let mut lines = Lines { out, json: cli.json, job, attempt, read: 0, begun: Vec::new() };
+    let mut lines = Lines { out, json: cli.json, raw: args.raw, job, attempt, read: 0, begun: Vec::new() };
     loop {
         while let Some(slot) = view.is_alive(lines.attempt) {
             let piece = read(&state.slot_log(slot), lines.read)?;
@@ -94,7 +95,9 @@ fn of_job(cli: &Cli, args: &Log, job: u64, out: &mut Out) -> Result<Exit, Failur
             view = look(&state, &mut client, job)?;
         }
         if view.attempt > lines.attempt {
-            lines.end()?;
+            if lines.attempt > 0 {
+                lines.end()?;
+            }
             (lines.attempt, lines.read) = (lines.attempt + 1, 0);
         }
     }
@@ -157,7 +160,7 @@ pub(super) fn read(path: &Path, from: u64) -> Result<Piece, Failure> {
 impl Lines<'_> {
     fn push(&mut self, piece: &Piece) -> Result<(), Failure> {
         if piece.missing > 0 {
-            self.end()?;
+            self.unfinished()?;
             self.line(left_out(piece.missing).as_bytes())?;
         }
         self.read += piece.missing + piece.bytes.len() as u64;
@@ -185,13 +188,32 @@ impl Lines<'_> {
         Ok(())
     }
 
-    /// The last line may lack its end.
+    /// The last line may lack its end. That nothing was written is said, or it would look like a log that got lost.
     fn end(&mut self) -> Result<(), Failure> {
+        if self.read > 0 || self.json || self.raw {
+            return self.unfinished();
+        }
+        let (job, attempt) = (self.job, self.attempt);
+        self.out.line(match attempt {
+            0 => format!("[sprag: job {job} has had no attempt yet]"),
+            _ => format!("[sprag: attempt {attempt} of job {job} has written nothing]"),
+        })
+    }
+
+    fn unfinished(&mut self) -> Result<(), Failure> {
         let last = std::mem::take(&mut self.begun);
-        if last.is_empty() { Ok(()) } else { self.line(&last) }
+        match last.is_empty() {
+            true => Ok(()),
+            false if self.raw => self.out.bytes(&last),
+            false => self.line(&last),
+        }
     }
 
     fn line(&mut self, line: &[u8]) -> Result<(), Failure> {
+        if self.raw {
+            self.out.bytes(line)?;
+            return self.out.bytes(b"\n");
+        }
         let text = String::from_utf8_lossy(line);
         if self.json {
             return self.out.json(&json!({ "job": self.job, "attempt": self.attempt, "text": text }));

@@ -11,7 +11,7 @@ use crate::{config, notice, signals, words};
 use serde::Serialize;
 use sprag_core::Counts;
 use sprag_handoff::Stop;
-use sprag_runtime::driver::{OpenError, count_text};
+use sprag_runtime::driver::{OpenError, count_text, waits_text};
 use sprag_runtime::live::{self, Ended, Options, RunError};
 use sprag_runtime::pipeline::{Pipeline, StateDir};
 use std::io;
@@ -33,6 +33,8 @@ struct Summary {
     known: u64,
     succeeded: u64,
     dead: u64,
+    /// Jobs that wait for a person, a sentence for each queue.
+    waiting: Vec<String>,
     text: String,
 }
 
@@ -47,6 +49,7 @@ pub(super) fn run(cli: &Cli, args: &Run) -> Result<Exit, Failure> {
 
 fn run_aloud(pipeline: Pipeline, json: bool, args: &Run, mut voice: Voice) -> Result<Exit, Failure> {
     let state = pipeline.state();
+    let queues = pipeline.queues.iter().map(|queue| queue.policy.name.clone()).collect::<Vec<_>>();
     log_to(&voice, args.verbose);
     let stop = Arc::new(Stop::new());
     signals::catch(Arc::clone(&stop), voice.clone(), json).map_err(system("catch signals"))?;
@@ -56,7 +59,10 @@ fn run_aloud(pipeline: Pipeline, json: bool, args: &Run, mut voice: Voice) -> Re
     };
     let ended = live::run(pipeline, Options { until_idle: args.until_idle }, stop, say)?;
     match ended {
-        Ended::Idle { added, known } => idle(&state, json, args, (added, known), &mut voice),
+        Ended::Idle { added, known } => {
+            let configured = |name: &str| queues.iter().any(|queue| **queue == *name);
+            idle(&state, json, args, (added, known), configured, &mut voice)
+        }
         Ended::GivenUp { by } => {
             let what = format!("what is left cannot be done: {}", by.join("; "));
             Err(Failure::new(Exit::HeldUp, plain(&what))
@@ -65,40 +71,57 @@ fn run_aloud(pipeline: Pipeline, json: bool, args: &Run, mut voice: Voice) -> Re
         // Without --until-idle a signal is how a run is meant to end.
         Ended::Stopped if args.until_idle => Err(Failure::new(Exit::Interrupted, "stopped before everything was done")
             .mend("run it again: it goes on where it was")),
-        Ended::Stopped if args.fail_on_dead && jobs(&state)?.dead > 0 => Ok(Exit::No),
+        Ended::Stopped if args.fail_on_dead && jobs(&Past::read(&state)?).dead > 0 => Ok(Exit::No),
         Ended::Stopped => Ok(Exit::Ok),
     }
 }
 
-fn idle(state: &StateDir, json: bool, args: &Run, intake: (u64, u64), voice: &mut Voice) -> Result<Exit, Failure> {
+fn idle(
+    state: &StateDir,
+    json: bool,
+    args: &Run,
+    intake: (u64, u64),
+    configured: impl Fn(&str) -> bool,
+    voice: &mut Voice,
+) -> Result<Exit, Failure> {
     let (added, known) = intake;
-    let Counts { succeeded, dead, .. } = jobs(state)?;
+    let past = Past::read(state)?;
+    let Counts { succeeded, dead, .. } = jobs(&past);
+    let waits = past.machine.queues();
+    let waits = waits.filter_map(|queue| waits_text(queue.name, configured(queue.name), queue.paused, queue.counts));
+    let waiting: Vec<String> = waits.collect();
+    let left = if waiting.is_empty() { "nothing is left to do" } else { "nothing else is left to do" };
+    let held = waiting.iter().fold(String::new(), |held, text| held + "; " + text);
     let text = format!(
-        "nothing is left to do: {}, {} known before; in all {succeeded} succeeded, {dead} dead",
+        "{left}: {}, {} known before; in all {succeeded} succeeded, {dead} dead{held}",
         count_text(added, "new job"),
         count_text(known, "item")
     );
     let at = live::now().wall;
     voice.say(if json {
-        let summary = Summary { at_ms: at.0, event: "idle", added, known, succeeded, dead, text };
+        let summary =
+            Summary { at_ms: at.0, event: "idle", added, known, succeeded, dead, waiting: waiting.clone(), text };
         serde_json::to_string(&summary).unwrap_or_default()
     } else {
-        format!("{} {text}", words::time_of_day(at))
+        format!("{} {}", words::time_of_day(at), plain(&text))
     });
-    Ok(if args.fail_on_dead && dead > 0 { Exit::No } else { Exit::Ok })
+    Ok(match (args.fail_on_dead && dead > 0, waiting.is_empty()) {
+        (true, _) => Exit::No,
+        (false, false) => Exit::HeldUp,
+        (false, true) => Exit::Ok,
+    })
 }
 
 /// All jobs of all queues, as the journal has them.
-fn jobs(state: &StateDir) -> Result<Counts, Failure> {
-    let past = Past::read(state)?;
-    Ok(past.machine.queues().fold(Counts::default(), |sum, queue| Counts {
+fn jobs(past: &Past) -> Counts {
+    past.machine.queues().fold(Counts::default(), |sum, queue| Counts {
         scheduled: sum.scheduled + queue.counts.scheduled,
         ready: sum.ready + queue.counts.ready,
         running: sum.running + queue.counts.running,
         succeeded: sum.succeeded + queue.counts.succeeded,
         dead: sum.dead + queue.counts.dead,
         cancelled: sum.cancelled + queue.counts.cancelled,
-    }))
+    })
 }
 
 /// The local time of day, as the notices have it.

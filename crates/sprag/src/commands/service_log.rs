@@ -10,6 +10,7 @@ use crate::config;
 use crate::exit::{Exit, Failure};
 use crate::out::{Out, plain};
 use crate::past;
+use hyper::Method;
 use serde_json::json;
 use sprag_runtime::output::left_out;
 use std::path::Path;
@@ -23,13 +24,16 @@ pub(super) fn run(cli: &Cli, args: &Log, out: &mut Out) -> Result<Exit, Failure>
     if !path.exists() {
         known(cli, name)?;
     }
-    let client = if args.follow { Client::connect(&state)? } else { None };
-    let (mut from, mut begun) = (0, Vec::new());
+    let mut client = if args.follow { Client::connect(&state)? } else { None };
+    let (mut from, mut begun, mut life) = (0, Vec::new(), run_of(client.as_mut(), name));
     loop {
-        if shorter(&path, from) {
-            (from, begun) = (0, Vec::new());
-        }
         let piece = read(&path, from)?;
+        // A service that started anew may have written as much as before: only sprag knows.
+        let now = run_of(client.as_mut(), name).or(life);
+        if now != life || shorter(&path, from) {
+            (from, begun, life) = (0, Vec::new(), now);
+            continue;
+        }
         if piece.missing > 0 {
             begun.extend_from_slice(format!("\n{}\n", left_out(piece.missing)).as_bytes());
         }
@@ -39,7 +43,7 @@ pub(super) fn run(cli: &Cli, args: &Log, out: &mut Out) -> Result<Exit, Failure>
         let rest = begun.split_off(end);
         let whole = std::mem::replace(&mut begun, rest);
         for line in whole.split_inclusive(|byte| *byte == b'\n') {
-            show(cli, name, line, out)?;
+            show(cli, args, line, out)?;
         }
         let running = || past::running(&state).map(|pid| pid.is_some());
         match &client {
@@ -52,9 +56,17 @@ pub(super) fn run(cli: &Cli, args: &Log, out: &mut Out) -> Result<Exit, Failure>
         }
     }
     if !begun.is_empty() {
-        show(cli, name, &begun, out)?;
+        show(cli, args, &begun, out)?;
     }
     Ok(Exit::Ok)
+}
+
+/// How often the service was started anew; `None` while that cannot be told, or it is just being started: until it is, the
+/// file is the one of before.
+fn run_of(client: Option<&mut Client>, name: &str) -> Option<u64> {
+    let status = client?.ask(Method::GET, "/v1/status", Vec::new()).ok()?.json;
+    let service = status["services"].as_array()?.iter().find(|service| service["name"] == name)?;
+    service["restarts"].as_u64().filter(|_| service["state"] != "starting")
 }
 
 fn shorter(path: &Path, than: u64) -> bool {
@@ -79,10 +91,13 @@ fn known(cli: &Cli, name: &str) -> Result<(), Failure> {
     Err(Failure::new(Exit::Usage, what).mend(mend))
 }
 
-fn show(cli: &Cli, name: &str, line: &[u8], out: &mut Out) -> Result<(), Failure> {
+fn show(cli: &Cli, args: &Log, line: &[u8], out: &mut Out) -> Result<(), Failure> {
+    if args.raw {
+        return out.bytes(line);
+    }
     let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(line)).into_owned();
     if cli.json {
-        return out.json(&json!({ "service": name, "text": text }));
+        return out.json(&json!({ "service": args.what, "text": text }));
     }
     let fields: Vec<String> = text.split('\t').map(plain).collect();
     out.line(fields.join("\t"))

@@ -26,8 +26,7 @@ pub(super) fn run(cli: &Cli, args: &Show, out: &mut Out) -> Result<Exit, Failure
     let mut payload = String::new();
     let past = Past::read(&state)?;
     if past.machine.job(wanted).is_none() {
-        let failure = Failure::new(Exit::No, format!("there is no job {}", args.job));
-        return Err(failure.mend("`sprag list` shows the jobs there are"));
+        return Err(past.no_such_job(args.job));
     }
     let mut whole = false;
     past::each_record(&state, |decoded, line| {
@@ -84,7 +83,9 @@ fn tell(past: &Past, id: JobId, told: &[Told], payload: &str, places: &Places, o
     let key = past.story(id).key.as_deref().map_or_else(String::new, |key| format!(", key {}", plain(key)));
     let queue = plain(past.machine.queue_name(job.queue));
     let style = style_of(state);
-    out.line(format_args!("job {} in queue {queue}{key}: {style}{}{style:#}", id.0, state.as_str()))?;
+    let priority = Some(job.priority).filter(|priority| *priority != 0);
+    let priority = priority.map_or_else(String::new, |priority| format!(", priority {priority}"));
+    out.line(format_args!("job {} in queue {queue}{key}{priority}: {style}{}{style:#}", id.0, state.as_str()))?;
     if !told.iter().any(|told| matches!(told.record, Record::Added { .. })) {
         let added = words::moment(past.story(id).added_at);
         out.line(format_args!("  {added}  added; the records of its earlier history were pruned since"))?;

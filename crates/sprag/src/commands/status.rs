@@ -8,7 +8,7 @@ use super::{notes, state_of};
 use crate::cli::Cli;
 use crate::client::{Client, Silence, frozen};
 use crate::exit::{Exit, Failure};
-use crate::out::{Cell, Out, plain, style_of, table};
+use crate::out::{Cell, Out, plain, style_of};
 use crate::past::Past;
 use crate::{config, words};
 use anstyle::Style;
@@ -16,9 +16,9 @@ use hyper::Method;
 use serde::{Deserialize, Serialize};
 use sprag_core::{Counts, StateName, Wall};
 use sprag_journal::RealFs;
-use sprag_runtime::driver::{bytes_text, count_text};
+use sprag_runtime::driver::{bytes_text, count_text, waits_text};
 use sprag_runtime::live;
-use sprag_runtime::pipeline::{Pipeline, StateDir};
+use sprag_runtime::pipeline::{ServiceSpec, SourceSpec, StateDir};
 
 /// A heartbeat comes every five seconds; one that is older than this is late.
 const HEARTBEAT_LATE_MS: u64 = 15_000;
@@ -33,6 +33,8 @@ struct Heartbeat {
     notes: Vec<String>,
     config_digest: Option<String>,
     queues: Vec<Beat>,
+    #[serde(default)]
+    sources: Vec<Source>,
     #[serde(default)]
     services: Vec<Service>,
     #[serde(default)]
@@ -63,6 +65,21 @@ struct Service {
     next_start_at_ms: Option<u64>,
 }
 
+/// A source, as the heartbeat has it and as `--json` prints it.
+#[derive(Clone, Deserialize, Serialize)]
+struct Source {
+    path: String,
+    /// Items on record, as far as the sprag that runs has read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    taken: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    polled: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    waiting: bool,
+}
+
 /// A queue as the heartbeat has it.
 #[derive(Deserialize)]
 struct Beat {
@@ -84,6 +101,7 @@ struct Status {
     heartbeat_at_ms: Option<u64>,
     inbox_files: usize,
     queues: Vec<Queue>,
+    sources: Vec<Source>,
     services: Vec<Service>,
     stored: Stored,
 }
@@ -103,7 +121,30 @@ struct Queue {
     name: String,
     configured: bool,
     paused: bool,
-    jobs: Counts,
+    jobs: Jobs,
+}
+
+#[derive(Serialize)]
+struct Jobs {
+    #[serde(flatten)]
+    counts: Counts,
+    /// Attempts that a sprag which is gone has left: what became of them only the next one finds out.
+    #[serde(skip_serializing_if = "is_zero")]
+    unknown: u64,
+}
+
+impl Jobs {
+    fn of(counts: Counts, running: bool) -> Jobs {
+        if running {
+            return Jobs { counts, unknown: 0 };
+        }
+        Jobs { counts: Counts { running: 0, ..counts }, unknown: counts.running }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's shape")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 pub(super) fn run(cli: &Cli, out: &mut Out) -> Result<Exit, Failure> {
@@ -111,9 +152,9 @@ pub(super) fn run(cli: &Cli, out: &mut Out) -> Result<Exit, Failure> {
     // One that runs is asked alone: it keeps the configuration that it was started with.
     let status = match ask(&state) {
         Ok(Some((pid, heartbeat))) => of_running(cli, &state, pid, heartbeat),
-        Ok(None) => of_journal(&state, &config::load(&cli.dir)?)?,
+        Ok(None) => of_journal(cli, &state)?,
         Err(Frozen) => {
-            let status = of_journal(&state, &config::load(&cli.dir)?)?;
+            let status = of_journal(cli, &state)?;
             let reasons = status.running_pid.map(|pid| frozen(&state, pid).what).into_iter().collect();
             Status { health: "stalled".into(), reasons, ..status }
         }
@@ -145,7 +186,7 @@ fn of_running(cli: &Cli, state: &StateDir, pid: u32, heartbeat: Heartbeat) -> St
         name,
         configured,
         paused,
-        jobs,
+        jobs: Jobs::of(jobs, true),
     });
     Status {
         running_pid: Some(pid),
@@ -155,6 +196,7 @@ fn of_running(cli: &Cli, state: &StateDir, pid: u32, heartbeat: Heartbeat) -> St
         heartbeat_at_ms: Some(heartbeat.at_ms),
         inbox_files: inbox_files(state),
         queues: queues.collect(),
+        sources: heartbeat.sources,
         services: heartbeat.services,
         stored: Stored {
             journal_bytes: heartbeat.journal.bytes,
@@ -164,31 +206,51 @@ fn of_running(cli: &Cli, state: &StateDir, pid: u32, heartbeat: Heartbeat) -> St
     }
 }
 
-fn of_journal(state: &StateDir, pipeline: &Pipeline) -> Result<Status, Failure> {
+/// A configuration that is wrong keeps nobody from seeing how things stand.
+fn of_journal(cli: &Cli, state: &StateDir) -> Result<Status, Failure> {
+    let (pipeline, wrong) = match config::load(&cli.dir) {
+        Ok(pipeline) => (Some(pipeline), None),
+        Err(error) if !state.path().exists() => return Err(error.into()),
+        Err(error) => (None, Some(error)),
+    };
     let mut past = Past::read(state)?;
-    for queue in &pipeline.queues {
+    for queue in pipeline.iter().flat_map(|pipeline| &pipeline.queues) {
         past.machine.queue_named(&queue.policy.name);
     }
     let heartbeat = past.running.and_then(|_| heartbeat(state));
     let (health, reasons) = health(heartbeat.as_ref(), live::now().wall.0);
     let queues = past.machine.queues().map(|queue| Queue {
         name: queue.name.into(),
-        configured: pipeline.queue(queue.name).is_some(),
+        configured: pipeline.as_ref().is_none_or(|pipeline| pipeline.queue(queue.name).is_some()),
         paused: queue.paused,
-        jobs: queue.counts,
+        jobs: Jobs::of(queue.counts, past.running.is_some()),
     });
+    let queues: Vec<Queue> = queues.collect();
+    let held = |queue: &Queue| waits_text(&queue.name, queue.configured, queue.paused, queue.jobs.counts);
+    let wrong = wrong.map(|error| format!("the next sprag cannot be started: {error}"));
+    let held = wrong.into_iter().chain(queues.iter().filter_map(held)).collect();
     let stored = sprag_journal::stored(&RealFs, state.path()).unwrap_or_default();
     Ok(Status {
         running_pid: past.running,
         health,
         reasons,
-        notes: Vec::new(),
+        notes: notes(cli, state, None, held),
         heartbeat_at_ms: heartbeat.map(|heartbeat| heartbeat.at_ms),
         inbox_files: inbox_files(state),
-        queues: queues.collect(),
-        services: Vec::new(),
+        queues,
+        sources: pipeline.iter().flat_map(|pipeline| &pipeline.sources).map(at_rest).collect(),
+        services: pipeline.iter().flat_map(|pipeline| &pipeline.services).map(stopped).collect(),
         stored: Stored { journal_bytes: stored.journal_bytes, snapshot_bytes: stored.snapshot_bytes, log_bytes: None },
     })
+}
+
+fn at_rest(source: &SourceSpec) -> Source {
+    Source { path: source.path.display().to_string(), taken: None, fault: None, polled: None, waiting: false }
+}
+
+fn stopped(service: &ServiceSpec) -> Service {
+    let (name, kind, state) = (service.name.clone(), service.kind.as_str().into(), "stopped".into());
+    Service { name, kind, state, restarts: 0, failing: false, last_exit: None, next_start_at_ms: None }
 }
 
 fn inbox_files(state: &StateDir) -> usize {
@@ -233,17 +295,34 @@ fn tell(status: &Status, out: &mut Out) -> Result<(), Failure> {
     if status.inbox_files > 0 {
         out.line(format_args!("in the drop-box: {}", count_text(status.inbox_files as u64, "job")))?;
     }
-    let heads = ["queue", "scheduled", "ready", "running", "succeeded", "dead", "cancelled", "remark"];
-    out.line(table(&heads, status.queues.iter().map(row).collect()))?;
+    let unknown = status.queues.iter().any(|queue| queue.jobs.unknown > 0);
+    let heads = ["queue", "scheduled", "ready", "running", "unknown", "succeeded", "dead", "cancelled", "remark"];
+    let heads: Vec<&str> = heads.into_iter().filter(|head| unknown || *head != "unknown").collect();
+    out.table(&heads, status.queues.iter().map(|queue| row(queue, unknown)).collect())?;
+    if !status.sources.is_empty() {
+        out.line("")?;
+        out.table(&["source", "taken", "remark"], status.sources.iter().map(source_row).collect())?;
+    }
     if !status.services.is_empty() {
         let heads = ["service", "kind", "state", "restarts", "last exit", "next start"];
         out.line("")?;
-        out.line(table(&heads, status.services.iter().map(service_row).collect()))?;
+        out.table(&heads, status.services.iter().map(service_row).collect())?;
     }
     let Stored { journal_bytes, snapshot_bytes, log_bytes } = status.stored;
     let logs = log_bytes.map_or_else(String::new, |bytes| format!(", logs and results {}", bytes_text(bytes)));
     let (journal, snapshots) = (bytes_text(journal_bytes), bytes_text(snapshot_bytes));
     out.line(format_args!("on disk: journal {journal}, snapshots {snapshots}{logs}"))
+}
+
+fn source_row(source: &Source) -> Vec<Cell> {
+    let remark = match (&source.fault, &source.polled) {
+        (Some(fault), _) => Cell::text(plain(fault)).styled(style_of(StateName::Dead)),
+        (None, _) if source.waiting => Cell::text("waited for: it was never there so far"),
+        (None, Some(polled)) => Cell::text(plain(&format!("polled: {polled}"))),
+        (None, None) => Cell::text(""),
+    };
+    let taken = source.taken.map_or_else(|| "-".into(), |taken| taken.to_string());
+    vec![Cell::text(plain(&source.path)), Cell::text(taken).aligned_right(), remark]
 }
 
 fn service_row(service: &Service) -> Vec<Cell> {
@@ -263,8 +342,8 @@ fn service_row(service: &Service) -> Vec<Cell> {
     ]
 }
 
-fn row(queue: &Queue) -> Vec<Cell> {
-    let Counts { scheduled, ready, running, succeeded, dead, cancelled } = queue.jobs;
+fn row(queue: &Queue, unknown: bool) -> Vec<Cell> {
+    let Counts { scheduled, ready, running, succeeded, dead, cancelled } = queue.jobs.counts;
     let remark = match (queue.configured, queue.paused) {
         (false, _) => "not in sprag.toml: its jobs wait",
         (true, true) => "paused",
@@ -274,16 +353,18 @@ fn row(queue: &Queue) -> Vec<Cell> {
         let style = if count == 0 { Style::new().dimmed() } else { style_of(state) };
         Cell::number(count).styled(style)
     };
-    vec![
-        Cell::text(plain(&queue.name)),
-        count(scheduled, StateName::Scheduled),
-        count(ready, StateName::Ready),
-        count(running, StateName::Running),
-        count(succeeded, StateName::Succeeded),
-        count(dead, StateName::Dead),
-        count(cancelled, StateName::Cancelled),
-        Cell::text(remark),
-    ]
+    let cells = [
+        Some(Cell::text(plain(&queue.name))),
+        Some(count(scheduled, StateName::Scheduled)),
+        Some(count(ready, StateName::Ready)),
+        Some(count(running, StateName::Running)),
+        unknown.then(|| count(queue.jobs.unknown, StateName::Unknown)),
+        Some(count(succeeded, StateName::Succeeded)),
+        Some(count(dead, StateName::Dead)),
+        Some(count(cancelled, StateName::Cancelled)),
+        Some(Cell::text(remark)),
+    ];
+    cells.into_iter().flatten().collect()
 }
 
 #[cfg(test)]

@@ -21,9 +21,12 @@ const ASK_MS: (u64, u64) = (10, 250);
 /// A job at its end.
 #[derive(Serialize)]
 struct Ended {
+    id: u64,
+    /// The older names of `id` and `attempts`.
     job: u64,
     queue: String,
     state: String,
+    attempts: u64,
     attempt: u64,
 }
 
@@ -46,7 +49,7 @@ pub(super) fn until_ended(
     loop {
         let mut left = Vec::new();
         for job in open {
-            let ended = ask(&mut client, job)?;
+            let ended = ask(state, &mut client, job)?;
             match ended {
                 Some(ended) => exit = worse(exit, tell(cli, &ended, out)?),
                 None => left.push(job),
@@ -66,8 +69,11 @@ pub(super) fn until_ended(
     }
 }
 
-fn ask(client: &mut Client, job: u64) -> Result<Option<Ended>, Failure> {
+fn ask(state: &StateDir, client: &mut Client, job: u64) -> Result<Option<Ended>, Failure> {
     let told = client.ask(Method::GET, &format!("/v1/jobs/{job}"), Vec::new())?;
+    if told.json["reason"] == "no_such_job" {
+        return Err(Past::read(state)?.no_such_job(job));
+    }
     if told.code != 200 {
         let failure = refused(&told);
         return Err(Failure { what: format!("job {job}: {}", failure.what), ..failure });
@@ -76,7 +82,7 @@ fn ask(client: &mut Client, job: u64) -> Result<Option<Ended>, Failure> {
     let state = word("state");
     let is_end = StateName::named(&state).is_some_and(StateName::is_end);
     let attempt = told.json["attempt"].as_u64().unwrap_or(0);
-    Ok(is_end.then(|| Ended { job, queue: word("queue"), state, attempt }))
+    Ok(is_end.then(|| Ended { id: job, job, queue: word("queue"), state, attempts: attempt, attempt }))
 }
 
 fn from_record(cli: &Cli, state: &StateDir, jobs: &[u64], out: &mut Out) -> Result<Exit, Failure> {
@@ -85,8 +91,7 @@ fn from_record(cli: &Cli, state: &StateDir, jobs: &[u64], out: &mut Out) -> Resu
     let mut known = BTreeMap::new();
     for id in jobs {
         let Some(job) = past.machine.job(JobId(*id)) else {
-            let failure = Failure::new(Exit::No, format!("there is no job {id}"));
-            return Err(failure.mend("`sprag list` shows the jobs there are"));
+            return Err(past.no_such_job(*id));
         };
         if !job.state.is_terminal() {
             return Err(not_running(&format!("job {id} is not at an end, and no sprag runs here")));
@@ -96,7 +101,8 @@ fn from_record(cli: &Cli, state: &StateDir, jobs: &[u64], out: &mut Out) -> Resu
     for (id, job) in known {
         let name = past.state_name(JobId(id)).map_or("", StateName::as_str);
         let queue = past.machine.queue_name(job.queue).to_owned();
-        let ended = Ended { job: id, queue, state: name.into(), attempt: job.attempt.into() };
+        let attempts = job.attempt.into();
+        let ended = Ended { id, job: id, queue, state: name.into(), attempts, attempt: attempts };
         exit = worse(exit, tell(cli, &ended, out)?);
     }
     Ok(exit)

@@ -3,6 +3,8 @@
 //! **Invariant.** One text has one meaning: units fall from left to right, each at most once, and a bare number is
 //! nothing. All results are milliseconds.
 
+use sprag_core::Limits;
+
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// Reads a duration; the error says what is wrong with it.
@@ -38,9 +40,21 @@ pub(crate) fn parse_ms(text: &str) -> Result<u64, String> {
     Ok(total_ms)
 }
 
+/// Reads how long a job is to wait; longer than the queue lets one wait is refused, not cut.
+pub(crate) fn parse_delay_ms(text: &str) -> Result<u64, String> {
+    let ms = parse_ms(text)?;
+    if ms > Limits::default().delay_ms_max { Err("it is too long: 400 days at most".into()) } else { Ok(ms) }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::parse_ms;
+    use super::{parse_delay_ms, parse_ms};
+
+    #[test]
+    fn a_delay_that_would_be_cut_is_refused() {
+        assert_eq!(parse_delay_ms("400d"), Ok(400 * 86_400_000));
+        assert_eq!(parse_delay_ms("400d1ms"), Err("it is too long: 400 days at most".into()));
+    }
 
     #[test]
     fn durations_mean_what_they_say() {

@@ -12,7 +12,7 @@ mod size;
 mod tests;
 
 pub(crate) use document::{ConfigError, did_you_mean};
-pub(crate) use duration::parse_ms as duration_ms;
+pub(crate) use duration::{parse_delay_ms as delay_ms, parse_ms as duration_ms};
 
 use document::{Document, Entry, Named, Section};
 use sprag_runtime::flight::BYTES_MIN as FLIGHT_BYTES_MIN;
@@ -20,7 +20,7 @@ use sprag_runtime::pipeline::{
     ConfigDigest, Format, LOG_BYTES_MAX, Pipeline, QueueSpec, ServiceKind, ServiceSpec, SourceSpec,
 };
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// The name of the configuration file.
 pub(crate) const FILE: &str = "sprag.toml";
@@ -101,12 +101,14 @@ pub(crate) fn parse(dir: PathBuf, file: &Path, bytes: &[u8]) -> Result<Pipeline,
         let section =
             Section::new(&doc, "[[source]]".into(), span.clone(), table, &["path", "format", "queue", "key"])?;
         let source = read_source(&section, &queues.iter().map(|queue| &*queue.policy.name).collect::<Vec<_>>())?;
-        if sources.iter().any(|other| other.path == source.path && other.queue == source.queue) {
+        let lies = |path: &Path| plain(&dir, path);
+        if sources.iter().any(|other| lies(&other.path) == lies(&source.path) && other.queue == source.queue) {
             let what = format!("`{}` feeds the queue `{}` twice", source.path.display(), source.queue);
             return Err(doc.error(span, what).mend("take one of the two [[source]] tables out"));
         }
         let feeds_itself = |queue: &&QueueSpec| {
-            let below = queue.output.as_ref().is_some_and(|output| Path::new(output).starts_with(&source.path));
+            let below = |output: &String| lies(Path::new(output)).starts_with(lies(&source.path));
+            let below = queue.output.as_ref().is_some_and(below);
             source.format == Format::Files && below && *queue.policy.name == source.queue
         };
         if let Some(output) = queues.iter().find(feeds_itself).and_then(|queue| queue.output.as_ref()) {
@@ -143,9 +145,22 @@ pub(crate) fn parse(dir: PathBuf, file: &Path, bytes: &[u8]) -> Result<Pipeline,
     if let Some(status) = top.get("status") {
         let (span, table) = status.table("[status]")?;
         let section = Section::new(&doc, "[status]".into(), span, table, &["path"])?;
-        pipeline.status_path = Some(read_status(&section, &pipeline.sources)?);
+        pipeline.status_path = Some(read_status(&pipeline.dir, &section, &pipeline.sources)?);
     }
     Ok(pipeline)
+}
+
+/// The path as one way to write it among many, for comparing: seen from `dir`, without `.` and `..`. Links are left alone.
+fn plain(dir: &Path, path: impl AsRef<Path>) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in dir.join(path).components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => _ = plain.pop(),
+            Component::Normal(_) | Component::RootDir | Component::Prefix(_) => plain.push(part),
+        }
+    }
+    plain
 }
 
 fn read_run(section: &Section<'_>, pipeline: &mut Pipeline) -> Result<(), ConfigError> {
@@ -209,10 +224,11 @@ fn read_run(section: &Section<'_>, pipeline: &mut Pipeline) -> Result<(), Config
 }
 
 /// `[status]`: where a copy of the heartbeat is put.
-fn read_status(section: &Section<'_>, sources: &[SourceSpec]) -> Result<PathBuf, ConfigError> {
+fn read_status(dir: &Path, section: &Section<'_>, sources: &[SourceSpec]) -> Result<PathBuf, ConfigError> {
     let path = section.need("path", "path = \"status.json\"")?;
     let file = PathBuf::from(path.filled_string()?);
-    if file.file_name().is_none() || sources.iter().any(|source| source.path == file) {
+    let lies = |path: &Path| plain(dir, path);
+    if file.file_name().is_none() || sources.iter().any(|source| lies(&source.path) == lies(&file)) {
         let what = format!("{} is {:?}, where no copy of the heartbeat can be put", path.path(), file.display());
         return Err(path.error(what).mend("name a file of its own: it is replaced every few seconds"));
     }
@@ -243,18 +259,35 @@ fn read_source(section: &Section<'_>, queues: &[&str]) -> Result<SourceSpec, Con
     Ok(SourceSpec { path: file.into(), format, queue, key })
 }
 
-/// A JSON pointer (RFC 6901) other than the empty one.
 fn pointer(entry: &Entry<'_>) -> Result<String, ConfigError> {
     let text = entry.string()?;
+    match no_pointer(&text) {
+        None => Ok(text),
+        Some((why, mend)) => {
+            let mend = if mend == format!("/{text}") { format!("write key = {mend:?}") } else { mend };
+            Err(entry.error(format!("{} is {text:?}, which is no JSON pointer: {why}", entry.path())).mend(mend))
+        }
+    }
+}
+
+/// Why a text is no JSON pointer (RFC 6901) other than the empty one, and what to write: a pointer, or how to come by one.
+fn no_pointer(text: &str) -> Option<(&'static str, String)> {
     if !text.starts_with('/') {
-        let what = format!("{} is {text:?}, which is no JSON pointer: it must begin with `/`", entry.path());
-        return Err(entry.error(what).mend(format!("write key = \"/{text}\"")));
+        return Some(("it must begin with `/`", format!("/{text}")));
     }
-    if text.split('~').skip(1).any(|rest| !rest.starts_with(['0', '1'])) {
-        let what = format!("{} is {text:?}, which is no JSON pointer: after `~` must come 0 or 1", entry.path());
-        return Err(entry.error(what).mend("write ~0 for `~` and ~1 for `/` inside a name"));
+    let escaped = text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
+    (!escaped).then(|| ("after `~` must come 0 or 1", "write ~0 for `~` and ~1 for `/` inside a name".into()))
+}
+
+/// Reads a JSON pointer of the command line.
+pub(crate) fn pointer_arg(text: &str) -> Result<String, String> {
+    match no_pointer(text) {
+        None => Ok(text.into()),
+        Some((why, mend)) => {
+            let mend = if mend == format!("/{text}") { format!("write --key-at {mend}") } else { mend };
+            Err(format!("it is no JSON pointer: {why}; {mend}"))
+        }
     }
-    Ok(text)
 }
 
 fn read_service(section: &Section<'_>, name: String) -> Result<ServiceSpec, ConfigError> {

@@ -130,7 +130,8 @@ fn check_placeholders(output: &str) -> Result<(), String> {
 pub(super) fn check_outputs(queues: &[Queue<'_>]) -> Result<(), ConfigError> {
     for (at, queue) in queues.iter().enumerate() {
         let Some(entry) = &queue.output else { continue };
-        let same = |other: &&Queue<'_>| other.spec.output == queue.spec.output;
+        let lies = |queue: &Queue<'_>| queue.spec.output.as_deref().map(|output| super::plain(Path::new(""), output));
+        let same = |other: &&Queue<'_>| lies(other) == lies(queue);
         if let Some(other) = queues[..at].iter().find(same) {
             let name = &other.spec.policy.name;
             let what = format!("{} is the same as in [queue.{name}]", entry.path());

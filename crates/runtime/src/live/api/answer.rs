@@ -95,7 +95,7 @@ impl From<Answer> for Said {
             }
             Answer::Retried { jobs } => Said::object(200, json!({ "result": "done", "jobs": jobs })),
             Answer::Status(json) => Said { code: 200, body: Body::Raw(json.into()) },
-            Answer::Job(view) => Said::object(200, serde_json::to_value(view).unwrap_or_default()),
+            Answer::Job(view) => Said { code: 200, body: Body::Raw([&view.json()[..], b"\n"].concat().into()) },
             Answer::Jobs(page) => Said::object(200, json!({ "jobs": page.jobs })),
             Answer::Queues(views) => Said::object(200, json!({ "queues": views })),
             Answer::Queue(view) => Said::object(200, serde_json::to_value(view).unwrap_or_default()),

@@ -26,7 +26,7 @@ async fn go_on(shared: Arc<Shared>, mut asked: Listing, first: Page, mut sender:
     loop {
         let mut lines = Vec::new();
         for view in &page.jobs {
-            lines.extend(serde_json::to_vec(view).unwrap_or_default());
+            lines.extend(view.json());
             lines.push(b'\n');
         }
         // A reader that has gone wants no more.

@@ -295,7 +295,7 @@ fn outputs_and_pointers_are_checked() {
         (&in_output("key}"), "sprag.toml:3:10: `output` in [queue.q] is \"key}\": the `}` has no partner", known),
         (&in_output("{a{key}"), "sprag.toml:3:10: `output` in [queue.q] is \"{a{key}\": the `{` has no partner", known),
         (
-            "[queue.a]\ncommand = [\"a\"]\noutput = \"{key}\"\n[queue.b]\ncommand = [\"b\"]\noutput = \"{key}\"",
+            "[queue.a]\ncommand = [\"a\"]\noutput = \"{key}\"\n[queue.b]\ncommand = [\"b\"]\noutput = \".//{key}\"",
             "sprag.toml:6:10: `output` in [queue.b] is the same as in [queue.a]",
             "the results of two queues would replace each other: give each its own folder",
         ),
@@ -317,6 +317,11 @@ fn outputs_and_pointers_are_checked() {
         (
             &in_source(&format!("{source}[[source]]\n{source}")),
             "sprag.toml:7:1: `a` feeds the queue `q` twice",
+            "take one of the two [[source]] tables out",
+        ),
+        (
+            &in_source(&format!("{source}[[source]]\n{}", source.replace("\"a\"", "\"./a\""))),
+            "sprag.toml:7:1: `./a` feeds the queue `q` twice",
             "take one of the two [[source]] tables out",
         ),
         (
@@ -374,6 +379,9 @@ fn a_queue_whose_results_feed_itself_is_refused() {
     };
     let what = "sprag.toml:6:1: `drafts` feeds the queue `a`, whose own results lie in it (drafts/out/{key}): a loop";
     refused(&[(&text("drafts", "a"), what, "let the `output` of the queue lie in another folder")]);
+    let what =
+        "sprag.toml:6:1: `./drafts/x/..` feeds the queue `a`, whose own results lie in it (drafts/out/{key}): a loop";
+    refused(&[(&text("./drafts/x/..", "a"), what, "let the `output` of the queue lie in another folder")]);
     let good = [("drafts", "b"), ("draft", "a"), ("drafts/other", "a")];
     good.iter().for_each(|(folder, queue)| drop(read(&text(folder, queue)).unwrap()));
 }
