@@ -212,6 +212,8 @@ bugs! {
     OnePlaceMore: Bug,
     /// That sprag died during an attempt is not counted.
     CrashUncounted: Bug,
+    /// A job that is tried again from the start comes after all others.
+    RedrivenLast: Bug,
     /// A read that gives less than there is is taken for the end of the file.
     ShortReadTrusted: Bug,
 }

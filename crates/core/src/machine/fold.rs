@@ -236,6 +236,7 @@ impl Machine {
             State::Dead(_) | State::Cancelled => {
                 job.failures = 0;
                 job.crashes = 0;
+                job.priority = if planted(Bug::RedrivenLast) { i16::MIN } else { job.priority };
                 self.enter_state(id, State::Ready);
                 Ok(())
             }
