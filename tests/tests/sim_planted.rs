@@ -65,6 +65,7 @@ fn a_search_finds_what_seeds_do_not() {
         (Bug::ReservationCounts, Level::Machine),
         (Bug::ProofAskedOnce, Level::Machine),
         (Bug::NamesTrusted, Level::Disks),
+        (Bug::SnapshotUnverified, Level::Disks),
     ];
     for (bug, level) in hidden {
         plant(Some(bug));
@@ -112,6 +113,19 @@ fn a_new_choice_without_effect_moves_no_other() {
         assert_eq!((before.hash, before.steps), (after.hash, after.steps), "seed {seed}");
         assert_ne!(before.choices.len(), after.choices.len(), "seed {seed}: nothing was added");
     }
+}
+
+/// It is made by `sim mutants --table`; what it says of each is not looked at here.
+#[test]
+fn the_page_of_planted_bugs_has_a_row_for_each() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/planted-bugs.md")).unwrap();
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
+    let named = |row: &&str| row.trim_start_matches("| `").split('`').next().unwrap_or_default().to_owned();
+    assert_eq!(
+        rows.iter().map(named).collect::<Vec<_>>(),
+        Bug::ALL.iter().map(|bug| format!("{bug:?}")).collect::<Vec<_>>()
+    );
+    assert!(rows.iter().all(|row| !row.contains("MISSED")), "a bug is missed");
 }
 
 #[test]
