@@ -106,7 +106,7 @@ impl Watches {
             }
             self.armed.values().filter(|armed| armed.is_concerned(change)).for_each(|armed| dirty(armed.index));
         }
-        self.armed.retain(|_, armed| !changes.iter().any(|change| *change == Change::Gone(armed.folder)));
+        self.armed.retain(|_, armed| !changes.contains(&Change::Gone(armed.folder)));
     }
 }
 

@@ -286,7 +286,7 @@ mod tests {
     /// The smaller ones: `sim races` looks at all.
     #[test]
     fn small_cases_are_clean_in_every_world() {
-        for id in ["R9", "R12", "R14", "R22", "R28"] {
+        for id in ["R9", "R12", "R25"] {
             for case in CASES.iter().filter(|case| case.id == id) {
                 let seen = case.explore();
                 assert_eq!(seen.red, None, "{id}: {}", case.about);

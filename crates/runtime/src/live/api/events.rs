@@ -26,6 +26,9 @@ const KEPT_BYTES_MAX: usize = 8 << 20;
 pub(super) const LISTENERS_MAX: usize = 16;
 /// So many events go out in one piece.
 const PIECE_EVENTS_MAX: usize = 256;
+/// And, but for one that is longer alone, no more than so many bytes of them, about: some pieces wait for a listener that reads
+/// slowly, and are no longer bounded by what is kept.
+const PIECE_BYTES_MAX: usize = 64 << 10;
 const EVENT_STREAM: &str = "text/event-stream";
 
 /// The last events.
@@ -79,7 +82,13 @@ impl Kept {
             return Next::Gone;
         }
         let first = self.events.partition_point(|event| event.seq <= at);
-        Next::Events(self.events.range(first..).take(PIECE_EVENTS_MAX).cloned().collect())
+        let mut bytes = 0;
+        let piece = self.events.range(first..).take(PIECE_EVENTS_MAX).take_while(|event| {
+            let fits = bytes < PIECE_BYTES_MAX;
+            bytes += event.bytes();
+            fits
+        });
+        Next::Events(piece.cloned().collect())
     }
 }
 
