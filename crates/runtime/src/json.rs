@@ -58,9 +58,15 @@ pub fn words_on_a_line(error: &Error) -> String {
 fn place(error: &Error, place: &str) -> String {
     let said = error.to_string();
     let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(what, _)| what);
-    let what = sentence(said);
+    let what = on_one_line(&sentence(said));
     // Without a column the parser does not know where it was, or there is nothing at all.
     if error.column() == 0 { what } else { format!("{what}, at {place}") }
+}
+
+/// The parser quotes names as they stand there, whatever is in them.
+fn on_one_line(text: &str) -> String {
+    let written = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(written).collect()
 }
 
 fn sentence(said: &str) -> String {
@@ -142,6 +148,7 @@ mod tests {
             ("{\"one\": 1}", "`two` is missing, at column 10"),
             ("{\"one\": 1, \"one\": 1}", "`one` stands there twice, at column 16"),
             ("{\"tow\": 1}", "`tow` is none of `one` or `two`, at column 6"),
+            ("{\"t\\n\\u001b[31m\": 1}", "`t\\n\\u{1b}[31m` is none of `one` or `two`, at column 16"),
             ("{\"one\": \"x\"}", "it is a text, not a whole number, at column 11"),
             ("7", "it is a number, not an object, at column 1"),
         ] {

@@ -9,8 +9,6 @@ use sim::races::{Cell, Row, story, table, world_of};
 use sprag_races::Design;
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How much.
 #[derive(Args)]
@@ -70,18 +68,16 @@ impl FromStr for Tale {
 
 /// Looks at all cases, in so many threads, and gives back what was seen in their order.
 fn all<T: Send>(jobs: usize, look: impl Fn(&Case) -> T + Sync) -> Vec<T> {
-    let (next, seen) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..jobs {
-            scope.spawn(|| {
-                while let Some((at, case)) = CASES.iter().enumerate().nth(next.fetch_add(1, Ordering::Relaxed)) {
-                    let one = (at, look(case));
-                    seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(one);
-                }
-            });
-        }
+    let share = |first| {
+        let cases = CASES.iter().enumerate().skip(first).step_by(jobs);
+        cases.map(|(at, case)| (at, look(case))).collect::<Vec<(usize, T)>>()
+    };
+    let mut seen: Vec<(usize, T)> = std::thread::scope(|scope| {
+        let share = &share;
+        let threads: Vec<_> = (0..jobs).map(|first| scope.spawn(move || share(first))).collect();
+        let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
+        joined.flat_map(|seen| seen.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     });
-    let mut seen = seen.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     seen.sort_by_key(|(at, _)| *at);
     seen.into_iter().map(|(_, seen)| seen).collect()
 }
