@@ -7,8 +7,10 @@
 use crate::chance::Script;
 use crate::explore::{Bound, Finding, Level, searches};
 use crate::failure::Check;
+use crate::races::cases::CASES;
 use crate::run::{Report, run};
 use crate::shrink::{EVENTS_MAX, Shrunk, shrink};
+use crate::tape::Tape;
 use crate::trace::Keep;
 use sprag_core::{Bug, Role, plant};
 use std::collections::BTreeMap;
@@ -44,10 +46,23 @@ pub struct Hunt {
     pub checks: BTreeMap<Check, usize>,
     /// The seeds that showed it.
     pub shown_by: Vec<u64>,
+    /// The story of the race catalogue that shows it.
+    pub told: Option<Told>,
     /// The searches without chance that find it.
     pub explored: Vec<Explored>,
     /// What should be and is not, if anything.
     pub missed: Option<String>,
+}
+
+/// A story of the race catalogue that a bug turns red.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// Of which row.
+    pub row: &'static str,
+    /// In how many of its worlds it was found.
+    pub worlds: u64,
+    /// The one that shows it.
+    tape: Tape,
 }
 
 /// What a search without chance came to.
@@ -82,6 +97,7 @@ pub fn hunt(bug: Bug, effort: Effort) -> Hunt {
         seeds: Vec::new(),
         checks: BTreeMap::new(),
         shown_by: Vec::new(),
+        told: None,
         explored: Vec::new(),
         missed: None,
     };
@@ -91,6 +107,7 @@ pub fn hunt(bug: Bug, effort: Effort) -> Hunt {
             Effort::Starts(starts) => {
                 hunt.starts(starts, SEEDS_MAX);
                 hunt.explore();
+                hunt.tell();
             }
         },
         Role::Leak => {
@@ -112,10 +129,13 @@ pub fn hunt(bug: Bug, effort: Effort) -> Hunt {
 }
 
 impl Hunt {
-    /// Runs a seed in the tier in which the bug would be.
+    /// A seed of the tier in which the bug would be.
+    fn script(&self, seed: u64) -> Script {
+        if self.bug.is_of_the_adapter() { Script::Networked(seed) } else { Script::Seed(seed) }
+    }
+
     fn look(&self, seed: u64) -> Report {
-        let script = if self.bug.is_of_the_adapter() { Script::Networked(seed) } else { Script::Seed(seed) };
-        run(script, Keep::Hash)
+        run(self.script(seed), Keep::Hash)
     }
 
     /// Looks for it so many times, each time in so many seeds at most; what was found so before is forgotten.
@@ -142,8 +162,28 @@ impl Hunt {
         }
     }
 
-    /// Looks where it costs little first: some seeds, small worlds, more seeds, all worlds.
+    /// Tells the stories of the race catalogue that it should turn red.
+    fn tell(&mut self) {
+        for case in CASES.iter().filter(|case| case.bug == self.bug) {
+            plant(Some(self.bug));
+            let seen = case.explore();
+            plant(None);
+            let Some((tape, failure)) = seen.red else { continue };
+            if run(tape.clone(), Keep::Hash).failure.is_none() {
+                self.told = Some(Told { row: case.id, worlds: seen.worlds, tape });
+                self.checks.entry(failure.check).or_insert(1);
+                self.missed = self.missed.take().filter(|_| !self.shown_by.is_empty());
+                return;
+            }
+        }
+    }
+
+    /// Looks where it costs little first: the race catalogue, some seeds, small worlds, more seeds, all worlds.
     fn whether(&mut self) {
+        self.tell();
+        if self.told.is_some() {
+            return;
+        }
         self.starts(1, SEEDS_FIRST);
         if self.missed.is_some() {
             self.search(Bound::Small);
@@ -183,7 +223,9 @@ impl Hunt {
     pub fn levels(&self) -> Vec<&'static str> {
         let explored = self.explored.iter().map(|explored| explored.level.as_str());
         let seeds = if self.bug.is_of_the_adapter() { "tier 2" } else { "seeds" };
-        (!self.shown_by.is_empty()).then_some(seeds).into_iter().chain(explored).collect()
+        let seeds = (!self.shown_by.is_empty()).then_some(seeds);
+        let told = self.told.as_ref().map(|_| "races");
+        seeds.into_iter().chain(told).chain(explored).collect()
     }
 
     /// How many events a person is told: of the smallest world in which it shows, or of the shortest story of a search.
@@ -196,8 +238,9 @@ impl Hunt {
     pub fn shrink(&self) -> Option<Shrunk> {
         plant(Some(self.bug));
         let mut best: Option<Shrunk> = None;
-        for seed in self.shown_by.iter().take(SHRINK_SEEDS_MAX) {
-            let shrunk = shrink(&self.look(*seed), SHRINK_RUNS_MAX);
+        let told = self.told.iter().map(|told| Script::Tape(told.tape.clone()));
+        for script in told.chain(self.shown_by.iter().map(|seed| self.script(*seed))).take(SHRINK_SEEDS_MAX) {
+            let shrunk = shrink(&run(script, Keep::Hash), SHRINK_RUNS_MAX);
             let events = |shrunk: &Shrunk| shrunk.report.events;
             best = [best, shrunk].into_iter().flatten().min_by_key(events);
             if best.as_ref().is_some_and(|best| best.report.events <= EVENTS_MAX) {

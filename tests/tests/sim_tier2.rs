@@ -84,8 +84,11 @@ fn told(report: &Report) -> Vec<String> {
     });
     let told = both.map(|line| {
         // Each tier numbers requests by itself.
-        let text = line.text.strip_prefix("request ").and_then(|rest| rest.split_once(": ")).map(|(_, what)| what);
-        format!("{:>10} {:<10} {}", line.at_us, line.actor.to_string(), text.unwrap_or(&line.text))
+        let text = match line.text.split_once("request ") {
+            Some((before, after)) => format!("{before}{}", after.trim_start_matches(|c: char| c.is_ascii_digit())),
+            None => line.text.clone(),
+        };
+        format!("{:>10} {:<10} {text}", line.at_us, line.actor.to_string())
     });
     told.collect()
 }

@@ -95,7 +95,7 @@ pub(crate) fn mutants(args: &Mutants) -> u8 {
         let well = bugs.len() - missed;
         say(format_args!("{well} of {} are as they should be; {alive} of them bugs", bugs.len()));
         say(format_args!(
-            "level: who catches it; seeds (simulation), states (sim explore machine), disks (sim explore disks)"
+            "level: who catches it; seeds (simulation), races (sim races), states and disks (sim explore)"
         ));
     }
     if missed > 0 { FAILED } else { WELL }
@@ -142,7 +142,11 @@ fn tell(hunt: &Hunt, shrunk: Option<&Shrunk>, args: &Mutants) -> bool {
 fn keep(hunt: &Hunt, shrunk: Option<&Shrunk>, args: &Mutants) {
     let name = format!("{:?}", hunt.bug);
     if let (Some(folder), Some(shrunk)) = (&args.traces, shrunk)
-        && let Some(trace) = Trace::of(&shrunk.report, hunt.shown_by.first().copied(), Some(name.clone()))
+        && let Some(trace) = Trace::of(
+            &shrunk.report,
+            hunt.shown_by.first().copied().filter(|_| hunt.told.is_none()),
+            Some(name.clone()),
+        )
         && let Err(what) = save(&trace, &folder.join(format!("{name}.json")))
     {
         complain(args.json, format_args!("{what}"));

@@ -21,6 +21,8 @@
 //!
 //! Plain `Rc` and `RefCell`, one thread, no clock, no chance of its own: the same calls give the same results.
 
+mod change;
+mod contents;
 mod disk;
 pub mod errno;
 mod file;
@@ -37,6 +39,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+pub use change::Change;
 use disk::{Disk, Lost, Node};
 pub use file::SimFile;
 pub use image::{Image, Tear};
@@ -101,35 +104,6 @@ pub struct Call {
     pub path: PathBuf,
     /// How many bytes it is about.
     pub len: u64,
-}
-
-/// What the kernel tells watchers of, after the change, and only of one that was made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// An entry of its folder was made or removed, written to, or closed by somebody who could write.
-    Entry {
-        /// Its name, or the last one it had.
-        path: PathBuf,
-        /// The file, if it is one.
-        inode: Option<usize>,
-        /// What happened.
-        what: ReadFlags,
-    },
-    /// A file was renamed.
-    Moved {
-        /// What it was called.
-        from: PathBuf,
-        /// What it is called now.
-        to: PathBuf,
-        /// The file.
-        inode: usize,
-    },
-    /// A file that is watched has lost a name.
-    Unlinked(usize),
-    /// A file that is watched is gone: it has no name, and nobody has it open.
-    Freed(usize),
-    /// This folder is gone.
-    Gone(PathBuf),
 }
 
 /// What goes wrong with a call.

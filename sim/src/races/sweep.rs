@@ -1,15 +1,15 @@
 //! One story in every way: what may come at any moment comes at each.
 //!
-//! **Invariant.** Nothing is left out. What is moved comes at every place that it has in the story so far: the search goes on until
-//! there is none left, and no limit cuts it. The story itself, with nothing moved, is told first. Where two things are moved, the
-//! places of the second are those that it has with the first where that is.
+//! **Invariant.** Nothing is left out. What is moved comes at every place that it has in the story so far: the search goes on
+//! until there is none left, and no limit cuts it. The story itself, with nothing moved, is told first. Where two things are
+//! moved, the places of the second are those that it has with the first where that is.
 
 use crate::places::{Actor, Site, What};
 use crate::run::{Report, run};
 use crate::tape::{Choice, Tape};
 use crate::trace::{Keep, Line};
 
-/// Later than this nothing is moved to: from 500 ms on nothing goes wrong in a calm world, and long before everything in it rests.
+/// Later than this nothing is moved to: from 500 ms on nothing goes wrong in a calm world, and long before that it rests.
 const LATE_US: u64 = 450_000;
 
 /// What is moved.
