@@ -81,7 +81,12 @@ impl World {
         if life == self.life && self.ending.is_none() {
             let looked = matches!(event, Event::Done(Done::Looked { .. } | Done::Armed { .. }));
             let slow_us = if looked { self.source_takes_us() } else { 0 };
-            let delay_us = slow_us + self.delay_us(Site::AnswerDelay, 5, 2_000);
+            let mut delay_us = slow_us + self.delay_us(Site::AnswerDelay, 5, 2_000);
+            if matches!(event, Event::Journal(_)) {
+                // One thread, and one mailbox: what it says later is heard later.
+                delay_us = delay_us.max(self.journal_told_us.saturating_sub(self.now_us));
+                self.journal_told_us = self.now_us + delay_us;
+            }
             self.schedule(delay_us, Due::Heard { life, event });
         }
     }

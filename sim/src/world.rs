@@ -121,6 +121,8 @@ pub struct World {
     pub threads: Option<Rc<Threads>>,
     pub keeper: VecDeque<Order>,
     pub journal: VecDeque<JournalWork>,
+    /// When the loop hears of what the journal thread said last.
+    pub journal_told_us: u64,
     pub marked: BTreeSet<u16>,
     pub nested: u32,
     /// So many looks at sources are under way.
@@ -210,6 +212,7 @@ impl World {
             threads: None,
             keeper: VecDeque::new(),
             journal: VecDeque::new(),
+            journal_told_us: 0,
             marked: BTreeSet::new(),
             nested: 0,
             looking: 0,
