@@ -178,7 +178,7 @@ impl Hunt {
         }
     }
 
-    /// Looks where it costs little first: the race catalogue, some seeds, small worlds, more seeds, all worlds.
+    /// Looks where it costs little first: the race catalogue, some seeds, small worlds, all worlds, more seeds.
     fn whether(&mut self) {
         self.tell();
         if self.told.is_some() {
@@ -186,13 +186,10 @@ impl Hunt {
         }
         self.starts(1, SEEDS_FIRST);
         if self.missed.is_some() {
-            self.search(Bound::Small);
+            self.explore();
         }
         if self.missed.is_some() {
             self.starts(1, SEEDS_MAX);
-        }
-        if self.missed.is_some() {
-            self.search(Bound::Full);
         }
     }
 
