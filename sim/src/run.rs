@@ -9,6 +9,7 @@ mod end;
 use crate::chance::Script;
 use crate::describe;
 use crate::failure::{Check, Failure};
+use crate::incident::Recorded;
 use crate::marks::Marks;
 use crate::places::{Actor, Site};
 use crate::plan;
@@ -307,7 +308,7 @@ impl Run {
                     epoch: opened.epoch,
                 };
                 let writer = RefCell::new(opened.writer);
-                world.recorded = Some((opened.epoch, true));
+                world.recorded = Some(Recorded { epoch: opened.epoch, opened: now, whole: true });
                 world.opened = true;
                 world.durable = opened.driver.machine().durable_seq().0;
                 world.judge_beginning();

@@ -4,7 +4,7 @@
 
 use crate::failure::Check;
 use crate::fs::SimFs;
-use crate::incident;
+use crate::incident::{self, Recorded};
 use crate::marks::Mark;
 use crate::oracle::Deciding;
 use crate::world::{End, Starts, World};
@@ -75,10 +75,10 @@ impl World {
     /// What was recorded of the life that is over leads to the same decisions. Whoever kills sprag takes nothing from it; a power
     /// cut may, since nothing of it is synced.
     pub(crate) fn judge_recording(&mut self, end: End) {
-        let Some((epoch, whole)) = self.recorded else { return };
-        let whole = whole && end != End::PowerCut;
+        let Some(recorded) = self.recorded else { return };
+        let whole = recorded.whole && end != End::PowerCut;
         let fs = SimFs::boot(&self.fs.cached());
-        match incident::judge(&fs, self.pipeline.state().path(), epoch, whole) {
+        match incident::judge(&fs, self.pipeline.state().path(), Recorded { whole, ..recorded }) {
             Ok(segments) => {
                 self.mark_if(whole && segments > 0, Mark::RecordedWhole);
                 self.mark_if(segments > 1, Mark::RecordedInParts);
@@ -89,7 +89,7 @@ impl World {
 
     /// Sprag has opened its journal.
     pub(crate) fn judge_beginning(&mut self) {
-        if let Err(failure) = self.oracle.begins(self.durable, &self.fs) {
+        if let Err(failure) = self.oracle.begins(self.durable, &self.fs, &self.pipeline) {
             self.fail(failure);
         }
     }

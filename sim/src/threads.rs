@@ -5,6 +5,7 @@
 
 use crate::describe;
 use crate::failure::Check;
+use crate::incident::Recorded;
 use crate::places::{Actor, Hazard, Site};
 use crate::shared::Shared;
 use crate::trace::Kind;
@@ -150,7 +151,7 @@ pub fn journal(shared: &Rc<Shared>) {
     let (_, failed) = record_step(&mut threads.recorder.borrow_mut());
     if let Some(failed) = failed {
         let mut world = shared.world.borrow_mut();
-        world.recorded = world.recorded.map(|(epoch, _)| (epoch, false));
+        world.recorded = world.recorded.map(|recorded| Recorded { whole: false, ..recorded });
         world.answer(life, Event::Journal(failed));
     }
     let committed = journal_step(&mut threads.writer.borrow_mut(), work);

@@ -10,6 +10,7 @@ use crate::chance::{Chance, Script};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::fs::{Call, CallKind, Fault, SimFs, errno};
+use crate::incident::Recorded;
 use crate::marks::Marks;
 use crate::monitor::Pending;
 use crate::oracle::Oracle;
@@ -151,8 +152,8 @@ pub struct World {
     pub excused: bool,
     /// A frame was handed to the journal thread at this time, and no answer came back yet; with its number of records.
     pub in_flight: Option<(u64, u32)>,
-    /// Which life of the journal's writer is recorded, and whether the flight recorder could write everything so far.
-    pub recorded: Option<(u64, bool)>,
+    /// The recording of this life.
+    pub recorded: Option<Recorded>,
     /// Jobs whose results could not be put at their destinations since nothing goes wrong any more, and how often.
     pub unpublished: BTreeMap<u64, u32>,
     /// Sprag was asked to stop in this life.

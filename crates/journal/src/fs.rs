@@ -202,17 +202,19 @@ pub fn read_all<F: Fs>(fs: &F, path: &Path, bytes_max: u64) -> io::Result<Vec<u8
 /// Reads the whole of an open file; see [`read_all`].
 pub fn read_whole<F: File>(file: &F, bytes_max: u64) -> io::Result<Vec<u8>> {
     const CHUNK_BYTES: usize = 64 * 1024;
-    let mut bytes = Vec::new();
-    let mut chunk = vec![0; CHUNK_BYTES];
+    let (mut bytes, mut chunk) = (Vec::new(), 16 * 1024);
     loop {
-        let n = read_full_at(file, &mut chunk, bytes.len() as u64)?;
-        bytes.extend_from_slice(&chunk[..n]);
+        let before = bytes.len();
+        bytes.resize(before + chunk, 0);
+        let n = read_full_at(file, &mut bytes[before..], before as u64)?;
+        bytes.truncate(before + n);
         if bytes.len() as u64 > bytes_max {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
-        if n < CHUNK_BYTES {
+        if n < chunk {
             return Ok(bytes);
         }
+        chunk = (2 * chunk).min(CHUNK_BYTES);
     }
 }
 

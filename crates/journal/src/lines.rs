@@ -11,7 +11,9 @@ use crate::line::Place;
 use crate::names;
 use crate::snapshot::{Snapshot, lookup};
 
-const WINDOW_BYTES: usize = 1024 * 1024;
+/// The first window is this long, and each further one twice as long as the one before, up to the second of these: most
+/// journals are short, and room that is not filled costs time as well.
+const WINDOW_BYTES: [usize; 2] = [16 * 1024, 1024 * 1024];
 
 /// Reads from the segments, and from one snapshot as segment 0.
 #[derive(Debug)]
@@ -24,13 +26,16 @@ pub struct Lines<'a, F: Fs> {
     window: Vec<u8>,
     window_of: u32,
     window_at: u64,
+    /// How long the next window is.
+    window_len: usize,
 }
 
 impl<'a, F: Fs> Lines<'a, F> {
     /// Of the journal in the folder `root`.
     pub fn new(fs: &F, root: &Path, snapshot: Option<&'a Snapshot<F>>) -> Lines<'a, F> {
         let (fs, dir) = (fs.clone(), names::journal_dir(root));
-        Lines { fs, dir, snapshot, segment: None, window: Vec::new(), window_of: 0, window_at: 0 }
+        let window_len = WINDOW_BYTES[0];
+        Lines { fs, dir, snapshot, segment: None, window: Vec::new(), window_of: 0, window_at: 0, window_len }
     }
 
     /// The line at a place.
@@ -52,7 +57,8 @@ impl<'a, F: Fs> Lines<'a, F> {
 
     fn fill(&mut self, place: Place) -> Result<(), JournalError> {
         let path = self.dir.join(names::segment(place.segment));
-        self.window.resize(WINDOW_BYTES.max(place.len as usize), 0);
+        self.window.resize(self.window_len.max(place.len as usize), 0);
+        self.window_len = (2 * self.window_len).min(WINDOW_BYTES[1]);
         (self.window_of, self.window_at) = (place.segment, place.offset);
         let n = match (place.segment, self.snapshot) {
             (0, Some(snapshot)) => read_full_at(snapshot.file(), &mut self.window, place.offset),

@@ -16,7 +16,9 @@ use crate::line::{COMMIT_START, Commit, FILLER, Header, HeaderRead, Place, Posit
 use crate::names;
 use sprag_core::{Bug, planted};
 
-const CHUNK_BYTES: usize = 256 * 1024;
+/// So much is read at first, and each time twice as much as before, up to the second of these: most segments are short, and room
+/// that is not filled costs time as well.
+const CHUNK_BYTES: [usize; 2] = [16 * 1024, 256 * 1024];
 
 /// Takes a record: its sequence number, its place, and its line without the newline. An error says why it is useless.
 pub type OnRecord<'a> = dyn FnMut(u64, Place, &[u8]) -> Result<(), String> + 'a;
@@ -52,7 +54,8 @@ pub(crate) fn scan_segment<T: File>(
     start: &mut Start,
     on_record: &mut OnRecord<'_>,
 ) -> Result<Scanned, JournalError> {
-    let mut frames = Frames { file, path, offset: start.at.offset, buffer: Vec::new(), begin: 0 };
+    let mut frames =
+        Frames { file, path, offset: start.at.offset, buffer: Vec::new(), begin: 0, chunk: CHUNK_BYTES[0] };
     let mut scanned = Scanned { at: start.at, last_frame: Vec::new(), frames: 0, seals: 0, sealed: false, bad: None };
     loop {
         match frames.next()? {
@@ -170,6 +173,8 @@ struct Frames<'a, T> {
     buffer: Vec<u8>,
     /// Where it begins in the buffer.
     begin: usize,
+    /// So much is read next.
+    chunk: usize,
 }
 
 impl<T: File> Frames<'_, T> {
@@ -238,11 +243,13 @@ impl<T: File> Frames<'_, T> {
     fn fill(&mut self) -> Result<usize, JournalError> {
         self.buffer.drain(..self.begin);
         self.begin = 0;
-        let mut chunk = vec![0; CHUNK_BYTES];
-        let n = read_full_at(self.file, &mut chunk, self.offset + self.buffer.len() as u64)
-            .map_err(JournalError::io("read", self.path))?;
-        self.buffer.extend_from_slice(&chunk[..n]);
-        Ok(n)
+        let before = self.buffer.len();
+        self.buffer.resize(before + self.chunk, 0);
+        let read = read_full_at(self.file, &mut self.buffer[before..], self.offset + before as u64);
+        let n = *read.as_ref().unwrap_or(&0);
+        self.buffer.truncate(before + n);
+        self.chunk = (2 * self.chunk).min(CHUNK_BYTES[1]);
+        read.map_err(JournalError::io("read", self.path))
     }
 
     fn consume(&mut self, len: usize) {

@@ -17,6 +17,8 @@ use super::image::Image;
 use super::names::Names;
 use super::{errno, error};
 
+/// With fewer inodes than this none is looked for that nobody can see.
+const INODES_MIN: usize = 32;
 const BLOCK_BYTES: u64 = 4096;
 /// What a disk without a limit says that it has.
 const UNLIMITED_BYTES: u64 = 1 << 40;
@@ -65,6 +67,8 @@ impl Inode {
 pub(super) struct Disk {
     pub(super) inodes: BTreeMap<usize, Inode>,
     next_inode: usize,
+    /// How many there were when those that nobody can see were last forgotten.
+    inodes_kept: usize,
     /// Folders that were there from the beginning, outside any other: they are never lost.
     pub(super) roots: BTreeSet<PathBuf>,
     pub(super) names: Names,
@@ -363,7 +367,11 @@ impl Disk {
         Ok(())
     }
 
+    /// Nobody can see them: they only take room, so they are looked for once there may be as many of them as of others.
     fn forget_unreachable(&mut self) {
+        if self.inodes.len() < 2 * self.inodes_kept + INODES_MIN {
+            return;
+        }
         let pending = self.pending_names.iter().flatten().filter_map(|(_, node)| *node);
         let nodes = self.names.nodes().chain(self.durable_names.nodes()).chain(pending);
         let reachable: BTreeSet<usize> = nodes
@@ -373,6 +381,7 @@ impl Disk {
             })
             .collect();
         self.inodes.retain(|inode, file| file.handles > 0 || reachable.contains(inode));
+        self.inodes_kept = self.inodes.len();
     }
 
     pub(super) fn len(&self, inode: usize) -> u64 {

@@ -158,6 +158,24 @@ impl Disk {
         image
     }
 
+    /// The files right inside a folder as they surely are on the medium: nothing that is pending is kept.
+    pub(super) fn durable_inside(&self, dir: &Path) -> Vec<(PathBuf, Rc<[u8]>)> {
+        let is_root = |dir: &Path| self.roots.contains(dir);
+        let mut above = dir.ancestors().scan(false, |done, dir| {
+            let go_on = !*done;
+            *done |= is_root(dir);
+            go_on.then_some(dir)
+        });
+        if !above.all(|dir| is_root(dir) || self.durable_names.get(dir) == Some(Node::Dir)) {
+            return Vec::new();
+        }
+        let files = self.durable_names.inside(dir).filter_map(|path| match self.durable_names.get(path)? {
+            Node::File(inode) => Some((path.clone(), self.inodes.get(&inode)?.durable_bytes())),
+            Node::Dir | Node::Pipe | Node::Link(_) => None,
+        });
+        files.collect()
+    }
+
     pub(super) fn cached(&self) -> Image {
         self.image_of(&self.names, &mut |inode| self.cache(inode).into())
     }

@@ -295,6 +295,11 @@ impl SimFs {
         self.state.borrow().disk.draw(chance)
     }
 
+    /// The files right inside a folder, in order, of the image in which nothing is left that a power cut may take.
+    pub fn durable_inside(&self, dir: &Path) -> Vec<(PathBuf, Rc<[u8]>)> {
+        self.state.borrow().disk.durable_inside(dir)
+    }
+
     /// What the running system sees.
     pub fn cached(&self) -> Image {
         self.state.borrow().disk.cached()

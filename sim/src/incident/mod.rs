@@ -16,8 +16,9 @@ pub use run::{Checked, Difference, On, Seen, Until, What};
 pub use story::{Story, Told};
 pub use why::why;
 
+use sprag_core::Now;
 use sprag_journal::fs::Fs;
-use sprag_runtime::flight::{self, Segment};
+use sprag_runtime::flight::{self, Head, Segment};
 use std::path::Path;
 
 /// A recording, and the journal that it is held against.
@@ -58,16 +59,28 @@ impl<F: Fs> Incident<F> {
     }
 }
 
-/// Runs the life of this epoch again, if it is the last one on record: from its beginning, and from its last segment alone. With
-/// `whole`, nothing of it may be missing: whatever is in the journal was recorded before.
+/// A life of which there may be a recording.
+#[derive(Clone, Copy, Debug)]
+pub struct Recorded {
+    /// Which life of the journal's writer it is.
+    pub epoch: u64,
+    /// When it opened its journal: a life before it that wrote nothing bore the same epoch.
+    pub opened: Now,
+    /// The flight recorder could write everything so far.
+    pub whole: bool,
+}
+
+/// Runs a life again, if it is the last one on record: from its beginning, and from its last segment alone. Where it is
+/// recorded whole nothing of it may be missing: whatever is in the journal was recorded before.
 ///
 /// Says how many segments there were.
 ///
 /// # Errors
 /// What is not the same, or not there.
-pub fn judge<F: Fs>(fs: &F, state: &Path, epoch: u64, whole: bool) -> Result<usize, String> {
+pub fn judge<F: Fs>(fs: &F, state: &Path, of: Recorded) -> Result<usize, String> {
     let Ok(segments) = flight::segments(fs, state) else { return Ok(0) };
-    let Some(life) = lives(segments).pop().filter(|life| life.epoch() == Some(epoch)) else { return Ok(0) };
+    let is_it = |life: &Life| life.epoch() == Some(of.epoch) && life.opened_at().is_none_or(|at| at == of.opened);
+    let Some(life) = lives(segments).pop().filter(is_it) else { return Ok(0) };
     let facts = Facts::read(fs, state)?;
     let segments = life.segments.len();
     let last = life.segments.last().filter(|_| life.segments.len() > 1).cloned();
@@ -76,7 +89,7 @@ pub fn judge<F: Fs>(fs: &F, state: &Path, epoch: u64, whole: bool) -> Result<usi
         let checked = run::replay(&facts, &life, None, &mut |_, _| true);
         match checked.difference {
             Some(difference) => return Err(difference.to_string()),
-            None if whole && checked.ahead > 0 => {
+            None if of.whole && checked.ahead > 0 => {
                 return Err(format!("the journal goes on for {} records behind what was recorded", checked.ahead));
             }
             None => {}
@@ -98,8 +111,17 @@ impl Life {
 
     /// The record that it found as the last one in the journal.
     fn opened(&self) -> Option<u64> {
-        let head = self.segments.first()?.head.as_ref()?;
-        head.opens.then_some(head.seq.0)
+        Some(self.beginning()?.seq.0)
+    }
+
+    /// When it opened its journal.
+    fn opened_at(&self) -> Option<Now> {
+        Some(self.beginning()?.now)
+    }
+
+    /// The head of its first segment, if that is still there.
+    fn beginning(&self) -> Option<&Head> {
+        self.segments.first()?.head.as_ref().filter(|head| head.opens)
     }
 }
 

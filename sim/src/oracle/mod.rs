@@ -17,7 +17,7 @@ use crate::plan::DIR;
 use crate::processes::result_text;
 use crate::producer::Producer;
 use punctual::Places;
-use records::{Fold, Job, Record, fold, is_segment, judge_snapshots, records};
+use records::{Fold, Job, Record, fold, is_segment, journal_dir, judge_snapshots, lines_of, records};
 use sprag_core::Outcome;
 use sprag_runtime::driver::Notice;
 use sprag_runtime::pipeline::Pipeline;
@@ -98,7 +98,7 @@ pub struct Oracle {
     places: Places,
     /// Records that are durable as far as sprag has heard, and those that it has handed away since: judged as they come, so
     /// that a failure is seen where it is made. What is on the medium is judged at the end.
-    live: Vec<Record>,
+    live: Fold,
     offered: VecDeque<Record>,
     /// Jobs that sprag has decided to make, with what they are made of.
     made: BTreeMap<u64, Id>,
@@ -141,10 +141,11 @@ impl Oracle {
         if self.executions.iter().filter(|other| other.fence == fence && other.job == job).count() > 1 {
             return Err(Check::FenceOnce.failed(format!("job {job} is executed twice under fence {fence}")));
         }
-        let nothing_kept = &mut |_| 1;
-        let begin = format!("{{\"seq\":{fence},");
-        let durable = records(&fs.draw(nothing_kept), &self.removed, &begin)?;
-        let allowed = durable.iter().any(|record| record.allows(job, attempt, fence));
+        let durable = fs.durable_inside(&journal_dir());
+        let newest_first = durable.iter().map(|(_, bytes)| bytes).rev().chain(self.removed.values().rev());
+        let allowed = newest_first
+            .flat_map(|bytes| lines_of(bytes, fence))
+            .any(|line| serde_json::from_slice(line).is_ok_and(|record: Record| record.allows(job, attempt, fence)));
         let what = || format!("job {job} is executed before its record {fence} is durable");
         if allowed { Ok(()) } else { Err(Check::DurableFirst.failed(what())) }
     }
@@ -161,10 +162,9 @@ impl Oracle {
 
     /// Sprag is about to remove a file.
     pub fn removes(&mut self, path: &Path, fs: &SimFs) {
-        if is_segment(path)
-            && let Some(bytes) = fs.draw(&mut |_| 1).files.remove(path)
-        {
-            self.removed.insert(path.to_owned(), bytes);
+        if is_segment(path) {
+            let durable = fs.durable_inside(&journal_dir());
+            self.removed.extend(durable.into_iter().filter(|(segment, _)| segment == path));
         }
     }
 
@@ -231,7 +231,7 @@ impl Oracle {
         let mut let_go = 0;
         for line in lines.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"{\"seq\":")) {
             let Ok(record) = serde_json::from_slice::<Record>(line) else { continue };
-            let last = self.offered.back().or(self.live.last()).map_or(0, |record| record.seq);
+            let last = self.offered.back().map_or(self.live.last, |record| record.seq);
             let new = record.seq > last;
             let retry = record.next.as_deref() == Some("retry");
             let job = record.job.unwrap_or(0);
@@ -275,19 +275,20 @@ impl Oracle {
     }
 
     /// A life of sprag begins, with so many records; listeners are told of what comes.
-    pub fn begins(&mut self, durable: u64, fs: &SimFs) -> Result<(), Failure> {
+    pub fn begins(&mut self, durable: u64, fs: &SimFs, pipeline: &Pipeline) -> Result<(), Failure> {
         self.stream.begins(durable);
         self.offered.clear();
-        self.live = records(&fs.draw(&mut |_| 1), &self.removed, "{\"seq\":")?;
+        let segments = fs.durable_inside(&journal_dir());
+        self.live = fold(&records(segments.iter().map(|(path, bytes)| (path, bytes)), &self.removed)?, pipeline)?;
         Ok(())
     }
 
     /// Sprag hears that its records are durable up to this one.
     pub fn durable(&mut self, through: u64, pipeline: &Pipeline) -> Result<(), Failure> {
         while let Some(record) = self.offered.pop_front_if(|record| record.seq <= through) {
-            self.live.push(record);
+            self.live.follow(&record, pipeline)?;
         }
-        fold(&self.live, pipeline).map(|_| ())
+        Ok(())
     }
 
     /// Sprag tells listeners of a record, while so many are durable.
@@ -310,7 +311,7 @@ impl Oracle {
         producers: &[Producer],
         client: &Client,
     ) -> Result<(), Failure> {
-        let records = records(image, &self.removed, "{\"seq\":")?;
+        let records = records(&image.files, &self.removed)?;
         let fold = fold(&records, pipeline)?;
         self.stream.judge(&records, &fold)?;
         self.judge_records(&records)?;
@@ -356,7 +357,7 @@ impl Oracle {
         Ok(())
     }
 
-    fn judge_item(&self, fold: &Fold<'_>, image: &Image, id: Id) -> Result<(), Failure> {
+    fn judge_item(&self, fold: &Fold, image: &Image, id: Id) -> Result<(), Failure> {
         let name = format!("item {}-{}", crate::trace::name_of(id.0), id.1);
         let made: Vec<(&u64, &Job)> = fold.jobs.iter().filter(|(_, job)| job.item == Some(id)).collect();
         let Some((last, before)) = made.split_last() else {

@@ -63,22 +63,32 @@ pub(super) struct Job {
     crashes: u16,
 }
 
-/// Whether it is a segment of the journal.
-pub(super) fn is_segment(path: &Path) -> bool {
-    path.parent() == Some(&Path::new(DIR).join(".sprag/journal")) && path.extension().is_some_and(|ext| ext == "jsonl")
+/// The folder of the journal's segments.
+pub(super) fn journal_dir() -> PathBuf {
+    Path::new(DIR).join(".sprag/journal")
 }
 
-/// The records of the journal that begin so, in order: of the segments there are, and of those that were removed.
-pub(super) fn records(
-    image: &Image,
-    removed: &BTreeMap<PathBuf, Rc<[u8]>>,
-    begin: &str,
+/// Whether it is a segment of the journal.
+pub(super) fn is_segment(path: &Path) -> bool {
+    path.extension().is_some_and(|ext| ext == "jsonl") && path.parent() == Some(&journal_dir())
+}
+
+/// The lines of the record of this number.
+pub(super) fn lines_of(segment: &[u8], seq: u64) -> impl Iterator<Item = &[u8]> {
+    let begin = format!("{{\"seq\":{seq},");
+    segment.split(|byte| *byte == b'\n').filter(move |line| line.starts_with(begin.as_bytes()))
+}
+
+/// The records of the journal in order: of the segments among these files, and of those that were removed.
+pub(super) fn records<'a>(
+    files: impl IntoIterator<Item = (&'a PathBuf, &'a Rc<[u8]>)>,
+    removed: &'a BTreeMap<PathBuf, Rc<[u8]>>,
 ) -> Result<Vec<Record>, Failure> {
     let mut segments: BTreeMap<&PathBuf, &Rc<[u8]>> = removed.iter().collect();
-    segments.extend(image.files.iter().filter(|(path, _)| is_segment(path)));
+    segments.extend(files.into_iter().filter(|(path, _)| is_segment(path)));
     let mut records = Vec::new();
     for (path, bytes) in segments {
-        for line in bytes.split(|byte| *byte == b'\n').filter(|line| line.starts_with(begin.as_bytes())) {
+        for line in bytes.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"{\"seq\":")) {
             let wrong = |error| Check::RecordsMakeSense.failed(format!("{}: {error}", path.display()));
             let record = serde_json::from_slice(line).map_err(wrong)?;
             records.push(record);
@@ -101,26 +111,19 @@ impl Record {
 
 /// What the records add up to.
 #[derive(Debug, Default)]
-pub(super) struct Fold<'a> {
+pub(super) struct Fold {
+    /// The number of the last one.
+    pub(super) last: u64,
     pub(super) jobs: BTreeMap<u64, Job>,
-    paused: BTreeSet<&'a str>,
+    paused: BTreeSet<String>,
     /// Keys that are known, with their jobs.
-    keys: BTreeMap<&'a str, u64>,
+    keys: BTreeMap<String, u64>,
 }
 
 /// The jobs that the records tell of; the records must follow each other and make sense.
-pub(super) fn fold<'a>(records: &'a [Record], pipeline: &Pipeline) -> Result<Fold<'a>, Failure> {
+pub(super) fn fold(records: &[Record], pipeline: &Pipeline) -> Result<Fold, Failure> {
     let mut fold = Fold::default();
-    for (expected, record) in (1..).zip(records) {
-        let wrong = |(check, what): (Check, String)| check.failed(format!("record {}: {what}: {record:?}", record.seq));
-        if record.seq != expected {
-            return Err(wrong((Check::RecordsMakeSense, "out of order".into())));
-        }
-        match record.job {
-            Some(number) => fold.of_job(number, record, pipeline).map_err(wrong)?,
-            None => fold.of_queue(record).map_err(wrong)?,
-        }
-    }
+    records.iter().try_for_each(|record| fold.follow(record, pipeline))?;
     Ok(fold)
 }
 
@@ -130,18 +133,31 @@ fn nonsense<T>(what: impl Into<String>) -> Result<T, Wrong> {
     Err((Check::RecordsMakeSense, what.into()))
 }
 
-impl<'a> Fold<'a> {
-    fn of_queue(&mut self, record: &'a Record) -> Result<(), Wrong> {
+impl Fold {
+    /// One record more.
+    pub(super) fn follow(&mut self, record: &Record, pipeline: &Pipeline) -> Result<(), Failure> {
+        let wrong = |(check, what): Wrong| check.failed(format!("record {}: {what}: {record:?}", record.seq));
+        if record.seq != self.last + 1 {
+            return Err(wrong((Check::RecordsMakeSense, "out of order".into())));
+        }
+        self.last = record.seq;
+        match record.job {
+            Some(number) => self.of_job(number, record, pipeline).map_err(wrong),
+            None => self.of_queue(record).map_err(wrong),
+        }
+    }
+
+    fn of_queue(&mut self, record: &Record) -> Result<(), Wrong> {
         let queue = record.queue.as_deref().unwrap_or_default();
         match record.kind.as_str() {
-            "paused" => _ = self.paused.insert(queue),
+            "paused" => _ = self.paused.insert(queue.to_owned()),
             "resumed" => _ = self.paused.remove(queue),
             _ => return nonsense("of no job"),
         }
         Ok(())
     }
 
-    fn of_job(&mut self, number: u64, record: &'a Record, pipeline: &Pipeline) -> Result<(), Wrong> {
+    fn of_job(&mut self, number: u64, record: &Record, pipeline: &Pipeline) -> Result<(), Wrong> {
         if record.kind == "added" {
             return self.added(number, record);
         }
@@ -163,7 +179,7 @@ impl<'a> Fold<'a> {
         job.follow(record, pipeline)
     }
 
-    fn added(&mut self, number: u64, record: &'a Record) -> Result<(), Wrong> {
+    fn added(&mut self, number: u64, record: &Record) -> Result<(), Wrong> {
         let job = Job {
             item: record.payload.as_ref().and_then(items::of_value),
             key: record.key.clone().unwrap_or_default(),
@@ -175,7 +191,7 @@ impl<'a> Fold<'a> {
         if self.jobs.insert(number, job).is_some() {
             return nonsense("a job is added twice");
         }
-        let known = record.keyhash.as_deref().and_then(|key| self.keys.insert(key, number));
+        let known = record.keyhash.as_deref().and_then(|key| self.keys.insert(key.to_owned(), number));
         known.map_or(Ok(()), |known| Err((Check::KeysHold, format!("its key is that of job {known}"))))
     }
 
@@ -193,7 +209,7 @@ impl<'a> Fold<'a> {
     }
 }
 
-impl Fold<'_> {
+impl Fold {
     /// An item makes one job, whether it still stands somewhere or was taken away; another only once its key was let go.
     pub(super) fn judge_known(&self) -> Result<(), Failure> {
         let mut known = BTreeMap::new();

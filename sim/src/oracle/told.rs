@@ -47,7 +47,7 @@ impl Stream {
     }
 
     /// Holds it against the records.
-    pub(super) fn judge(&self, records: &[Record], fold: &Fold<'_>) -> Result<(), Failure> {
+    pub(super) fn judge(&self, records: &[Record], fold: &Fold) -> Result<(), Failure> {
         for told in &self.0 {
             // Another life goes on where this one ended.
             let last = told.through.or(told.records.last().map(|record| record.seq)).unwrap_or(0);
@@ -75,7 +75,7 @@ impl Record {
     }
 
     /// Whether this, as it was told, is what stands there.
-    fn tells(&self, record: &Record, fold: &Fold<'_>) -> bool {
+    fn tells(&self, record: &Record, fold: &Fold) -> bool {
         let job = record.job.and_then(|job| fold.jobs.get(&job));
         // The last of a job may be told when it is forgotten already.
         let queue = match (self.queue.as_deref(), job) {

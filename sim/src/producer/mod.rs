@@ -268,7 +268,10 @@ impl Producer {
         let done = self.advance(chance, now_us);
         let (what, next_us) = match done {
             Err(error) => {
-                self.file = None;
+                // In a folder of files a half-written one that rests would be taken.
+                if self.file.take().is_some() && self.writes_in_place() && self.one_file_each() {
+                    let _ = self.fs.remove(&self.target());
+                }
                 self.stage = Stage::Begin;
                 return Step { what: format!("cannot write: {error}"), stands: false, next_us: Some(AGAIN_US) };
             }

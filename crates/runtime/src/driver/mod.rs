@@ -373,13 +373,13 @@ impl Driver {
         self.input(now, Input::Stop(level));
     }
 
-    /// The end: at rest and sealed, or abandoned to the next start, which proves every leftover dead.
+    /// The end: at rest, sealed, and nobody waits for an answer; or abandoned to the next start, which proves every leftover dead.
     fn check_stopped(&mut self, now: Now) {
         if self.kill_at.is_some_and(|at| at <= now.mono) {
             self.stop(now, StopLevel::Kill);
             self.next_journal_work(now);
         }
-        let at_rest = self.stopped && self.persistence.is_sealed() && self.services_down();
+        let at_rest = self.stopped && self.persistence.is_sealed() && self.services_down() && self.control.is_quiet();
         let abandoned = self.abandon_at.is_some_and(|at| at <= now.mono);
         if (at_rest || abandoned) && !self.said_stopped {
             self.said_stopped = true;
