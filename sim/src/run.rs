@@ -83,7 +83,7 @@ enum Phase {
 
 pub(crate) struct Run {
     shared: Rc<Shared>,
-    pub(crate) driver: Option<Driver>,
+    pub(crate) driver: Option<Box<Driver>>,
     pub(crate) tick: Option<(u64, u64)>,
     /// The last tick was asked for when its time had already come.
     late: bool,
@@ -315,7 +315,7 @@ impl Run {
                 let recorder = RefCell::new(opened.recorder);
                 world.threads = Some(Rc::new(Threads { context, writer, recorder }));
                 let life = world.life;
-                self.driver = Some(opened.driver);
+                self.driver = Some(Box::new(opened.driver));
                 world.schedule(1, Due::Tick { life });
             }
             Err(_) if world.ending.is_some() => {}

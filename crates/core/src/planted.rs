@@ -132,6 +132,8 @@ bugs! {
     KeyForgotten: Bug,
     /// A client is not answered while other records wait.
     AnswerLost: Bug,
+    /// Sprag ends while somebody waits to be told of jobs.
+    EndsUnanswered: Bug,
     /// A result is recorded before it is durable.
     ResultNotSynced: Bug,
     /// A result at its destination is called published before it is durable.

@@ -34,18 +34,8 @@ fn asked<F: Fs, P, W>(context: &Context<F, P, W>, job: JobId, place: PayloadRef)
 
 /// An answer about jobs, with what their lines say. A line that cannot be read is left out: how the job stands is known.
 pub(crate) fn told<F: Fs, P, W>(context: &Context<F, P, W>, mut answer: Answer) -> Answer {
-    let words = |view: &mut JobView, whole: bool| view.words = words(context, view, whole);
-    match &mut answer {
-        Answer::Job(view) => words(view, true),
-        Answer::Jobs(page) => page.jobs.iter_mut().for_each(|view| words(view, false)),
-        Answer::Reply(_)
-        | Answer::WrongState(_)
-        | Answer::Retried { .. }
-        | Answer::Status(_)
-        | Answer::Queues(_)
-        | Answer::Queue(_)
-        | Answer::Busy => {}
-    }
+    let whole = matches!(answer, Answer::Job(_));
+    answer.jobs_mut().iter_mut().for_each(|view| view.words = words(context, view, whole));
     answer
 }
 

@@ -115,6 +115,23 @@ pub enum Answer {
     Busy,
 }
 
+impl Answer {
+    /// The jobs that it tells of: their words have to be read before it is given.
+    pub(crate) fn jobs_mut(&mut self) -> &mut [JobView] {
+        match self {
+            Answer::Job(view) => std::slice::from_mut(view),
+            Answer::Jobs(page) => &mut page.jobs,
+            Answer::Reply(_)
+            | Answer::WrongState(_)
+            | Answer::Retried { .. }
+            | Answer::Status(_)
+            | Answer::Queues(_)
+            | Answer::Queue(_)
+            | Answer::Busy => &mut [],
+        }
+    }
+}
+
 /// How a job stands.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct JobView {

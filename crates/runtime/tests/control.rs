@@ -22,6 +22,8 @@ struct World {
     writer: Writer<RealFs>,
     frames: Vec<JournalWork>,
     starts: Vec<Task>,
+    /// What reads for clients is under way, and told when the test says so.
+    reads: Option<Vec<(Ticket, Answer)>>,
     answers: BTreeMap<u64, Answer>,
     happened: Vec<Happened>,
     last_ticket: u64,
@@ -49,6 +51,7 @@ impl World {
             writer: opened.writer,
             frames: Vec::new(),
             starts: Vec::new(),
+            reads: None,
             answers: BTreeMap::new(),
             happened: Vec::new(),
             last_ticket: 0,
@@ -67,9 +70,10 @@ impl World {
             match effect {
                 Effect::Journal(work) => self.frames.push(work),
                 Effect::Run(task @ Task::Start { .. }) => self.starts.push(task),
-                Effect::Run(Task::Tell { ticket, answer }) => {
-                    self.driver.handle(NOW, Event::Done(Done::Told { ticket, answer }));
-                }
+                Effect::Run(Task::Tell { ticket, answer }) => match &mut self.reads {
+                    Some(reads) => reads.push((ticket, answer)),
+                    None => self.driver.handle(NOW, Event::Done(Done::Told { ticket, answer })),
+                },
                 Effect::Say(notice) => self.said.push(notice),
                 Effect::Happened(told) => {
                     let durable = self.driver.machine().durable_seq();
@@ -322,6 +326,22 @@ fn a_drain_lets_run_what_runs_and_takes_nothing_new() {
     assert!(!world.stopped);
     world.end_all(Outcome::Exit(0));
     assert!(world.stopped);
+}
+
+#[test]
+fn the_end_waits_for_those_who_asked_before_it() {
+    let mut world = World::new();
+    world.add(r#"{"payload":1}"#);
+    world.commit();
+    world.reads = Some(Vec::new());
+    world.ask(Request::Stop(StopLevel::Drain));
+    let view = world.ask(Request::Job(JobId(1)));
+    world.end_all(Outcome::Exit(0));
+    assert!(!world.stopped && !world.answers.contains_key(&view), "what it asks is being read");
+    for (ticket, answer) in world.reads.take().unwrap() {
+        world.handle(Event::Done(Done::Told { ticket, answer }));
+    }
+    assert!(world.stopped && world.answers.contains_key(&view));
 }
 
 /// Said in the order in which it happened, and only what did.

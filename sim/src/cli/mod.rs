@@ -12,6 +12,7 @@ pub(crate) mod races;
 pub(crate) mod replay;
 pub(crate) mod run;
 pub(crate) mod shrink;
+mod spread;
 
 use clap::Args;
 use sim::saved::Trace;

@@ -1,10 +1,6 @@
 //! `sim mutants`: the planted bugs, one after the other.
 
-#![expect(
-    clippy::disallowed_types,
-    reason = "hunts take minutes or none: threads take the next one, and nothing of it ships"
-)]
-
+use super::spread::spread;
 use super::{FAILED, USAGE, WELL, complain, save, say};
 use clap::Args;
 use serde_json::json;
@@ -14,8 +10,6 @@ use sim::shrink::{EVENTS_MAX, Shrunk};
 use sprag_core::{Bug, Role};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::Receiver;
 
 /// No more of what a search says is printed in a line.
 const WHAT_CHARS_MAX: usize = 60;
@@ -75,21 +69,15 @@ pub(crate) fn mutants(args: &Mutants) -> u8 {
     } else if !args.json {
         say(format_args!("{:<22} {:<16} {:>7} {:>6} {:>7}  found by", "planted", "level", "median", "worst", "events"));
     }
-    let jobs = super::jobs(args.jobs);
-    let next = AtomicUsize::new(0);
-    let missed = std::thread::scope(|scope| {
-        let (done, hunted) = std::sync::mpsc::channel();
-        for _ in 0..jobs {
-            let (done, next, bugs) = (done.clone(), &next, &bugs);
-            scope.spawn(move || {
-                let places = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
-                let mut hunts = places.map_while(|place| Some((place, one(*bugs.get(place)?, args))));
-                hunts.all(|hunted| done.send(hunted).is_ok())
-            });
-        }
-        drop(done);
-        in_order(bugs.len(), hunted, |(hunt, shrunk)| tell(&hunt, shrunk.as_ref(), args))
-    });
+    let mut missed = 0;
+    spread(
+        super::jobs(args.jobs),
+        bugs.len(),
+        |place| one(bugs[place], args),
+        |(hunt, shrunk)| {
+            missed += usize::from(tell(&hunt, shrunk.as_ref(), args));
+        },
+    );
     if !args.json && !args.table {
         let alive = bugs.iter().filter(|bug| bug.role() == Role::Bug).count();
         let well = bugs.len() - missed;
@@ -99,20 +87,6 @@ pub(crate) fn mutants(args: &Mutants) -> u8 {
         ));
     }
     if missed > 0 { FAILED } else { WELL }
-}
-
-/// Tells of each as soon as all before it are told. How many are not as they should be: those that never came among them.
-fn in_order(count: usize, hunted: Receiver<(usize, Hunted)>, tell: impl Fn(Hunted) -> bool) -> usize {
-    let (mut told, mut missed) = (0, 0);
-    let mut waiting = BTreeMap::new();
-    for (place, hunt) in hunted {
-        waiting.insert(place, hunt);
-        while let Some(hunt) = waiting.remove(&told) {
-            missed += usize::from(tell(hunt));
-            told += 1;
-        }
-    }
-    missed + count - told
 }
 
 fn one(bug: Bug, args: &Mutants) -> Hunted {

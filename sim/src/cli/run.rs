@@ -1,5 +1,6 @@
 //! `sim run`: many seeds, each of them, or a share, run a second time in another process and another order.
 
+use super::spread::spread;
 use super::{DIFFERS, FAILED, How, USAGE, WELL, check, complain, now, save, say};
 use clap::Args;
 use serde_json::json;
@@ -86,7 +87,7 @@ struct Ran {
 pub(crate) fn run(run: &Run) -> u8 {
     let jobs = super::jobs(run.jobs);
     if run.hashes {
-        return hashes(run);
+        return hashes(run, jobs);
     }
     let began = now();
     let bar = Bar { on: std::io::stderr().is_terminal() && !run.how.json, seeds: run.seeds, seconds: run.seconds };
@@ -97,8 +98,8 @@ pub(crate) fn run(run: &Run) -> u8 {
     while sum.seeds < seeds && !is_over() {
         let count = (jobs as u64 * BATCH).min(seeds - sum.seeds);
         let first = run.start + sum.seeds;
-        let compared = elsewhere(first, count, run).and_then(|other| {
-            let ran = batch(first, count, jobs as u64, &run.how);
+        let compared = elsewhere(first, count, jobs, run).and_then(|other| {
+            let ran = batch(first, count, jobs, &run.how);
             other.map_or(Ok(()), |other| compare(&ran, other, run, &mut sum)).map(|()| ran)
         });
         let ran = match compared {
@@ -190,39 +191,37 @@ fn run_one(seed: u64, how: &How) -> Ran {
 }
 
 /// Runs `count` seeds from `first` on; they come in order.
-fn batch(first: u64, count: u64, jobs: u64, how: &How) -> Vec<Ran> {
-    let mut ran: Vec<Ran> = std::thread::scope(|scope| {
-        let threads = (0..jobs).map(|job| {
-            let seeds = (first + job..first + count).step_by(jobs as usize);
-            scope.spawn(move || {
-                how.plant();
-                seeds.map(|seed| run_one(seed, how)).collect::<Vec<_>>()
-            })
-        });
-        let threads: Vec<_> = threads.collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
-    });
-    ran.sort_by_key(|ran| ran.seed);
+fn batch(first: u64, count: u64, jobs: usize, how: &How) -> Vec<Ran> {
+    let mut ran = Vec::new();
+    let one = |place: usize| {
+        how.plant();
+        run_one(first + place as u64, how)
+    };
+    spread(jobs, count as usize, one, |one| ran.push(one));
     ran
 }
 
 /// In the other process: the hashes of its share of the seeds, from the last to the first.
-fn hashes(run: &Run) -> u8 {
-    run.how.plant();
-    for seed in (run.start..run.start + run.seeds).rev().filter(|seed| seed % run.twice.max(1) == 0) {
-        say(format_args!("{seed} {:016x}", run.how.run(seed, Keep::Hash).hash));
-    }
+fn hashes(run: &Run, jobs: usize) -> u8 {
+    let seeds: Vec<u64> =
+        (run.start..run.start + run.seeds).rev().filter(|seed| seed % run.twice.max(1) == 0).collect();
+    let one = |place: usize| {
+        run.how.plant();
+        (seeds[place], run.how.run(seeds[place], Keep::Hash).hash)
+    };
+    spread(jobs, seeds.len(), one, |(seed, hash)| say(format_args!("{seed} {hash:016x}")));
     WELL
 }
 
 /// Another process, at work on the share of these seeds that is run twice.
-fn elsewhere(first: u64, count: u64, run: &Run) -> Result<Option<Child>, String> {
+fn elsewhere(first: u64, count: u64, jobs: usize, run: &Run) -> Result<Option<Child>, String> {
     if run.twice == 0 {
         return Ok(None);
     }
     let mut command = Command::new(std::env::current_exe().map_err(|error| error.to_string())?);
     command.args(["run", "--hashes", "--twice", &run.twice.to_string()]).stdin(Stdio::null()).stdout(Stdio::piped());
     command.args(["--start", &first.to_string(), "--seeds", &count.to_string()]);
+    command.args(["--jobs", &jobs.to_string()]);
     command.args(run.how.args());
     command.spawn().map(Some).map_err(|error| error.to_string())
 }

@@ -58,37 +58,36 @@ fn told(story: &[Choice], keep: Keep) -> Report {
 
 fn tell(story: &[Choice], moved: &[Moved], visit: &mut dyn FnMut(&[Choice], &Report) -> bool) -> bool {
     let Some((first, rest)) = moved.split_first() else { return visit(story, &told(story, Keep::Hash)) };
-    let mut with = |choice: Choice| {
-        let story: Vec<Choice> = story.iter().copied().chain([choice]).collect();
-        tell(&story, rest, visit)
+    // None where there is no such place any more.
+    let mut at_place = |choice: Choice, is_there: &dyn Fn(&Report) -> bool| {
+        let story = with(story, choice);
+        let report = told(&story, Keep::Hash);
+        let there = report.failure.is_some() || is_there(&report);
+        there.then(|| if rest.is_empty() { visit(&story, &report) } else { tell(&story, rest, visit) })
     };
     match *first {
-        Moved::Each { actor, what, value } => (0..)
-            .map(|index| Choice { actor, what, index, value })
-            .take_while(|choice| is_asked(story, choice))
-            .any(&mut with),
-        Moved::Moment(moment) => moments(story, &moment).into_iter().map(|us| moment.at(us)).any(&mut with),
-        Moved::End => (0..).map(end_after).take_while(|choice| ends(story, choice)).any(&mut with),
+        Moved::Each { actor, what, value } => {
+            let choices = (0..).map(|index| Choice { actor, what, index, value });
+            let is_asked = |choice: Choice| move |report: &Report| !report.unmet.contains(&choice);
+            choices.map_while(|choice| at_place(choice, &is_asked(choice))).any(|enough| enough)
+        }
+        Moved::End => {
+            (0..).map_while(|steps| at_place(end_after(steps), &|report| report.lives > 1)).any(|enough| enough)
+        }
+        Moved::Moment(moment) => {
+            moments(story, &moment).into_iter().any(|us| tell(&with(story, moment.at(us)), rest, visit))
+        }
     }
 }
 
-/// Whether a choice is ever asked for in a story.
-fn is_asked(story: &[Choice], choice: &Choice) -> bool {
-    let story: Vec<Choice> = story.iter().copied().chain([*choice]).collect();
-    let report = told(&story, Keep::Hash);
-    report.failure.is_some() || !report.unmet.contains(choice)
+/// A story with one choice more.
+fn with(story: &[Choice], choice: Choice) -> Vec<Choice> {
+    story.iter().copied().chain([choice]).collect()
 }
 
 /// A life ends after so many steps.
 fn end_after(steps: u64) -> Choice {
     Choice { actor: Actor::World, what: What::Is(Site::LifeSteps), index: 1, value: steps }
-}
-
-/// Whether a life has so many steps.
-fn ends(story: &[Choice], choice: &Choice) -> bool {
-    let story: Vec<Choice> = story.iter().copied().chain([*choice]).collect();
-    let report = told(&story, Keep::Hash);
-    report.failure.is_some() || report.lives > 1
 }
 
 impl Moment {
@@ -100,8 +99,7 @@ impl Moment {
 
 /// Behind each step of a story in which it comes late.
 fn moments(story: &[Choice], moment: &Moment) -> Vec<u64> {
-    let late: Vec<Choice> = story.iter().copied().chain([moment.at(LATE_US)]).collect();
-    let lines = told(&late, Keep::Calls).lines;
+    let lines = told(&with(story, moment.at(LATE_US)), Keep::Calls).lines;
     let is_first = |line: &&Line| line.actor == moment.actor && line.text.starts_with(moment.after);
     let since_us = match moment.after {
         "" => Some(0),

@@ -29,7 +29,7 @@ pub(super) async fn software(net: Rc<Net>) -> turmoil::Result {
         let (listener, scissors) = Network::new(TcpListener::bind(("0.0.0.0", PORT)).await?);
         let ears = Ears::new(driver.pipeline().sources.len(), Arc::new(Stop::new()));
         let api = ears.serve(listener, driver.machine().durable_seq());
-        let live = Live::new(driver, SimHands(Rc::clone(&net)), ears.clone(), Some(api), Options::default());
+        let live = Live::new(*driver, SimHands(Rc::clone(&net)), ears.clone(), Some(api), Options::default());
         let of_people = Rc::clone(&net);
         let turn = live.turn(move |_, notice| say(&of_people, notice));
         let mut turn = std::pin::pin!(turn);

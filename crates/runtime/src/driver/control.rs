@@ -252,17 +252,12 @@ impl Driver {
 
     fn tell_withheld(&mut self) {
         let durable = self.machine.durable_seq();
-        while let Some((_, ticket, answer)) = self.control.withheld.pop_front_if(|(seq, ..)| *seq <= durable) {
-            match answer {
-                // Its words are read where reading may take long.
-                Answer::Job(_) | Answer::Jobs(_) => self.effects.push_back(Effect::Run(Task::Tell { ticket, answer })),
-                Answer::Reply(_)
-                | Answer::WrongState(_)
-                | Answer::Retried { .. }
-                | Answer::Status(_)
-                | Answer::Queues(_)
-                | Answer::Queue(_)
-                | Answer::Busy => self.answer(ticket, answer),
+        while let Some((_, ticket, mut answer)) = self.control.withheld.pop_front_if(|(seq, ..)| *seq <= durable) {
+            if answer.jobs_mut().is_empty() {
+                self.answer(ticket, answer);
+            } else {
+                // Their words are read where reading may take long.
+                self.effects.push_back(Effect::Run(Task::Tell { ticket, answer }));
             }
         }
     }

@@ -52,7 +52,7 @@ use report::Reporter;
 use snapshots::Snapshots;
 use space::DiskSpace;
 use sprag_core::{
-    Attempt, Input, JobId, Kill, Machine, Mono, Now, Output, Record, SourceReport, Space, StopLevel, Wall,
+    Attempt, Bug, Input, JobId, Kill, Machine, Mono, Now, Output, Record, SourceReport, Space, StopLevel, Wall, planted,
 };
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -379,7 +379,8 @@ impl Driver {
             self.stop(now, StopLevel::Kill);
             self.next_journal_work(now);
         }
-        let at_rest = self.stopped && self.persistence.is_sealed() && self.services_down() && self.control.is_quiet();
+        let answered = self.control.is_quiet() || planted(Bug::EndsUnanswered);
+        let at_rest = self.stopped && self.persistence.is_sealed() && self.services_down() && answered;
         let abandoned = self.abandon_at.is_some_and(|at| at <= now.mono);
         if (at_rest || abandoned) && !self.said_stopped {
             self.said_stopped = true;
