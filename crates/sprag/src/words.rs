@@ -15,6 +15,15 @@ pub(crate) fn moment(at: Wall) -> String {
     }
 }
 
+/// A moment for a narrow column: the time of day if it is today, else the day and the minute.
+pub(crate) fn moment_in_brief(at: Wall, now: Wall) -> String {
+    match zoned(at).zip(zoned(now)) {
+        Some((at, now)) if at.date() == now.date() => at.strftime("%H:%M:%S").to_string(),
+        Some((at, _)) => at.strftime("%Y-%m-%d %H:%M").to_string(),
+        None => moment(at),
+    }
+}
+
 /// The time of day by the local calendar, to the millisecond.
 pub(crate) fn time_of_day(at: Wall) -> String {
     zoned(at).map_or_else(|| moment(at), |zoned| zoned.strftime("%H:%M:%S%.3f").to_string())
@@ -176,5 +185,9 @@ mod tests {
     fn a_moment_beyond_the_calendar_is_still_said() {
         assert_eq!(moment(Wall(u64::MAX)), "18446744073709551615 ms after 1970");
         assert_eq!(moment(Wall(0)).len(), "1970-01-01 00:00:00.000".len());
+        let (now, days_ago) = (Wall(1_764_000_000_000), Wall(1_763_700_000_000));
+        assert_eq!(moment_in_brief(now, now), moment(now)[11..19]);
+        assert_eq!(moment_in_brief(days_ago, now), moment(days_ago)[..16]);
+        assert_eq!(moment_in_brief(Wall(u64::MAX), now), moment(Wall(u64::MAX)));
     }
 }

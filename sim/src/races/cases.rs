@@ -66,8 +66,6 @@ const COMMAND: Actor = Actor::Item(0, 0);
 const BEGINNING_US: u64 = 300;
 /// Long enough for a job to be through.
 const JOB_US: u64 = 700;
-/// Long enough for a file to be written twice, and looked at after that.
-const REPLACED_US: u64 = BEGINNING_US + 2 * JOB_US;
 const ALWAYS: u64 = u64::MAX;
 
 const fn is(actor: Actor, site: Site, index: u32, value: u64) -> Choice {
@@ -101,8 +99,8 @@ const GOES_ON_LATE: Moved = Moved::Moment(Moment {
 });
 
 /// When something comes over the world, by the time since the beginning.
-const fn comes(site: Site, within_us: u64) -> Moved {
-    Moved::Moment(Moment { actor: Actor::World, site, index: 1, least_us: 0, after: "", within_us })
+const fn comes(site: Site) -> Moved {
+    Moved::Moment(Moment { actor: Actor::World, site, index: 1, least_us: 0, after: "", within_us: ALWAYS })
 }
 
 /// How long a writer in place rests between two pieces.
@@ -271,7 +269,7 @@ pub const CASES: &[Case] = &[
         id: "R21",
         about: "the file is replaced within a tick, and the calendar goes back",
         story: &[&[TWICE, is(Actor::World, Site::WallStep, 0, 2), is(Actor::World, Site::WallStep, 3, 1)]],
-        moved: &[goes_on(WRITER, SYNCED), comes(Site::WallStep, REPLACED_US)],
+        moved: &[goes_on(WRITER, SYNCED), comes(Site::WallStep)],
         bug: Bug::TimeForContent,
     },
     Case {
@@ -306,14 +304,14 @@ pub const CASES: &[Case] = &[
         id: "R25",
         about: "the machine sleeps while a command runs",
         story: &[&[IS_LONG, is(Actor::World, Site::Sleep, 0, 2), is(Actor::World, Site::Sleep, 2, 5_000)]],
-        moved: &[comes(Site::Sleep, ALWAYS)],
+        moved: &[comes(Site::Sleep)],
         bug: Bug::SleepCounts,
     },
     Case {
         id: "R25",
         about: "the calendar jumps ahead while a job waits for its next attempt",
         story: &[&[FAILS_ONCE, is(Actor::World, Site::WallStep, 0, 2), is(Actor::World, Site::WallStep, 2, 5_000)]],
-        moved: &[comes(Site::WallStep, ALWAYS)],
+        moved: &[comes(Site::WallStep)],
         bug: Bug::DelayOnCalendar,
     },
     Case {

@@ -7,12 +7,23 @@ use crate::out::{Cell, Out, cut, plain};
 use crate::past::Past;
 use crate::words;
 use serde::Serialize;
-use sprag_core::{DeadReason, Job, JobId, State, StateName};
+use sprag_core::{DeadReason, Job, JobId, State, StateName, Wall};
 use sprag_runtime::listing::Which;
+use sprag_runtime::live;
 use std::cmp::Ordering;
 
 /// A longer key loses its middle in a table on a terminal, in columns; whoever pipes it on, or asks for JSON, has it whole.
 const KEY_COLUMNS_MAX: usize = 40;
+
+/// How a table is laid out.
+#[derive(Clone, Copy)]
+struct Layout {
+    key_columns_max: usize,
+    /// Some job has one: most pipelines have none.
+    priority: bool,
+    /// On a terminal moments are told in brief, as seen from this one.
+    brief_at: Option<Wall>,
+}
 
 /// A job as a line of JSON. Fields may be added, never taken away.
 #[derive(Serialize)]
@@ -52,12 +63,14 @@ pub(super) fn run(cli: &Cli, args: &List, out: &mut Out) -> Result<Exit, Failure
     } else if jobs.is_empty() {
         out.line("no jobs")?;
     } else {
-        let key_columns_max = if out.is_terminal() { KEY_COLUMNS_MAX } else { usize::MAX };
-        // Most pipelines have none.
-        let priority = jobs.iter().any(|(_, job, _)| job.priority != 0);
-        let rows = jobs.into_iter().map(|(id, job, state)| row(&past, id, job, state, (key_columns_max, priority)));
+        let layout = Layout {
+            key_columns_max: if out.is_terminal() { KEY_COLUMNS_MAX } else { usize::MAX },
+            priority: jobs.iter().any(|(_, job, _)| job.priority != 0),
+            brief_at: out.is_terminal().then(|| live::now().wall),
+        };
+        let rows = jobs.into_iter().map(|(id, job, state)| row(&past, id, job, state, layout));
         let heads = ["id", "queue", "key", "state", "priority", "attempt", "since", "remark"];
-        let heads: Vec<&str> = heads.into_iter().filter(|head| priority || *head != "priority").collect();
+        let heads: Vec<&str> = heads.into_iter().filter(|head| layout.priority || *head != "priority").collect();
         out.table(&heads, rows.collect())?;
     }
     Ok(Exit::Ok)
@@ -120,10 +133,11 @@ fn line<'a>(past: &'a Past, id: JobId, job: &Job, state: StateName) -> Line<'a> 
     }
 }
 
-fn row(past: &Past, id: JobId, job: &Job, state: StateName, (key_columns_max, priority): (usize, bool)) -> Vec<Cell> {
+fn row(past: &Past, id: JobId, job: &Job, state: StateName, layout: Layout) -> Vec<Cell> {
     let story = past.story(id);
+    let moment = |at| layout.brief_at.map_or_else(|| words::moment(at), |now| words::moment_in_brief(at, now));
     let remark = match job.state {
-        State::Scheduled { due, .. } => format!("due {}", words::moment(due)),
+        State::Scheduled { due, .. } => format!("due {}", moment(due)),
         State::Dead(reason) => format!("{}; {}", words::outcome(story.outcome), words::dead_reason(reason)),
         State::Succeeded if job.unpublished => "its result is not yet at its destination".into(),
         State::Running { .. } if job.cancelling => "is being cancelled".into(),
@@ -131,15 +145,15 @@ fn row(past: &Past, id: JobId, job: &Job, state: StateName, (key_columns_max, pr
             String::new()
         }
     };
-    let key = story.key.as_deref().map_or_else(|| "-".into(), |key| cut(&plain(key), key_columns_max));
+    let key = story.key.as_deref().map_or_else(|| "-".into(), |key| cut(&plain(key), layout.key_columns_max));
     let cells = [
         Some(Cell::number(id.0)),
         Some(Cell::text(plain(past.machine.queue_name(job.queue)))),
         Some(Cell::text(key)),
         Some(Cell::state(state)),
-        priority.then(|| Cell::signed(job.priority.into())),
+        layout.priority.then(|| Cell::signed(job.priority.into())),
         Some(Cell::number(job.attempt.into())),
-        Some(Cell::whole(words::moment(story.changed_at))),
+        Some(Cell::whole(moment(story.changed_at))),
         Some(Cell::text(remark)),
     ];
     cells.into_iter().flatten().collect()
