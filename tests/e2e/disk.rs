@@ -261,6 +261,26 @@ fn a_pipeline_that_writes_more_than_its_disk_holds_goes_on() {
     println!("{} adds were refused for a while; {status}", adder.refused);
 }
 
+/// The snapshot is as long as what was asked for once, the journal since is short, and nothing is written any more.
+#[test]
+fn what_filled_the_disk_makes_room_when_it_is_done() {
+    let Some(pipeline) = Pipeline::on_a_disk_of("2m", "[queue.q]\ncommand = [\"true\"]\n") else { return };
+    let running = pipeline.start(&[]);
+    assert_eq!(pipeline.sprag(&["pause", "q"]).code, Some(0));
+    let mut adder = Adder::default();
+    while adder.add(&pipeline, 20_000) {}
+    let filled = adder.acked.len();
+    assert!(filled > 10, "{filled}");
+    assert_eq!(pipeline.sprag(&["resume", "q"]).code, Some(0));
+    until("all is done", || pipeline.json(&["status"])[0]["queues"][0]["jobs"]["ready"] == 0);
+    adder.add_until(&pipeline, filled + 3, 20_000);
+    until("it is well", || reasons(&pipeline) == "[]");
+    running.terminate();
+    let (code, said) = running.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(pipeline.sprag(&["journal", "verify"]).code, Some(0));
+}
+
 #[test]
 fn a_copy_of_the_heartbeat_stands_where_a_monitor_looks() {
     let place = tempfile::tempdir().unwrap();

@@ -140,6 +140,11 @@ impl Framer {
         self.rotate_at = bytes.clamp(self.limits.segment_bytes_min.min(most), most);
     }
 
+    /// The segment is long enough: the next frame begins another one.
+    pub fn finish(&mut self) {
+        self.rotate_at = self.at.offset.max(1);
+    }
+
     /// Takes a record: one line of JSON without its newline. Says where it will stand.
     ///
     /// Panics when the line is empty, holds a newline, is longer than [`Limits::record_bytes_max`] or begins like a line of

@@ -150,6 +150,9 @@ pub fn take_snapshot<F: Fs>(fs: &F, root: &Path, segment: u32, short: bool) -> R
     let recalled = sprag_journal::recall(fs, root, Some(segment), &mut fold).map_err(|error| error.to_string())?;
     let known = recalled.snapshot.as_ref().map(Snapshot::covers);
     let Some(queue) = recalled.queue.filter(|_| known.is_none_or(|known| known.seq < recalled.end.seq)) else {
+        if let Some(newest) = recalled.snapshot.filter(|_| short) {
+            sprag_journal::prune_hard(fs, root, &newest).map_err(|error| error.to_string())?;
+        }
         return Ok(None);
     };
     let write = || {

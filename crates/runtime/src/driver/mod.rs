@@ -348,6 +348,9 @@ impl Driver {
         let waited = asked || self.stopping > StopLevel::Run;
         let short = self.machine.space() > Space::Enough;
         self.persistence.rotate_at(self.snapshots.segment_bytes(short));
+        if short && self.stopping == StopLevel::Run && self.snapshots.wants_the_rest() {
+            self.persistence.finish_at_rest();
+        }
         self.persistence.next_work(now, &mut self.effects, waited, self.stopped);
     }
 

@@ -172,6 +172,13 @@ impl Persistence {
         self.framer.rotate_at(bytes);
     }
 
+    /// If all is at rest, the segment is finished, however short it is.
+    pub(super) fn finish_at_rest(&mut self) {
+        if self.sealed {
+            self.framer.finish();
+        }
+    }
+
     /// Wants a frame of this epoch, though there may be nothing to put into it.
     pub(super) fn mark_epoch(&mut self) {
         self.framer.unseal();

@@ -140,7 +140,7 @@ pub fn open<F: Fs>(
     machine.resume(now);
     let journal_bytes = sprag_journal::stored(fs, state.path()).map_or(0, |stored| stored.journal_bytes);
     let live_bytes = opened.snapshot.as_ref().map_or(0, |snapshot| snapshot.bytes(fs));
-    let covered = opened.snapshot.map_or(0, |snapshot| snapshot.covers().segment);
+    let covered = opened.snapshot.map(|snapshot| snapshot.covers());
     let mut driver = Driver {
         intake: Intake::new(u16::try_from(pipeline.sources.len()).unwrap_or(u16::MAX)),
         control: Control::default(),

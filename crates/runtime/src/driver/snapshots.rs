@@ -1,6 +1,8 @@
 //! When a snapshot is taken.
 //!
-//! **Invariant.** One snapshot at a time, of finished segments alone; a failure is said, and tried again later.
+//! **Invariant.** One snapshot at a time, of finished segments alone; a failure is said, and tried again later. While room is
+//! short, whatever is at rest ends as one snapshot of what lives, with nothing before it: what sprag itself keeps is never why
+//! room stays short.
 
 use super::{Driver, Effect, Notice};
 use crate::task::Task;
@@ -16,32 +18,46 @@ const SEGMENT_OF_LIVE: u64 = 4;
 
 #[derive(Debug)]
 pub(super) struct Snapshots {
-    /// The end of what is durable: segment and offset.
-    end: (u32, u64),
+    /// The end of what is durable.
+    end: Position,
+    /// The last record of the finished segments.
+    finished_seq: u64,
     /// Bytes that the journal had, or was given: in all, and before the segment that is being written.
     written_bytes: u64,
     finished_bytes: u64,
     /// The last finished segment that the newest snapshot covers, and the bytes up to its end.
     covered: u32,
     covered_bytes: u64,
-    /// A snapshot is under way, of so many bytes of journal.
-    taking: Option<u64>,
+    /// Nothing that came before it is kept.
+    alone: bool,
+    taking: Option<Taking>,
     /// Bytes of the newest snapshot: about what everything that it knows takes.
     live_bytes: u64,
     /// When the last one failed, if none came off since.
     failed_at: Option<Mono>,
 }
 
+/// A snapshot that is under way.
+#[derive(Debug)]
+struct Taking {
+    /// Up to there, in bytes of the journal.
+    bytes: u64,
+    short: bool,
+}
+
 impl Snapshots {
     /// With a journal of `journal_bytes` that ends there, and a snapshot of `live_bytes` that covers up to `covered`.
-    pub(super) fn new(end: Position, covered: u32, journal_bytes: u64, live_bytes: u64) -> Snapshots {
+    pub(super) fn new(end: Position, covered: Option<Position>, journal_bytes: u64, live_bytes: u64) -> Snapshots {
         Snapshots {
-            end: (end.segment, end.offset),
+            end,
+            // Not known, and no less.
+            finished_seq: covered.map_or(0, |covered| covered.seq),
             written_bytes: journal_bytes,
             finished_bytes: journal_bytes.saturating_sub(end.offset),
-            covered,
+            covered: covered.map_or(0, |covered| covered.segment),
             // What of it the snapshot covers is not known: as good as nothing, until the next one.
             covered_bytes: 0,
+            alone: false,
             taking: None,
             live_bytes,
             failed_at: None,
@@ -60,6 +76,12 @@ impl Snapshots {
         }
     }
 
+    /// Whether the segment is to be finished though it is short, once all is at rest: room is short, and what its records say
+    /// may have ended most of what the next snapshot would have to hold without them.
+    pub(super) fn wants_the_rest(&self) -> bool {
+        self.taking.is_none() && self.end.seq > self.finished_seq
+    }
+
     /// What the next snapshot takes at most, nearly.
     pub(super) fn next_bytes(&self) -> u64 {
         self.live_bytes + (self.written_bytes - self.covered_bytes)
@@ -72,14 +94,13 @@ impl Snapshots {
 
     /// A frame is durable that ends there.
     pub(super) fn written(&mut self, end: Position) {
-        let (segment, offset) = self.end;
-        if end.segment > segment {
-            self.finished_bytes = self.written_bytes;
+        if end.segment > self.end.segment {
+            (self.finished_bytes, self.finished_seq) = (self.written_bytes, self.end.seq);
             self.written_bytes += end.offset;
         } else {
-            self.written_bytes += end.offset.saturating_sub(offset);
+            self.written_bytes += end.offset.saturating_sub(self.end.offset);
         }
-        self.end = (end.segment, end.offset);
+        self.end = end;
     }
 
     /// After a failure: the next try.
@@ -89,13 +110,14 @@ impl Snapshots {
     }
 
     fn due(&mut self, now: Now, short: bool) -> Option<Task> {
-        let finished = self.end.0.saturating_sub(1);
+        let finished = self.end.segment.saturating_sub(1);
         let waits = self.deadline(short).is_some_and(|at| at > now.mono);
-        if self.taking.is_some() || finished <= self.covered || waits {
+        let old_ones_go = short && !self.alone && self.covered > 0;
+        if self.taking.is_some() || waits || (finished <= self.covered && !old_ones_go) {
             return None;
         }
-        self.taking = Some(self.finished_bytes);
-        Some(Task::Snapshot { segment: finished, short })
+        self.taking = Some(Taking { bytes: self.finished_bytes, short });
+        Some(Task::Snapshot { segment: finished.max(self.covered), short })
     }
 }
 
@@ -107,15 +129,18 @@ impl Driver {
     }
 
     pub(super) fn snapshot_taken(&mut self, now: Now, segment: u32, result: Result<Option<u64>, String>) {
-        let of_bytes = self.snapshots.taking.take();
-        match result {
-            Ok(bytes) => {
-                (self.snapshots.covered, self.snapshots.failed_at) = (segment, None);
-                self.snapshots.covered_bytes = of_bytes.unwrap_or(self.snapshots.covered_bytes);
-                self.snapshots.live_bytes = bytes.unwrap_or(self.snapshots.live_bytes);
+        let snapshots = &mut self.snapshots;
+        let taken = snapshots.taking.take();
+        match (result, taken) {
+            (Ok(bytes), taken) => {
+                (snapshots.covered, snapshots.failed_at) = (segment, None);
+                if let Some(Taking { bytes, short }) = taken {
+                    (snapshots.covered_bytes, snapshots.alone) = (bytes, short);
+                }
+                snapshots.live_bytes = bytes.unwrap_or(snapshots.live_bytes);
             }
-            Err(what) => {
-                self.snapshots.failed_at = Some(now.mono);
+            (Err(what), _) => {
+                snapshots.failed_at = Some(now.mono);
                 self.effects.push_back(Effect::Say(Notice::SnapshotFailed { what }));
             }
         }
