@@ -7,7 +7,7 @@
 
 use crate::chance::mix;
 use crate::failure::Check;
-use crate::places::What;
+use crate::places::{Actor, What};
 use crate::run::{Report, run};
 use crate::tape::{Choice, Tape};
 use crate::trace::Keep;
@@ -71,7 +71,7 @@ fn shrink_by(report: &Report, runs_max: u32, never_longer: bool) -> Option<Shrun
     if !shrinker.fails(report.choices.clone()) {
         return None;
     }
-    while shrinker.kinds() | shrinker.chunks() | shrinker.values() || shrinker.wander() {}
+    while shrinker.kinds() | shrinker.chunks() | shrinker.values() || shrinker.earlier() || shrinker.wander() {}
     let minimal = shrinker.runs < shrinker.runs_max;
     let report = run(shrinker.best.tape(), Keep::Events);
     Some(Shrunk { report, runs: shrinker.runs, minimal })
@@ -126,6 +126,25 @@ impl Shrinker {
             size /= 2;
         }
         any
+    }
+
+    /// Moves all choices of one place forward together, for a shorter story: who does one thing after another may as well begin
+    /// with what matters. True if there is one.
+    fn earlier(&mut self) -> bool {
+        let places: BTreeSet<(Actor, What)> =
+            self.best.choices.iter().map(|choice| (choice.actor, choice.what)).collect();
+        places.into_iter().any(|place| {
+            let is_there = |choice: &&Choice| (choice.actor, choice.what) == place;
+            let first = self.best.choices.iter().filter(is_there).map(|choice| choice.index).min().unwrap_or(0);
+            let shifts = std::iter::successors(Some(first), |shift| Some(shift / 2)).take_while(|shift| *shift > 0);
+            shifts.chain([1]).filter(|shift| *shift <= first).any(|shift| {
+                let mut choices = self.best.choices.clone();
+                for choice in choices.iter_mut().filter(|choice| (choice.actor, choice.what) == place) {
+                    choice.index -= shift;
+                }
+                self.fails_as(choices, |one, best| one.events < best.events)
+            })
+        })
     }
 
     /// Leaves out, lowers, raises, adds and moves forward a few choices at a time, by chance, for a shorter story. True if
