@@ -179,7 +179,10 @@ fn object(row: &Row) -> Value {
     };
     let (original, polling, sprag) = (cell(&row.original), cell(&row.polling), cell(&row.sprag));
     let replay = format!("sim replay {} --design original", row.id);
-    json!({ "id": row.id, "name": row.name, "original": original, "polling": polling, "sprag": sprag, "met": row.met, "replay": replay })
+    json!({
+        "id": row.id, "name": row.name, "original": original, "polling": polling, "sprag": sprag, "met": row.met,
+        "replay": replay,
+    })
 }
 
 /// Tells a row's story in a design. Where that is the driver's own, it is that of a world, which is given back.

@@ -376,7 +376,8 @@ impl Driver {
         self.input(now, Input::Stop(level));
     }
 
-    /// The end: at rest, sealed, and nobody waits for an answer; or abandoned to the next start, which proves every leftover dead.
+    /// The end: at rest, sealed, and nobody waits for an answer; or abandoned to the next start, which proves every leftover
+    /// dead.
     fn check_stopped(&mut self, now: Now) {
         if self.kill_at.is_some_and(|at| at <= now.mono) {
             self.stop(now, StopLevel::Kill);
