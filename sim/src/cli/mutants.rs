@@ -43,8 +43,8 @@ pub(crate) struct Mutants {
     /// Where the shrunk traces go; nowhere if not given.
     #[arg(long, value_name = "FOLDER")]
     traces: Option<PathBuf>,
-    /// The page of the documentation that lists them, instead of lines.
-    #[arg(long, conflicts_with_all = ["json", "bugs"])]
+    /// The page of the documentation that lists them, instead of lines; with names, its rows for those.
+    #[arg(long, conflicts_with = "json")]
     table: bool,
     /// JSON, one object a line.
     #[arg(long)]

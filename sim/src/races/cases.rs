@@ -287,6 +287,25 @@ pub const CASES: &[Case] = &[
         bug: Bug::AckBeforeSync,
     },
     Case {
+        id: "R22",
+        about: "sprag is asked to stop, and about a job while it does",
+        story: &[&[
+            KEEPS_JOBS,
+            is(Actor::Client, Site::Requests, 0, 2),
+            is(Actor::Client, Site::Request, 0, 10),
+            is(Actor::Client, Site::Request, 2, 9),
+        ]],
+        moved: &[Moved::Moment(Moment {
+            actor: Actor::Client,
+            site: Site::ProducerRest,
+            index: 0,
+            least_us: 10,
+            after: "asks, request 1",
+            within_us: JOB_US,
+        })],
+        bug: Bug::EndsUnanswered,
+    },
+    Case {
         id: "R23",
         about: "a result moves to its destination, and sprag is killed at each step of that",
         story: &[&[KILLED, HAS_OUTPUT]],
