@@ -30,6 +30,7 @@ pub(super) struct Snapshots {
     covered_bytes: u64,
     /// Nothing that came before it is kept.
     alone: bool,
+    /// The one that is under way.
     taking: Option<Taking>,
     /// Bytes of the newest snapshot: about what everything that it knows takes.
     live_bytes: u64,
@@ -131,15 +132,15 @@ impl Driver {
     pub(super) fn snapshot_taken(&mut self, now: Now, segment: u32, result: Result<Option<u64>, String>) {
         let snapshots = &mut self.snapshots;
         let taken = snapshots.taking.take();
-        match (result, taken) {
-            (Ok(bytes), taken) => {
+        match result {
+            Ok(bytes) => {
                 (snapshots.covered, snapshots.failed_at) = (segment, None);
                 if let Some(Taking { bytes, short }) = taken {
                     (snapshots.covered_bytes, snapshots.alone) = (bytes, short);
                 }
                 snapshots.live_bytes = bytes.unwrap_or(snapshots.live_bytes);
             }
-            (Err(what), _) => {
+            Err(what) => {
                 snapshots.failed_at = Some(now.mono);
                 self.effects.push_back(Effect::Say(Notice::SnapshotFailed { what }));
             }
