@@ -269,8 +269,8 @@ impl World {
     }
 
     fn ended(&mut self, pid: u32, outcome: Outcome) {
-        if let Some(Role::Attempt { execution, .. }) = self.processes.get(&pid).map(|process| process.role) {
-            self.holds_no_more(execution);
+        if let Some(Process { role: Role::Attempt { execution, .. }, child, .. }) = self.processes.get(&pid) {
+            self.holds_no_more(*execution, child.is_some_and(|(life, _)| life == self.life));
         }
         let Some(process) = self.processes.remove(&pid) else { return };
         self.note(self.actor_of(&process), Kind::Act, format_args!("process {pid} ends: {outcome:?}"));

@@ -21,14 +21,17 @@ struct Held {
 
 impl World {
     /// How many jobs have processes, in the queue of this execution and over all. A job holds its place until the last of its
-    /// processes is gone.
-    fn held(&self, execution: usize) -> Option<Held> {
+    /// processes is gone, and, to sprag, until that is proved: so `with` those that were gone but lately.
+    fn held(&self, execution: usize, with: &[(u64, usize)]) -> Option<Held> {
         let executions = &self.oracle.executions;
         let of_process = |role: Role| match role {
             Role::Attempt { job, execution } => executions.get(execution).map(|one| (job, one.queue.as_str())),
             Role::Service { .. } => None,
         };
-        let held: BTreeMap<u64, &str> = self.processes.values().filter_map(|one| of_process(one.role)).collect();
+        let lately =
+            with.iter().filter_map(|(job, execution)| executions.get(*execution).map(|one| (*job, one.queue.as_str())));
+        let held: BTreeMap<u64, &str> =
+            self.processes.values().filter_map(|one| of_process(one.role)).chain(lately).collect();
         let queue = &executions.get(execution)?.queue;
         let places = self.pipeline.queue(queue).map_or(0, |queue| usize::from(queue.policy.concurrency));
         let mine = held.values().filter(|other| **other == queue).count();
@@ -43,7 +46,7 @@ impl World {
 
     /// A command was executed: there was a place for it, in its queue and over all.
     pub(crate) fn judge_places(&mut self, execution: usize) {
-        let Some(Held { queue, mine, places, all, running_max }) = self.held(execution) else { return };
+        let Some(Held { queue, mine, places, all, running_max }) = self.held(execution, &[]) else { return };
         if mine > places || all > running_max {
             let what =
                 format!("{mine} jobs of queue {queue} have processes, of {places}; {all} over all, of {running_max}");
@@ -51,11 +54,11 @@ impl World {
         }
     }
 
-    /// A process is about to be gone: until now there may have been no place for others.
-    pub(crate) fn holds_no_more(&mut self, execution: usize) {
-        let Some(held) = self.held(execution) else { return };
+    /// A process is about to be gone, and sprag hears of it or has to look: until now there may have been no place for others.
+    pub(crate) fn holds_no_more(&mut self, execution: usize, is_heard: bool) {
+        let Some(held) = self.held(execution, &self.oracle.lately_gone(self.now_us)) else { return };
         let taken = (held.mine >= held.places, held.all >= held.running_max);
-        self.oracle.gone(&held.queue, self.now_us, taken);
+        self.oracle.gone(execution, self.now_us, is_heard, taken);
     }
 
     /// Sprag asks a command to end, of its own accord: not before the timeout is over, and soon after.

@@ -150,8 +150,17 @@ impl Oracle {
         if allowed { Ok(()) } else { Err(Check::DurableFirst.failed(what())) }
     }
 
-    /// A process of a job of this queue is gone: was the queue full until now, and were all places taken?
-    pub fn gone(&mut self, queue: &str, at_us: u64, (closed, full): (bool, bool)) {
+    /// Jobs whose processes were gone unheard, so lately that sprag need not have looked: each with its execution.
+    pub fn lately_gone(&self, now_us: u64) -> Vec<(u64, usize)> {
+        self.places.lately_gone(now_us)
+    }
+
+    /// A process of this execution is gone: was its queue full until now, and were all places taken?
+    pub fn gone(&mut self, execution: usize, at_us: u64, is_heard: bool, (closed, full): (bool, bool)) {
+        let Some(Execution { job, queue, .. }) = self.executions.get(execution) else { return };
+        if !is_heard {
+            self.places.gone(*job, execution, at_us);
+        }
         if closed {
             self.places.closed(queue, at_us);
         }
