@@ -6,11 +6,11 @@
 //! entries, one of a file of its inode, whatever name that has; each ends with what it watches, says so, and its number
 //! is not used again.
 
-use crate::fs::Change;
+use crate::fs::{Change, parent};
 use rustix::fs::inotify::{ReadFlags, WatchFlags};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// As many as the kernel queues, unless it was told otherwise (`fs.inotify.max_queued_events`).
 pub const EVENTS_MAX: usize = 16_384;
@@ -47,10 +47,25 @@ impl Event {
     }
 }
 
+/// The number of a watch, and what it asks for.
+type Asked = (i32, WatchFlags);
+
+fn event((watch, asked): Asked, what: ReadFlags, name: Option<&OsStr>) -> Option<Event> {
+    let of_interest = asked.bits() & what.bits() != 0;
+    of_interest.then(|| Event { watch, what, cookie: 0, name: name.map(OsStr::to_owned) })
+}
+
+/// What a watch says when that which it watches is gone.
+fn ended(of: Asked) -> Vec<Event> {
+    let ignored = Event { watch: of.0, what: ReadFlags::IGNORED, cookie: 0, name: None };
+    event(of, ReadFlags::DELETE_SELF, None).into_iter().chain([ignored]).collect()
+}
+
 /// One queue and its watches.
 #[derive(Debug)]
 pub struct Inotify {
-    watches: BTreeMap<Target, (i32, WatchFlags)>,
+    folders: BTreeMap<OsString, Asked>,
+    files: BTreeMap<usize, Asked>,
     last_watch: i32,
     cookies: u32,
     queue: VecDeque<Event>,
@@ -60,60 +75,54 @@ pub struct Inotify {
 impl Inotify {
     /// Nothing is watched. The queue holds so many events.
     pub fn new(events_max: usize) -> Inotify {
-        Inotify { watches: BTreeMap::new(), last_watch: 0, cookies: 0, queue: VecDeque::new(), events_max }
+        Inotify {
+            folders: BTreeMap::new(),
+            files: BTreeMap::new(),
+            last_watch: 0,
+            cookies: 0,
+            queue: VecDeque::new(),
+            events_max,
+        }
     }
 
     /// inotify_add_watch(2): the same number for what is watched already, and the new mask.
     pub fn add_watch(&mut self, target: Target, asked: WatchFlags) -> i32 {
         let next = self.last_watch + 1;
-        let (watch, mask) = self.watches.entry(target).or_insert((next, asked));
-        *mask = asked;
-        self.last_watch = self.last_watch.max(*watch);
-        *watch
+        let of = match target {
+            Target::Folder(path) => self.folders.entry(path.into_os_string()).or_insert((next, asked)),
+            Target::File(inode) => self.files.entry(inode).or_insert((next, asked)),
+        };
+        of.1 = asked;
+        self.last_watch = self.last_watch.max(of.0);
+        of.0
     }
 
     /// The events that a change leads to. Watches that end with it are gone.
     pub fn tells(&mut self, change: &Change) -> Vec<Event> {
         match change {
             Change::Entry { path, inode, what } => {
-                let parent = path.parent().map(|parent| Target::Folder(parent.to_owned()));
-                let file = inode.map(Target::File).filter(|_| !what.intersects(OF_NAMES));
-                let of_folder = parent.and_then(|target| self.event(&target, *what, path.file_name()));
-                [of_folder, file.and_then(|target| self.event(&target, *what, None))].into_iter().flatten().collect()
+                let of_file = inode.filter(|_| !what.intersects(OF_NAMES)).and_then(|inode| self.of_file(inode, *what));
+                self.of_entry(path, *what).into_iter().chain(of_file).collect()
             }
             Change::Moved { from, to, inode } => {
                 self.cookies += 1;
-                let end = |path: &PathBuf, what| {
-                    let target = Target::Folder(path.parent()?.to_owned());
-                    self.event(&target, what, path.file_name()).map(|event| Event { cookie: self.cookies, ..event })
-                };
+                let end = |path, what| Some(Event { cookie: self.cookies, ..self.of_entry(path, what)? });
                 let ends = [end(from, ReadFlags::MOVED_FROM), end(to, ReadFlags::MOVED_TO)];
-                ends.into_iter()
-                    .chain([self.event(&Target::File(*inode), ReadFlags::MOVE_SELF, None)])
-                    .flatten()
-                    .collect()
+                ends.into_iter().chain([self.of_file(*inode, ReadFlags::MOVE_SELF)]).flatten().collect()
             }
-            Change::Unlinked(inode) => self.event(&Target::File(*inode), ReadFlags::ATTRIB, None).into_iter().collect(),
-            Change::Freed(inode) => self.ends(&Target::File(*inode)),
-            Change::Gone(folder) => self.ends(&Target::Folder(folder.clone())),
+            Change::Unlinked(inode) => self.of_file(*inode, ReadFlags::ATTRIB).into_iter().collect(),
+            Change::Freed(inode) => self.files.remove(inode).map_or_else(Vec::new, ended),
+            Change::Gone(folder) => self.folders.remove(folder.as_os_str()).map_or_else(Vec::new, ended),
         }
     }
 
-    fn event(&self, target: &Target, what: ReadFlags, name: Option<&OsStr>) -> Option<Event> {
-        let (watch, asked) = self.watches.get(target)?;
-        let of_interest = asked.bits() & what.bits() != 0;
-        of_interest.then(|| Event { watch: *watch, what, cookie: 0, name: name.map(OsStr::to_owned) })
+    /// What the watch of the folder hears of one of its entries.
+    fn of_entry(&self, path: &Path, what: ReadFlags) -> Option<Event> {
+        event(*self.folders.get(parent(path).as_os_str())?, what, path.file_name())
     }
 
-    fn ends(&mut self, target: &Target) -> Vec<Event> {
-        let deleted = self.event(target, ReadFlags::DELETE_SELF, None);
-        let ignored = self.watches.remove(target).map(|(watch, _)| Event {
-            watch,
-            what: ReadFlags::IGNORED,
-            cookie: 0,
-            name: None,
-        });
-        deleted.into_iter().chain(ignored).collect()
+    fn of_file(&self, inode: usize, what: ReadFlags) -> Option<Event> {
+        event(*self.files.get(&inode)?, what, None)
     }
 
     /// Puts an event into the queue.

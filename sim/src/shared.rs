@@ -51,14 +51,14 @@ impl Shared {
         let world = RefCell::new(World::new(script, keep));
         let shared = Rc::new(Shared { world, watch: RefCell::default(), sprag: Cell::new(None) });
         let weak = Rc::downgrade(&shared);
-        let hook = move |call: &Call| weak.upgrade().and_then(|shared| shared.before_call(call));
+        let hook = move |call: &Call<'_>| weak.upgrade().and_then(|shared| shared.before_call(call));
         shared.world.borrow().fs.set_hook(Some(Rc::new(hook)));
         shared.world.borrow().fs.listen();
         shared
     }
 
     /// Runs before every file system call of anybody.
-    fn before_call(self: &Rc<Shared>, call: &Call) -> Option<Fault> {
+    fn before_call(self: &Rc<Shared>, call: &Call<'_>) -> Option<Fault> {
         if self.sprag.get() != Some(call.process) {
             return None;
         }
@@ -111,7 +111,7 @@ impl Shared {
             world.cause = entry.cause;
             world.life
         };
-        match entry.due {
+        match *entry.due {
             Due::Pool { life: of, task } if life == of => threads::task(self, task),
             Due::Keeper { life: of } if life == of => threads::keeper(self),
             Due::Journal { life: of } if life == of => threads::journal(self),
@@ -142,8 +142,8 @@ impl Shared {
         };
         world.now_us = world.now_us.max(at_us);
         world.cause = entry.cause;
-        match entry.due {
-            Due::Heard { .. } | Due::Marked { .. } | Due::Tick { .. } | Due::Open => Some(entry.due),
+        match *entry.due {
+            Due::Heard { .. } | Due::Marked { .. } | Due::Tick { .. } | Due::Open => Some(*entry.due),
             Due::Pool { .. }
             | Due::Keeper { .. }
             | Due::Journal { .. }

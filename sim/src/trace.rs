@@ -107,10 +107,13 @@ struct Hasher(u64);
 
 impl fmt::Write for Hasher {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for chunk in text.as_bytes().chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.0 = mix(self.0 ^ u64::from_le_bytes(word));
+        let (words, rest) = text.as_bytes().as_chunks();
+        for word in words {
+            self.0 = mix(self.0 ^ u64::from_le_bytes(*word));
+        }
+        if !rest.is_empty() {
+            let word = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+            self.0 = mix(self.0 ^ word);
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ mod nature;
 use crate::chance::{Chance, Script};
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::fs::{Call, CallKind, Fault, SimFs, errno};
+use crate::fs::{Call, CallKind, Fault, SimFs, errno, parent};
 use crate::incident::Recorded;
 use crate::marks::Marks;
 use crate::monitor::Pending;
@@ -271,7 +271,7 @@ impl World {
         self.numbers += 1;
         let at_us = self.now_us.saturating_add(delay_us.max(1));
         let key = (if due.is_of_sprag() { at_us.max(self.frozen_until_us) } else { at_us }, self.numbers);
-        self.heap.insert(key, Entry { due, cause: self.cause });
+        self.heap.insert(key, Entry { due: Box::new(due), cause: self.cause });
         key
     }
 
@@ -315,7 +315,7 @@ impl World {
     pub fn pop_outside(&mut self, threads: bool) -> Option<Entry> {
         let now_us = self.now_us;
         let mut due = self.heap.range(..=(now_us, u64::MAX));
-        let (key, _) = due.find(|(_, entry)| match entry.due {
+        let (key, _) = due.find(|(_, entry)| match *entry.due {
             Due::Heard { .. } | Due::Marked { .. } | Due::Tick { .. } | Due::Open => false,
             Due::Pool { .. } | Due::Keeper { .. } | Due::Journal { .. } => threads,
             Due::Events { .. }
@@ -365,7 +365,7 @@ impl World {
     }
 
     /// What a file system call of sprag comes to.
-    pub fn before_call(&mut self, call: &Call) -> Option<Fault> {
+    pub fn before_call(&mut self, call: &Call<'_>) -> Option<Fault> {
         let cost_us = if call.kind.syncs() {
             self.chance.span(Actor::Sprag, Site::SyncTime, 20, 8_000)
         } else {
@@ -391,7 +391,7 @@ impl World {
         fault
     }
 
-    fn fault(&mut self, call: &Call) -> Option<Fault> {
+    fn fault(&mut self, call: &Call<'_>) -> Option<Fault> {
         if self.strikes(Actor::Sprag, Hazard::CallFails) {
             self.excused = true;
             let draw = self.chance.below(Actor::Sprag, Site::CallError, 3);
@@ -402,7 +402,7 @@ impl World {
             }));
         }
         let of_box = matches!(call.kind, CallKind::Open(_) | CallKind::Read | CallKind::Remove)
-            && call.path.parent().is_some_and(|folder| folder.ends_with(".sprag/inbox/new"));
+            && parent(&call.path).as_os_str().as_encoded_bytes().ends_with(b"/.sprag/inbox/new");
         let calm = of_box || call.kind == CallKind::Room;
         // What a full disk cannot tell is asked for when it matters most.
         let untold = call.kind == CallKind::Room
@@ -424,7 +424,7 @@ impl World {
     }
 
     /// What whoever reads and writes must reckon with: less than asked for, or nothing yet.
-    fn falls_short(&mut self, call: &Call) -> Fault {
+    fn falls_short(&mut self, call: &Call<'_>) -> Fault {
         if call.kind == CallKind::Write || self.chance.one_in(Actor::Sprag, Site::ShortRead, 3) {
             return Fault::Errno(errno::EINTR);
         }

@@ -210,16 +210,16 @@ impl Explored {
 }
 
 /// The calls from the given one on that changed anything.
-fn changes(fs: &SimFs, first: u64) -> impl Iterator<Item = Call> {
+fn changes(fs: &SimFs, first: u64) -> impl Iterator<Item = Call<'static>> {
     fs.trace().into_iter().filter(move |call| call.kind.changes() && call.index >= first)
 }
 
-fn told(call: Option<&Call>, acked: usize) -> String {
+fn told(call: Option<&Call<'_>>, acked: usize) -> String {
     let at = call.map_or("when all is done".into(), |call| format!("before: {}", told_call(call)));
     format!("the power goes {at}; {acked} records are acknowledged")
 }
 
-fn told_call(call: &Call) -> String {
+fn told_call(call: &Call<'_>) -> String {
     let bytes = if call.len > 0 { format!(", {} bytes", call.len) } else { String::new() };
     format!("{:?} of {}{bytes}", call.kind, call.path.display())
 }

@@ -14,7 +14,7 @@ use sprag_journal::fs::{Open, Room};
 
 pub(super) use super::contents::{Contents, DataOp};
 use super::image::Image;
-use super::names::Names;
+use super::names::{Names, bytes, parent};
 use super::{errno, error};
 
 /// With fewer inodes than this none is looked for that nobody can see.
@@ -147,7 +147,7 @@ impl Disk {
     }
 
     fn in_a_dir(&self, path: &Path) -> io::Result<()> {
-        match path.parent().and_then(|dir| self.node(dir)) {
+        match self.node(parent(path)) {
             Some(Node::Dir) => Ok(()),
             Some(Node::File(_) | Node::Pipe | Node::Link(_)) => error(errno::ENOTDIR),
             None => self.absent(path),
@@ -347,12 +347,13 @@ impl Disk {
             Some(Node::File(_) | Node::Pipe | Node::Link(_)) => return error(errno::ENOTDIR),
             None => return self.absent(dir),
         }
-        let mut touched = BTreeSet::new();
+        let dir = bytes(dir);
+        let mut touched: BTreeSet<&[u8]> = BTreeSet::new();
         let mut settled = vec![false; self.pending_names.len()];
         for (op, settled) in self.pending_names.iter().zip(&mut settled).rev() {
-            *settled = op.iter().any(|(path, _)| path.parent() == Some(dir) || touched.contains(path));
+            *settled = op.iter().any(|(path, _)| bytes(parent(path)) == dir || touched.contains(bytes(path)));
             if *settled {
-                touched.extend(op.iter().map(|(path, _)| path.clone()));
+                touched.extend(op.iter().map(|(path, _)| bytes(path)));
             }
         }
         let ops = std::mem::take(&mut self.pending_names);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::disk::{Contents, DataOp, Disk, Inode, Node, apply_names};
-use super::names::Names;
+use super::names::{Names, bytes, parent};
 
 /// No more changes of names than this are enumerated at once: there are two to that power of subsets.
 const NAME_OPS_MAX: usize = 12;
@@ -114,14 +114,6 @@ fn variants(inode: &Inode, tear: Tear) -> Vec<Rc<[u8]>> {
     settled.collect::<BTreeSet<_>>().into_iter().map(Rc::from).collect()
 }
 
-/// The bytes of the folder that a path lies in.
-fn parent(path: &Path) -> &[u8] {
-    let bytes = path.as_os_str().as_encoded_bytes();
-    let end = bytes.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
-    // The root is its own separator.
-    &bytes[..end.max(usize::from(bytes.len() > 1))]
-}
-
 impl Disk {
     /// The names whose folders are all there. A folder comes before what is in it, so one look at each is enough.
     fn reachable(&self, names: &Names) -> Vec<(PathBuf, Node)> {
@@ -129,12 +121,11 @@ impl Disk {
         // The folders that are there and that lie above the name looked at.
         let mut above: Vec<&Path> = Vec::new();
         for (path, node) in names.iter() {
-            let bytes = |path: &'_ Path| path.as_os_str().as_encoded_bytes().len();
             let parent = parent(path);
-            while above.last().is_some_and(|dir| bytes(dir) > parent.len()) {
+            while above.last().is_some_and(|dir| dir.as_os_str().len() > parent.as_os_str().len()) {
                 above.pop();
             }
-            let inside = above.last().is_some_and(|dir| dir.as_os_str().as_encoded_bytes() == parent);
+            let inside = above.last().is_some_and(|dir| bytes(dir) == bytes(parent));
             if inside || self.roots.contains(path) {
                 kept.push((path.clone(), node));
                 if node == Node::Dir {

@@ -31,6 +31,7 @@ mod names;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -43,6 +44,7 @@ pub use change::Change;
 use disk::{Disk, Lost, Node};
 pub use file::SimFile;
 pub use image::{Image, Tear};
+pub(crate) use names::parent;
 use rustix::fs::inotify::ReadFlags;
 use sprag_journal::fs::{Fs, Kind, Metadata, Open, Room};
 
@@ -93,7 +95,7 @@ impl CallKind {
 
 /// A call, as the hook and the trace see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
+pub struct Call<'path> {
     /// How many calls came before it.
     pub index: u64,
     /// The process that makes it.
@@ -101,7 +103,7 @@ pub struct Call {
     /// What it is.
     pub kind: CallKind,
     /// The file or folder.
-    pub path: PathBuf,
+    pub path: Cow<'path, Path>,
     /// How many bytes it is about.
     pub len: u64,
 }
@@ -126,7 +128,7 @@ pub enum Fault {
 }
 
 /// Runs before every call, outside any borrow: a world runs other actors' due events there, and may name a fault.
-pub type Hook = Rc<dyn Fn(&Call) -> Option<Fault>>;
+pub type Hook = Rc<dyn Fn(&Call<'_>) -> Option<Fault>>;
 
 struct State {
     disk: Disk,
@@ -135,7 +137,7 @@ struct State {
     off: bool,
     dead: BTreeSet<u32>,
     processes: u32,
-    trace: Option<Vec<Call>>,
+    trace: Option<Vec<Call<'static>>>,
     hook: Option<Hook>,
     /// Changes that nobody has taken yet, if anybody listens.
     changes: Option<Vec<Change>>,
@@ -270,7 +272,7 @@ impl SimFs {
     }
 
     /// The calls kept since [`SimFs::start_trace`].
-    pub fn trace(&self) -> Vec<Call> {
+    pub fn trace(&self) -> Vec<Call<'static>> {
         self.state.borrow().trace.clone().unwrap_or_default()
     }
 
@@ -365,7 +367,7 @@ impl SimFs {
             state.calls += 1;
             (index, state.hook.clone())
         };
-        let call = Call { index, process: self.process, kind, path: path.to_owned(), len };
+        let call = Call { index, process: self.process, kind, path: Cow::Borrowed(path), len };
         let hooked = hook.and_then(|hook| hook(&call));
         let mut state = self.state.borrow_mut();
         // Other actors ran in the hook; one of them may have ended this one.
@@ -373,7 +375,7 @@ impl SimFs {
             return error(errno::EIO);
         }
         if let Some(trace) = &mut state.trace {
-            trace.push(call);
+            trace.push(Call { path: Cow::Owned(path.to_owned()), ..call });
         }
         match state.planned.remove(&index).or(hooked) {
             None => Ok(None),

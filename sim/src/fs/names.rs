@@ -5,6 +5,8 @@
 //! nothing.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::disk::Node;
@@ -23,12 +25,20 @@ fn mapped(byte: u8) -> u8 {
 }
 
 /// What counts of a path.
-fn bytes(path: &Path) -> &[u8] {
+pub(super) fn bytes(path: &Path) -> &[u8] {
     let bytes = path.as_os_str().as_encoded_bytes();
     match bytes {
         [rest @ .., b'/'] if !rest.is_empty() => rest,
         _ => bytes,
     }
+}
+
+/// The folder that a path lies in; nothing for the root.
+pub(crate) fn parent(path: &Path) -> &Path {
+    let bytes = bytes(path);
+    let end = bytes.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+    // The root is its own separator.
+    Path::new(OsStr::from_bytes(&bytes[..end.max(usize::from(bytes.len() > 1))]))
 }
 
 fn key(path: &Path) -> Key {

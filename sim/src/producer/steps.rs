@@ -78,7 +78,7 @@ impl World {
                 Shape::Inbox => source == INBOX_SOURCE,
             };
             let actor = producer.actor();
-            let next = self.heap.iter().find(|(_, entry)| matches!(entry.due, Due::Producer(of) if of == index));
+            let next = self.heap.iter().find(|(_, entry)| matches!(*entry.due, Due::Producer(of) if of == index));
             let next = next.map(|(key, _)| *key).filter(|_| writes);
             if let Some(key) = next
                 && self.chance.one_in(actor, Site::Hurry, if first { 3 } else { 12 })

@@ -70,7 +70,7 @@ fn go(net: &Rc<Net>, sim: &mut Sim<'static>) {
     net.run.borrow_mut().prepare();
     if net.way == Way::Rough {
         // A loop that stands would still hear what comes over the network.
-        net.shared.world.borrow_mut().heap.retain(|_, entry| !matches!(entry.due, Due::Freeze));
+        net.shared.world.borrow_mut().heap.retain(|_, entry| !matches!(*entry.due, Due::Freeze));
     }
     let mut steps = 0;
     loop {

@@ -50,7 +50,8 @@ pub enum Due {
 #[derive(Debug)]
 #[expect(missing_docs, reason = "the fields are what their names say")]
 pub struct Entry {
-    pub due: Due,
+    /// Boxed, so that the heap moves little.
+    pub due: Box<Due>,
     pub cause: u32,
 }
 

@@ -30,7 +30,7 @@ impl World {
         let slept_ms = self.chance.span(Actor::World, Site::Sleep, 1, 60_000);
         self.note(Actor::World, Kind::Fault, format_args!("the machine sleeps for {slept_ms} ms"));
         for ((at_us, number), entry) in std::mem::take(&mut self.heap) {
-            let rings = matches!(entry.due, Due::Tick { .. } | Due::Heal);
+            let rings = matches!(*entry.due, Due::Tick { .. } | Due::Heal);
             self.heap.insert((if rings { at_us } else { at_us + slept_ms * 1000 }, number), entry);
         }
         // Who is to continue it sleeps as well.
