@@ -4,8 +4,10 @@
 //! or made up can be told from the outside.
 
 use crate::trace::name_of;
+use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 
 /// An item: its source, and its number there.
 pub type Id = (u8, u16);
@@ -36,26 +38,37 @@ fn named(name: &str) -> Option<Id> {
     Some((letter - b'a', item.parse().ok()?))
 }
 
+/// The part of a payload that names the item.
+#[derive(Deserialize)]
+struct Claim<'a> {
+    #[serde(borrow)]
+    path: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    id: Option<Cow<'a, str>>,
+}
+
 /// What a payload says of itself, true or not; and what it would have to be then.
-fn claimed(payload: &Value) -> Option<(Id, String)> {
-    if let Some(path) = payload.get("path") {
-        let id = named(path.as_str()?.rsplit('/').next()?)?;
+fn claimed(payload: &str) -> Option<(Id, String)> {
+    let claim: Claim<'_> = serde_json::from_str(payload).ok()?;
+    if let Some(path) = claim.path {
+        let id = named(path.rsplit('/').next()?)?;
         return Some((id, file_payload(id)));
     }
-    let id = named(payload.get("id")?.as_str()?)?;
+    let id = named(&claim.id?)?;
     Some((id, text(id)))
 }
 
 /// The item whose payload this is, byte by byte.
 pub fn of_payload(payload: &str) -> Option<Id> {
-    let (id, wanted) = claimed(&serde_json::from_str(payload).ok()?)?;
+    let (id, wanted) = claimed(payload)?;
     (payload == wanted).then_some(id)
 }
 
 /// The item whose payload this is, however it is laid out.
-pub fn of_value(payload: &Value) -> Option<Id> {
-    let (id, wanted) = claimed(payload)?;
-    (serde_json::from_str::<Value>(&wanted).ok().as_ref() == Some(payload)).then_some(id)
+pub fn of_value(payload: &RawValue) -> Option<Id> {
+    let (id, wanted) = claimed(payload.get())?;
+    let value = |text: &str| serde_json::from_str::<Value>(text).ok();
+    (payload.get() == wanted || value(payload.get()) == value(&wanted)).then_some(id)
 }
 
 /// The items in a JSON array; none while it is not whole. An error if it is whole and holds something else.
@@ -84,9 +97,9 @@ mod tests {
             assert_eq!(of_payload(&text(id).replace("\"n\":", "\"n\":9")), None);
             assert_eq!(of_payload(&file_payload(id).replace("bytes\":", "bytes\":1")), None);
         }
-        let spread: Value = serde_json::from_str(&text((0, 5)).replace(',', " ,\n")).unwrap();
-        assert_eq!(of_value(&spread), Some((0, 5)));
-        assert_eq!(of_value(&serde_json::json!({"id": "a-5"})), None);
+        let raw = |text: String| RawValue::from_string(text).unwrap();
+        assert_eq!(of_value(&raw(text((0, 5)).replace(',', " ,\n"))), Some((0, 5)));
+        assert_eq!(of_value(&raw("{\"id\":\"a-5\"}".into())), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::failure::Check;
 use crate::marks::Mark;
 use crate::places::{Actor, Site};
 use crate::world::{Due, World};
+use serde::Deserialize;
 use sprag_core::Verdict;
 use sprag_journal::fs::read_all;
 use sprag_runtime::driver::Event;
@@ -24,6 +25,13 @@ const STALE_MS: u64 = 9_000;
 
 /// So many looks at a source in a second, with nothing heard of it, are a busy loop.
 const LOOKS_MAX: u32 = 60;
+
+/// What counts here of what sprag says of itself.
+#[derive(Deserialize)]
+struct Heartbeat {
+    health: String,
+    at_ms: u64,
+}
 
 /// What has been handed away and has not come back.
 #[derive(Clone, Debug, Default)]
@@ -118,8 +126,8 @@ impl World {
 
     /// A heartbeat, or an answer about how things stand, says what health is; or was before what sprag has just heard of.
     pub(crate) fn judge_status(&mut self, json: &[u8], verdicts: &[Verdict; 2]) {
-        let said = serde_json::from_slice::<serde_json::Value>(json).ok();
-        let said = said.as_ref().and_then(|status| status["health"].as_str()).unwrap_or("nothing");
+        let said =
+            serde_json::from_slice::<Heartbeat>(json).map_or_else(|_| "nothing".to_owned(), |status| status.health);
         let health = |verdict: &Verdict| match verdict {
             Verdict::Well => "well",
             Verdict::Degraded(_) => "degraded",
@@ -134,8 +142,8 @@ impl World {
     pub(crate) fn monitor_step(&mut self) {
         let fs = self.fs.new_process();
         if let Ok(bytes) = read_all(&fs, Path::new("/p/.sprag/status.json"), STATUS_BYTES_MAX) {
-            match serde_json::from_slice::<serde_json::Value>(&bytes) {
-                Ok(status) => self.judge_heartbeat(&status),
+            match serde_json::from_slice::<Heartbeat>(&bytes) {
+                Ok(status) => self.judge_heartbeat(status.at_ms),
                 Err(error) => self.fail(Check::HealthIsTrue.failed(format!("the heartbeat is not whole: {error}"))),
             }
         }
@@ -143,10 +151,10 @@ impl World {
         self.schedule(rest_us, Due::Monitor);
     }
 
-    fn judge_heartbeat(&mut self, status: &serde_json::Value) {
+    fn judge_heartbeat(&mut self, at_ms: u64) {
         self.mark(Mark::HeartbeatRead);
         let wall_ms = self.now().wall.0;
-        let age_ms = wall_ms.saturating_sub(status["at_ms"].as_u64().unwrap_or(0));
+        let age_ms = wall_ms.saturating_sub(at_ms);
         let since_us = self.healed_us.map_or(self.now_us, |at_us| at_us.max(self.began_us).max(self.frozen_until_us));
         let settled = self.threads.is_some() && !self.stopping && self.calendar_is_steady();
         if settled && self.now_us > since_us + STALE_MS * 1000 && age_ms > STALE_MS {

@@ -253,7 +253,7 @@ impl Oracle {
                 let until_us = decided_us + due.saturating_sub(record.at) * 1000;
                 self.waits(job, now.life, until_us.saturating_sub(CLOCK_US));
             }
-            self.made.extend(record.payload.as_ref().and_then(items::of_value).map(|item| (job, item)));
+            self.made.extend(record.payload.as_deref().and_then(items::of_value).map(|item| (job, item)));
             if record.kind == "key_forgotten" {
                 let_go += u32::from(self.let_go.insert(job));
                 self.judge_let_go(job, now, producers)?;

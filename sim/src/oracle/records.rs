@@ -9,6 +9,7 @@ use crate::items::{self, Id};
 use crate::plan::DIR;
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use sprag_runtime::pipeline::Pipeline;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -33,7 +34,19 @@ pub(super) struct Record {
     pub(super) priority: Option<i16>,
     /// The digest of a result to publish.
     result: Option<String>,
-    pub(super) payload: Option<Value>,
+    pub(super) payload: Option<Box<RawValue>>,
+}
+
+/// A line of a snapshot, by its documented fields.
+#[derive(Deserialize)]
+struct Stored {
+    #[serde(rename = "type")]
+    kind: String,
+    job: Option<u64>,
+    state: Option<String>,
+    attempt: Option<u32>,
+    payload: Option<Box<RawValue>>,
+    key: Option<String>,
 }
 
 /// A job, as its records tell.
@@ -181,7 +194,7 @@ impl Fold {
 
     fn added(&mut self, number: u64, record: &Record) -> Result<(), Wrong> {
         let job = Job {
-            item: record.payload.as_ref().and_then(items::of_value),
+            item: record.payload.as_deref().and_then(items::of_value),
             key: record.key.clone().unwrap_or_default(),
             queue: record.queue.clone().unwrap_or_default(),
             priority: record.priority.unwrap_or(0),
@@ -318,23 +331,24 @@ pub(super) fn judge_snapshots(records: &[Record], pipeline: &Pipeline, image: &I
         let Some(covered) = records.get(..seq) else { return wrong("it is ahead of the journal".into()) };
         let mut jobs = fold(covered, pipeline).map_err(|failure| failure.what)?.jobs;
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"{\"type\":")) {
-            let line: Value = serde_json::from_slice(line).map_err(|error| format!("{}: {error}", path.display()))?;
-            if line["type"] != "job" {
+            let stored: Stored =
+                serde_json::from_slice(line).map_err(|error| format!("{}: {error}", path.display()))?;
+            if stored.kind != "job" {
                 continue;
             }
-            let number = line["job"].as_u64().unwrap_or(0);
+            let number = stored.job.unwrap_or(0);
             let Some(job) = jobs.remove(&number).filter(|job| !job.forgotten) else {
                 return wrong(format!("job {number} is not known"));
             };
             let ended = job.ends.last().map(|(next, ..)| next.as_str());
-            let state = line["state"].as_str().filter(|state| ["succeeded", "dead", "cancelled"].contains(state));
+            let state = stored.state.as_deref().filter(|state| ["succeeded", "dead", "cancelled"].contains(state));
             let attempt = job.grants.last_key_value().map_or(0, |(attempt, _)| *attempt);
             let same = state == ended
-                && line["attempt"].as_u64().unwrap_or(0) == u64::from(attempt)
-                && items::of_value(&line["payload"]) == job.item
-                && line["key"].as_str().unwrap_or_default() == job.key;
+                && stored.attempt.unwrap_or(0) == attempt
+                && stored.payload.as_deref().and_then(items::of_value) == job.item
+                && stored.key.unwrap_or_default() == job.key;
             if !same {
-                return wrong(format!("{line} is not {job:?}"));
+                return wrong(format!("{} is not {job:?}", String::from_utf8_lossy(line)));
             }
         }
         if let Some((number, _)) = jobs.iter().find(|(_, job)| !job.forgotten) {

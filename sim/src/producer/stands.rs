@@ -6,6 +6,7 @@
 use super::{Habit, Producer, Shape};
 use crate::fs::Image;
 use crate::items::{self, Id};
+use serde::de::IgnoredAny;
 use sprag_journal::fs::{Fs as _, Open, read_all};
 use sprag_runtime::pipeline::Format;
 use std::path::Path;
@@ -66,7 +67,7 @@ impl Producer {
             Shape::Inbox => {
                 for item in 0..self.states.len() as u16 {
                     let Some(bytes) = image.files.get_mut(&self.folder().join(self.drop_name(item))) else { continue };
-                    let whole = serde_json::from_slice::<serde_json::Value>(bytes).is_ok();
+                    let whole = serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
                     if whole && **bytes != *self.drop(item).as_bytes() {
                         *bytes = Rc::from([]);
                     }
