@@ -1,8 +1,8 @@
 //! A failure as a file: a trace that says by itself how to come to the failure again, whatever seeds mean by then.
 //!
 //! **Invariant.** A trace holds every choice of its run that differs from 0. Replaying one tells three things apart: the
-//! same failure; no failure though every choice was met, so the bug is mended; and everything else, which is *stale* and
-//! proves nothing.
+//! same failure; no failure though every choice was met that is met once the bug is mended; and everything else, which is
+//! *stale* and proves nothing.
 
 use crate::chance::Script;
 use crate::failure::Failure;
@@ -32,6 +32,10 @@ pub struct Trace {
     hash: String,
     /// What differs from "nothing goes wrong".
     pub choices: Vec<Choice>,
+    /// Those of them that nobody asks for once the bug is mended: what is synced in time is not lost, say. Known of a planted
+    /// bug, since there both can be run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    mended_leaves: Vec<Choice>,
     /// What happened, for people.
     pub events: Vec<String>,
 }
@@ -60,8 +64,17 @@ impl Trace {
             failure,
             hash: format!("{:016x}", report.hash),
             choices: report.choices.clone(),
+            mended_leaves: Vec::new(),
             events: told.map(Line::to_string).collect(),
         })
+    }
+
+    /// Notes what a run of it comes to in which the bug is not planted.
+    pub fn mended_in(mut self, report: &Report) -> Trace {
+        if report.failure.is_none() {
+            self.mended_leaves.clone_from(&report.unmet);
+        }
+        self
     }
 
     /// The file's text: one line for each choice and each event.
@@ -71,7 +84,8 @@ impl Trace {
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
         let mut text = String::from("{\n");
         let serde_json::Value::Object(fields) = serde_json::to_value(self)? else { return Ok(text) };
-        for name in ["format", "program", "seed", "planted", "failure", "hash", "choices", "events"] {
+        let order = ["format", "program", "seed", "planted", "failure", "hash", "choices", "mended_leaves", "events"];
+        for name in order.into_iter().filter(|name| fields.contains_key(*name)) {
             let end = if name == "events" { "\n}\n" } else { ",\n" };
             let _ = match &fields[name] {
                 serde_json::Value::Array(lines) if !lines.is_empty() => {
@@ -114,6 +128,7 @@ impl Trace {
 
     fn judge(&self, report: &Report) -> Verdict {
         match (&report.failure, report.unmet.first()) {
+            (None, _) if report.unmet == self.mended_leaves => Verdict::Mended,
             (Some(failure), _) if failure.check != self.failure.check => {
                 Verdict::Stale(format!("fails {}, not {}", failure.check, self.failure.check))
             }
@@ -121,7 +136,7 @@ impl Trace {
                 Verdict::Stale(format!("{} of its choices are never met, the first: {choice}", report.unmet.len()))
             }
             (Some(_), None) => Verdict::Fails,
-            (None, None) => Verdict::Mended,
+            (None, None) => Verdict::Stale("meets choices that it did not when it was saved".into()),
         }
     }
 }

@@ -67,6 +67,17 @@ fn a_trace_whose_choices_are_not_met_is_stale() {
     let verdict = with(&[short_write(0), short_write(1_000)]);
     let Verdict::Stale(why) = verdict else { panic!("{verdict:?}") };
     assert!(why.starts_with("1 of its choices are never met") && why.contains("WriteIsShort #1000"), "{why}");
+    // Unless that was so when it was mended; and then it has to be so still.
+    let mut far = trace(Tape::default());
+    far.choices = vec![short_write(0), short_write(1_000)];
+    let (mut report, verdict) = far.replay(Keep::Hash);
+    report.failure = None;
+    assert!(matches!(verdict, Verdict::Stale(_)), "{verdict:?}");
+    let mut far = far.mended_in(&report);
+    assert_eq!(Trace::parse(&far.to_json().unwrap()).as_ref(), Ok(&far));
+    assert_eq!(far.replay(Keep::Hash).1, Verdict::Mended);
+    far.choices.truncate(1);
+    assert!(matches!(far.replay(Keep::Hash).1, Verdict::Stale(_)), "{far:?}");
     // A value that is out of its bounds by now is no better than one that is not drawn.
     let large = Choice { actor: Actor::World, what: What::Is(Site::Pipeline), index: 0, value: 1_000 };
     let verdict = with(&[large]);

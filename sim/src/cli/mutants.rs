@@ -4,6 +4,7 @@ use super::spread::spread;
 use super::{FAILED, USAGE, WELL, complain, save, say};
 use clap::Args;
 use serde_json::json;
+use sim::Keep;
 use sim::mutants::{Effort, Hunt, hunt};
 use sim::saved::Trace;
 use sim::shrink::{EVENTS_MAX, Shrunk};
@@ -121,6 +122,8 @@ fn keep(hunt: &Hunt, shrunk: Option<&Shrunk>, args: &Mutants) {
             hunt.shown_by.first().copied().filter(|_| hunt.told.is_none()),
             Some(name.clone()),
         )
+        // Nothing is planted any more.
+        && let trace = trace.mended_in(&sim::run(shrunk.report.tape(), Keep::Hash))
         && let Err(what) = save(&trace, &folder.join(format!("{name}.json")))
     {
         complain(args.json, format_args!("{what}"));
