@@ -204,7 +204,7 @@ impl World {
     pub fn client_step(&mut self) {
         let serves = self.threads.is_some() && self.ending.is_none();
         let waits_us = self.client.open.values().map(|asked| self.now_us - asked.at_us).max();
-        if waits_us.is_some_and(|waits_us| waits_us > ANSWER_WITHIN_US) && self.healed {
+        if waits_us.is_some_and(|waits_us| waits_us > ANSWER_WITHIN_US) && self.healed_us.is_some() {
             let what =
                 format!("a request is not answered for {} s: {:?}", ANSWER_WITHIN_US / 1_000_000, self.client.open);
             return self.fail(Check::AnsweredOnce.failed(what));

@@ -84,6 +84,8 @@ pub enum Check {
     HealthIsTrue,
     /// Nothing starts while the disk is nearly full.
     StartsHeld,
+    /// What sprag itself keeps is not why room stays short.
+    MakesRoom,
     /// No more outcomes on record than executions.
     OutcomesAreReal,
     /// No more commands work than there are places.

@@ -90,6 +90,7 @@ marks! {
     JournalFails: "the journal fails, and sprag gives up",
     SnapshotTaken: "a snapshot is taken",
     SnapshotFails: "a snapshot fails",
+    ShortAtRest: "room is short, and sprag has nothing to do",
     StatusFails: "the status cannot be written",
     RecordedWhole: "a recording of the flight recorder is run again, and nothing of it may be missing",
     RecordedInParts: "so is one of several segments",

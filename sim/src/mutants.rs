@@ -22,7 +22,7 @@ const SEEDS_FIRST: u64 = 1_000;
 /// A control must be clean for so many seeds.
 pub const CONTROL_SEEDS: u64 = 300;
 /// A trace that is too long for a person is shrunk again from another seed, of so many.
-const SHRINK_SEEDS_MAX: usize = 12;
+const SHRINK_SEEDS_MAX: usize = 20;
 /// With at most so many runs each.
 const SHRINK_RUNS_MAX: u32 = 4_000;
 

@@ -237,8 +237,18 @@ impl World {
         self.note(Actor::Sprag, Kind::Act, format_args!("process {pid} is attempt {number} of job {}", job.0));
         let queue = spec.env.get("SPRAG_QUEUE").cloned().unwrap_or_default();
         let (at_us, awake_us, life) = (self.now_us, self.awake_us(), self.life);
-        let execution =
-            Execution { job: job.0, attempt: number, fence, at_us, awake_us, life, queue, item: None, outcome: None };
+        let execution = Execution {
+            job: job.0,
+            attempt: number,
+            fence,
+            at_us,
+            awake_us,
+            life,
+            queue,
+            item: None,
+            outcome: None,
+            held_up: false,
+        };
         let calm_us = self.calm_us();
         if let Err(failure) = self.oracle.executed(execution, &self.fs, calm_us) {
             self.fail(failure);
@@ -378,7 +388,10 @@ impl World {
                     work.written += n;
                     Step::Sleeps(self.chance.span(actor, Site::WorkTime, 50, 300_000))
                 }
-                Err(_) => Step::Sleeps(AGAIN_US),
+                Err(_) => {
+                    self.oracle.executions[execution].held_up = true;
+                    Step::Sleeps(AGAIN_US)
+                }
             };
         }
         match work.ending {

@@ -22,7 +22,7 @@ impl World {
     /// Where nothing goes wrong any more, a result on record is put at its destination: at the latest when tried again.
     pub(crate) fn judge_publishing(&mut self, notice: &Notice) {
         let Notice::PublishFailed { job, what } = notice else { return };
-        if !self.healed {
+        if self.healed_us.is_none() {
             return;
         }
         let failures = self.unpublished.entry(job.0).or_insert(0);
@@ -104,6 +104,7 @@ impl World {
 
     /// Sprag hands records to its journal.
     pub(crate) fn judge_decisions(&mut self, lines: &[u8]) {
+        self.decided_us = self.now_us;
         let steady_wall_ms = self.calendar_is_steady().then(|| self.now().wall.0);
         // The room may have come back just now, before sprag has measured it.
         let no_start_after = match self.starts {

@@ -170,6 +170,10 @@ bugs! {
     ServiceSpins: Bug,
     /// The heartbeat is written over in place.
     StatusInPlace: Bug,
+    /// While room is short, the snapshot before the newest one stays. Was once a bug.
+    OldSnapshotStays: Bug,
+    /// While room is short, records at rest wait for a segment that is long enough. Was once a bug.
+    RestNotFinished: Bug,
     /// When the disk cannot be measured, it is forgotten that it was nearly full. Was once a bug.
     RoomUnknown: Bug,
     /// Listeners are told of records that are not durable yet.

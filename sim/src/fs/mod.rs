@@ -286,6 +286,11 @@ impl SimFs {
         self.state.borrow_mut().disk.squeeze(free);
     }
 
+    /// How many bytes are free, without a call.
+    pub fn room_now(&self) -> u64 {
+        self.state.borrow().disk.room().free
+    }
+
     /// Every image that a power cut at this moment may leave, as fine as `tear` says. Exhaustive up to that.
     pub fn images(&self, tear: Tear) -> BTreeSet<Image> {
         self.state.borrow().disk.images(tear)

@@ -49,6 +49,8 @@ pub struct Execution {
     pub item: Option<(u8, u16)>,
     /// How the command ended, once it has.
     pub outcome: Option<Outcome>,
+    /// The disk had no room for what it wrote.
+    pub held_up: bool,
 }
 
 /// What is to become of an item.
@@ -396,6 +398,11 @@ impl Oracle {
         Ok(())
     }
 
+    /// Whether commands of an item found no room for what they wrote: each waits until it is ended.
+    fn held_up(&self, item: Id) -> bool {
+        self.executions.iter().any(|execution| execution.item == Some(item) && execution.held_up)
+    }
+
     /// Whether a job came to the end that its item's character says; the attempt and the digest of its result, if it has one.
     fn judge_end(&self, (source, item): Id, number: u64, job: &Job) -> Result<Option<(u32, String)>, Failure> {
         let name = format!("item {}-{item}", crate::trace::name_of(source));
@@ -408,6 +415,9 @@ impl Oracle {
             _ if next == "cancelled" => ("cancelled", None),
             _ if reason.as_deref() == Some("poison") => ("dead", Some("poison")),
             None => return wrong_end("ended and was never executed".into()),
+            Some(_) if reason.as_deref() == Some("exhausted") && self.held_up((source, item)) => {
+                ("dead", Some("exhausted"))
+            }
             Some(Character::SucceedsAfter(_)) => ("succeeded", None),
             Some(Character::Permanent) => ("dead", Some("permanent")),
             Some(Character::Hopeless) => ("dead", Some("exhausted")),

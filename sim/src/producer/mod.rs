@@ -391,6 +391,7 @@ impl Producer {
             Habit::Atomic | Habit::Rival { .. } => self.stage = Stage::Sync,
             Habit::Careless if self.shape == Shape::Inbox => self.stage = Stage::Rename,
             Habit::Careless | Habit::Appends | Habit::RivalAppends => {
+                self.shows()?;
                 self.file = None;
                 self.stands(now_us);
                 self.next_state();

@@ -7,8 +7,9 @@ use super::{Habit, Producer, Shape};
 use crate::fs::Image;
 use crate::items::{self, Id};
 use serde::de::IgnoredAny;
-use sprag_journal::fs::{Fs as _, Open, read_all};
+use sprag_journal::fs::{File as _, Fs as _, Open, read_all};
 use sprag_runtime::pipeline::Format;
+use std::io;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -89,6 +90,16 @@ impl Producer {
         self.stood.extend(found.iter().map(|(_, item)| *item));
         let since = |item: u16| (item, self.standing.get(&item).copied().unwrap_or(now_us));
         self.standing = found.iter().map(|(_, item)| since(*item)).collect();
+    }
+
+    /// What was written in place is whole. The name may be another file's by now, but who opened this one before finds it.
+    pub(super) fn shows(&mut self) -> io::Result<()> {
+        if let Shape::Source(format) = self.shape {
+            let mut bytes = vec![0; self.file()?.len()? as usize];
+            let len = self.file()?.read_at(&mut bytes, 0)?;
+            self.stood.extend(visible(format, &bytes[..len]).unwrap_or_default().iter().map(|(_, item)| *item));
+        }
+        Ok(())
     }
 
     /// The state that was written stands, where each item is a file of its own.

@@ -74,7 +74,7 @@ impl Run {
             world.fail(Check::ComesToRest.failed(format!("does not come to rest in {STEPS_MAX} steps")));
         }
         let written = world.producers.iter().all(|producer| producer.is_done());
-        let settled = world.healed && written && world.client.is_done();
+        let settled = world.healed_us.is_some() && written && world.client.is_done();
         if !settled {
             return;
         }

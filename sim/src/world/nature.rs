@@ -3,9 +3,28 @@
 //! **Invariant.** Nothing of it happens once the world is healed, but that what was taken is given back.
 
 use super::{Due, World};
+use crate::failure::Check;
+use crate::fs::parent;
 use crate::marks::Mark;
 use crate::places::{Actor, Site};
 use crate::trace::Kind;
+use serde::Deserialize;
+use std::path::Path;
+
+/// So long room stays short when nothing else goes wrong any more.
+const SHORT_US: u64 = 90_000_000;
+/// So long sprag has nothing to do before it is asked what it keeps: it looks at the disk each second, and tries again after 5 s.
+const REST_US: u64 = 30_000_000;
+/// How a record begins.
+const SEQ: &[u8] = b"{\"seq\":";
+/// With less than this nothing can be expected to be written.
+const ROOM_FOR_A_SNAPSHOT: u64 = 24 << 10;
+
+/// What counts here of a record.
+#[derive(Deserialize)]
+struct Seq {
+    seq: u64,
+}
 
 impl World {
     /// The calendar jumps.
@@ -69,11 +88,17 @@ impl World {
             return;
         }
         let free = full.then(|| self.chance.below(Actor::World, Site::DiskFull, 6).saturating_sub(2) * (12 << 10));
+        if self.healed {
+            self.judge_short();
+        }
         self.fs.squeeze(free);
         self.squeezed = free;
         match free {
             Some(free) => self.note(Actor::World, Kind::Fault, format_args!("the disk has {free} bytes left")),
             None => self.note(Actor::World, Kind::Fault, format_args!("the disk has room")),
+        }
+        if self.healed {
+            self.healed_us = Some(self.now_us);
         }
         if full {
             self.excused = true;
@@ -82,17 +107,55 @@ impl World {
         }
     }
 
-    /// From here on nothing goes wrong.
+    /// From here on nothing goes wrong. Where the disk is full it stays so for long enough that sprag can make what room it can.
     pub fn heal(&mut self) {
         if self.healed {
             return;
         }
-        (self.healed, self.healed_us) = (true, Some(self.now_us));
+        self.healed = true;
         self.chance.heal();
         self.fate = None;
+        self.note(Actor::World, Kind::World, format_args!("from here on nothing goes wrong"));
+        if self.squeezed.is_some() && self.stays_short {
+            self.heap.retain(|_, entry| !matches!(*entry.due, Due::Disk { .. }));
+            self.schedule(SHORT_US, Due::Disk { full: false });
+            return;
+        }
+        self.healed_us = Some(self.now_us);
         self.squeezed = None;
         self.fs.squeeze(None);
-        self.note(Actor::World, Kind::World, format_args!("from here on nothing goes wrong"));
+    }
+
+    /// Room was short for as long as sprag needs to make some, and it had nothing else to do: then all that it knows stands in
+    /// one snapshot, and nothing lies before that.
+    fn judge_short(&mut self) {
+        let room = self.fs.room_now();
+        let short = room < self.pipeline.disk.min_free_bytes(0) && room >= ROOM_FOR_A_SNAPSHOT;
+        let since_us = self.began_us.max(self.decided_us).max(self.frozen_until_us);
+        if !short || self.threads.is_none() || self.stopping || self.now_us < since_us + REST_US {
+            return;
+        }
+        self.mark(Mark::ShortAtRest);
+        let kept = self.fs.cached();
+        let inside = |folder: &'static str| {
+            let files = kept.files.iter().filter(move |(path, _)| parent(path) == Path::new(folder));
+            files.filter_map(|(path, bytes)| Some((path.file_name()?.to_str()?.strip_suffix(".jsonl")?, bytes)))
+        };
+        let covered = |(name, _): (&str, _)| name.strip_prefix("snapshot-")?.parse::<u64>().ok();
+        let snapshots: Vec<u64> = inside("/p/.sprag").filter_map(covered).collect();
+        let newest = snapshots.iter().max().copied().unwrap_or(0);
+        let segments = inside("/p/.sprag/journal").count();
+        let lines = inside("/p/.sprag/journal").flat_map(|(_, bytes)| bytes.split(|byte| *byte == b'\n'));
+        let seqs = lines.filter_map(|line| serde_json::from_slice::<Seq>(line.starts_with(SEQ).then_some(line)?).ok());
+        let beyond = seqs.filter(|record| record.seq > newest).count();
+        // The last segment that a snapshot covers stays: what comes next follows it.
+        if snapshots.len() > 1 || segments > 2 || beyond > 0 {
+            let what = format!(
+                "room is short, {room} bytes, and there are {} snapshots, {segments} segments, {beyond} records beyond them",
+                snapshots.len()
+            );
+            self.fail(Check::MakesRoom.failed(what));
+        }
     }
 
     /// Power is back: the medium holds an image that a power cut may leave, and everything that ran is gone.

@@ -349,7 +349,7 @@ impl Driver {
         let short = self.machine.space() > Space::Enough;
         self.persistence.rotate_at(self.snapshots.segment_bytes(short));
         if short && self.stopping == StopLevel::Run && self.snapshots.wants_the_rest() {
-            self.persistence.finish_at_rest();
+            self.persistence.finish_at_rest(now);
         }
         self.persistence.next_work(now, &mut self.effects, waited, self.stopped);
     }

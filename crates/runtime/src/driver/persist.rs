@@ -172,10 +172,12 @@ impl Persistence {
         self.framer.rotate_at(bytes);
     }
 
-    /// If all is at rest, the segment is finished, however short it is.
-    pub(super) fn finish_at_rest(&mut self) {
+    /// If all is at rest, the segment is finished, however short it is; what an earlier life has left open is sealed before.
+    pub(super) fn finish_at_rest(&mut self, now: Now) {
         if self.sealed {
             self.framer.finish();
+        } else if self.framer.pending() == 0 && !self.framer.in_flight() {
+            self.seal_at.get_or_insert(now.mono.after(SEAL_AFTER_MS));
         }
     }
 

@@ -6,7 +6,7 @@
 
 use super::{Driver, Effect, Notice};
 use crate::task::Task;
-use sprag_core::{Mono, Now, Space};
+use sprag_core::{Bug, Mono, Now, Space, planted};
 use sprag_journal::Position;
 
 /// After a snapshot that failed, the next try.
@@ -80,7 +80,7 @@ impl Snapshots {
     /// Whether the segment is to be finished though it is short, once all is at rest: room is short, and what its records say
     /// may have ended most of what the next snapshot would have to hold without them.
     pub(super) fn wants_the_rest(&self) -> bool {
-        self.taking.is_none() && self.end.seq > self.finished_seq
+        self.taking.is_none() && self.end.seq > self.finished_seq && !planted(Bug::RestNotFinished)
     }
 
     /// What the next snapshot takes at most, nearly.
@@ -113,7 +113,7 @@ impl Snapshots {
     fn due(&mut self, now: Now, short: bool) -> Option<Task> {
         let finished = self.end.segment.saturating_sub(1);
         let waits = self.deadline(short).is_some_and(|at| at > now.mono);
-        let old_ones_go = short && !self.alone && self.covered > 0;
+        let old_ones_go = short && !self.alone && self.covered > 0 && !planted(Bug::OldSnapshotStays);
         if self.taking.is_some() || waits || (finished <= self.covered && !old_ones_go) {
             return None;
         }
