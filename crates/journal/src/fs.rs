@@ -204,10 +204,8 @@ pub fn read_whole<F: File>(file: &F, bytes_max: u64) -> io::Result<Vec<u8>> {
     const CHUNK_BYTES: usize = 64 * 1024;
     let (mut bytes, mut chunk) = (Vec::new(), 16 * 1024);
     loop {
-        let before = bytes.len();
-        bytes.resize(before + chunk, 0);
-        let n = read_full_at(file, &mut bytes[before..], before as u64)?;
-        bytes.truncate(before + n);
+        let at = bytes.len() as u64;
+        let n = read_behind(file, &mut bytes, chunk, at)?;
         if bytes.len() as u64 > bytes_max {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
@@ -216,6 +214,16 @@ pub fn read_whole<F: File>(file: &F, bytes_max: u64) -> io::Result<Vec<u8>> {
         }
         chunk = (2 * chunk).min(CHUNK_BYTES);
     }
+}
+
+/// Reads up to `len` bytes of a file from `offset` on, and puts them behind what is in `bytes`; says how many there were.
+/// Fewer means the end of the file.
+pub(crate) fn read_behind<F: File>(file: &F, bytes: &mut Vec<u8>, len: usize, offset: u64) -> io::Result<usize> {
+    let before = bytes.len();
+    bytes.resize(before + len, 0);
+    let read = read_full_at(file, &mut bytes[before..], offset);
+    bytes.truncate(before + read.as_ref().unwrap_or(&0));
+    read
 }
 
 /// Replaces the file at `path` by `bytes`, wholly or not at all, durably: a temporary name beside it, fsync, rename, fsync

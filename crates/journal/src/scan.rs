@@ -11,7 +11,7 @@ use std::path::Path;
 
 use crate::error::JournalError;
 use crate::framer::FRAME_BYTES_CAP;
-use crate::fs::{File, Fs, Open, read_full_at};
+use crate::fs::{File, Fs, Open, read_behind, read_full_at};
 use crate::line::{COMMIT_START, Commit, FILLER, Header, HeaderRead, Place, Position, QueueId, Sum};
 use crate::names;
 use sprag_core::{Bug, planted};
@@ -243,11 +243,8 @@ impl<T: File> Frames<'_, T> {
     fn fill(&mut self) -> Result<usize, JournalError> {
         self.buffer.drain(..self.begin);
         self.begin = 0;
-        let before = self.buffer.len();
-        self.buffer.resize(before + self.chunk, 0);
-        let read = read_full_at(self.file, &mut self.buffer[before..], self.offset + before as u64);
-        let n = *read.as_ref().unwrap_or(&0);
-        self.buffer.truncate(before + n);
+        let at = self.offset + self.buffer.len() as u64;
+        let read = read_behind(self.file, &mut self.buffer, self.chunk, at);
         self.chunk = (2 * self.chunk).min(CHUNK_BYTES[1]);
         read.map_err(JournalError::io("read", self.path))
     }
