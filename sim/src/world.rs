@@ -134,8 +134,6 @@ pub struct World {
     pub healed: bool,
     /// Since when nothing goes wrong, and there is room.
     pub healed_us: Option<u64>,
-    /// Room that is short when nothing else goes wrong any more stays so for a while.
-    pub stays_short: bool,
     /// When sprag last decided something.
     pub decided_us: u64,
     /// Until when sprag is stopped, or was last.
@@ -179,7 +177,6 @@ pub struct World {
 impl World {
     /// A new world, with nothing in it yet but its producers.
     pub fn new(script: Script, keep: Keep) -> World {
-        let stays_short = !script.is_networked();
         let mut chance = Chance::new(script);
         if sprag_core::rescan_is_off() {
             // Then an event that never comes, or a look that fails, is nobody's fault.
@@ -226,7 +223,6 @@ impl World {
             ending: None,
             healed: false,
             healed_us: None,
-            stays_short,
             decided_us: 0,
             frozen_until_us: 0,
             pending: Pending::default(),

@@ -292,7 +292,7 @@ impl Net {
 
     /// Whether nothing goes wrong any more, on the network either.
     pub(super) fn is_calm(&self) -> bool {
-        self.shared.world.borrow().healed && self.troubles.get() == 0
+        self.shared.world.borrow().healed_us.is_some() && self.troubles.get() == 0
     }
 
     fn waits(&self, ticket: u64) -> bool {

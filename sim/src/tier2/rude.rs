@@ -59,7 +59,8 @@ pub(super) fn perhaps(net: &Rc<Net>) {
         11 => Some(Rude::Junk),
         _ => None,
     };
-    if let Some(rude) = rude {
+    // While it is waited for room alone, there would be too many of them in the end.
+    if let Some(rude) = rude.filter(|_| !net.shared.world.borrow().waits_for_room()) {
         let (before_ms, hold_ms) = (net.below(Site::NetSpan, 10), net.below(Site::NetSpan, HOLD_MS_MAX));
         spawn_local(be_rude(Rc::clone(net), rude, before_ms, hold_ms));
     }

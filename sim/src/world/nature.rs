@@ -116,14 +116,24 @@ impl World {
         self.chance.heal();
         self.fate = None;
         self.note(Actor::World, Kind::World, format_args!("from here on nothing goes wrong"));
-        if self.squeezed.is_some() && self.stays_short {
+        // As well, room is short at times just where sprag has a little left for itself.
+        let least = self.pipeline.disk.min_free_bytes(0);
+        if self.squeezed.is_none() && least > ROOM_FOR_A_SNAPSHOT && self.chance.one_in(Actor::World, Site::DiskFull, 3)
+        {
+            self.squeezed = Some(ROOM_FOR_A_SNAPSHOT + self.chance.below(Actor::World, Site::DiskFull, least / 2));
+            self.fs.squeeze(self.squeezed);
+        }
+        if self.squeezed.is_some() {
             self.heap.retain(|_, entry| !matches!(*entry.due, Due::Disk { .. }));
             self.schedule(SHORT_US, Due::Disk { full: false });
             return;
         }
         self.healed_us = Some(self.now_us);
-        self.squeezed = None;
-        self.fs.squeeze(None);
+    }
+
+    /// Nothing goes wrong any more, but that room is short.
+    pub fn waits_for_room(&self) -> bool {
+        self.healed && self.healed_us.is_none()
     }
 
     /// Room was short for as long as sprag needs to make some, and it had nothing else to do: then all that it knows stands in
@@ -148,8 +158,8 @@ impl World {
         let lines = inside("/p/.sprag/journal").flat_map(|(_, bytes)| bytes.split(|byte| *byte == b'\n'));
         let seqs = lines.filter_map(|line| serde_json::from_slice::<Seq>(line.starts_with(SEQ).then_some(line)?).ok());
         let beyond = seqs.filter(|record| record.seq > newest).count();
-        // The last segment that a snapshot covers stays: what comes next follows it.
-        if snapshots.len() > 1 || segments > 2 || beyond > 0 {
+        // The last segment that a snapshot covers stays, since what comes next follows it; then there may be one of seals alone.
+        if snapshots.len() > 1 || segments > 3 || beyond > 0 {
             let what = format!(
                 "room is short, {room} bytes, and there are {} snapshots, {segments} segments, {beyond} records beyond them",
                 snapshots.len()
