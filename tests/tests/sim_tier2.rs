@@ -77,7 +77,7 @@ fn a_tape_makes_the_same_run_on_the_network() {
 /// Everything that both tiers tell: what the loop hears, what it has done, by whom and to the microsecond; every system call.
 /// Apart from what only one of them sees: what is told to clients and listeners.
 fn told(report: &Report) -> Vec<String> {
-    let only_one = ["held up by", "tells of", "answers request", "given up"];
+    let only_one = ["held up by", "gives up waiting for", "tells of", "answers request"];
     let both = report.lines.iter().filter(|line| {
         let answered = line.kind == Kind::Step && line.text.starts_with("request ");
         !answered && !only_one.iter().any(|begin| line.text.starts_with(begin))
