@@ -3,20 +3,35 @@
 //! **Invariant.** Nothing here has an effect on sprag but through the world's own events.
 
 use crate::failure::Check;
-use crate::fs::SimFs;
+use crate::fs::{SimFs, parent};
 use crate::incident::{self, Recorded};
 use crate::marks::Mark;
 use crate::oracle::Deciding;
 use crate::world::{End, Starts, World};
+use serde::Deserialize;
 use sprag_core::Verdict;
 use sprag_runtime::driver::{Committed, Driver, Event, Happened, Notice};
 use sprag_runtime::task::Task;
+use std::path::Path;
 
 /// So often a result may fail to be put at its destination after the last fault.
 const PUBLISH_FAILURES_MAX: u32 = 3;
 
 /// At each turn whose step is a multiple of this it is asked who waits for what.
 const WAITS_EVERY: u32 = 16;
+
+/// So long sprag has nothing to do before it is asked what it keeps: it looks at the disk each second, and tries again after 5 s.
+const REST_US: u64 = 30_000_000;
+/// How a record begins.
+const SEQ: &[u8] = b"{\"seq\":";
+/// With less than this nothing can be expected to be written.
+pub(crate) const ROOM_FOR_A_SNAPSHOT: u64 = 24 << 10;
+
+/// What counts here of a record.
+#[derive(Deserialize)]
+struct Seq {
+    seq: u64,
+}
 
 impl World {
     /// Where nothing goes wrong any more, a result on record is put at its destination: at the latest when tried again.
@@ -69,6 +84,38 @@ impl World {
     pub(crate) fn judge_waits(&self, driver: &Driver, now: sprag_core::Now) {
         if self.trace.count().is_multiple_of(WAITS_EVERY) {
             drop(driver.waits(now));
+        }
+    }
+
+    /// Room was short for as long as sprag needs to make some, and it had nothing else to do: then all that it knows stands in
+    /// one snapshot, and nothing lies before that.
+    pub(crate) fn judge_short(&mut self) {
+        let room = self.fs.room_now();
+        let short = room < self.pipeline.disk.min_free_bytes(0) && room >= ROOM_FOR_A_SNAPSHOT;
+        let since_us = self.began_us.max(self.decided_us).max(self.frozen_until_us);
+        if !short || self.threads.is_none() || self.stopping || self.now_us < since_us + REST_US {
+            return;
+        }
+        self.mark(Mark::ShortAtRest);
+        let kept = self.fs.cached();
+        let inside = |folder: &'static str| {
+            let files = kept.files.iter().filter(move |(path, _)| parent(path) == Path::new(folder));
+            files.filter_map(|(path, bytes)| Some((path.file_name()?.to_str()?.strip_suffix(".jsonl")?, bytes)))
+        };
+        let covered = |(name, _): (&str, _)| name.strip_prefix("snapshot-")?.parse::<u64>().ok();
+        let snapshots: Vec<u64> = inside("/p/.sprag").filter_map(covered).collect();
+        let newest = snapshots.iter().max().copied().unwrap_or(0);
+        let segments = inside("/p/.sprag/journal").count();
+        let lines = inside("/p/.sprag/journal").flat_map(|(_, bytes)| bytes.split(|byte| *byte == b'\n'));
+        let seqs = lines.filter_map(|line| serde_json::from_slice::<Seq>(line.starts_with(SEQ).then_some(line)?).ok());
+        let beyond = seqs.filter(|record| record.seq > newest).count();
+        // The last segment that a snapshot covers stays, since what comes next follows it; then there may be one of seals alone.
+        if snapshots.len() > 1 || segments > 3 || beyond > 0 {
+            let what = format!(
+                "room is short, {room} bytes, and there are {} snapshots, {segments} segments, {beyond} records beyond them",
+                snapshots.len()
+            );
+            self.fail(Check::MakesRoom.failed(what));
         }
     }
 

@@ -3,29 +3,13 @@
 //! **Invariant.** Nothing of it happens once the world is healed, but that what was taken is given back.
 
 use super::{Due, World};
-use crate::failure::Check;
-use crate::fs::parent;
 use crate::marks::Mark;
 use crate::places::{Actor, Site};
+use crate::settled::ROOM_FOR_A_SNAPSHOT;
 use crate::trace::Kind;
-use serde::Deserialize;
-use std::path::Path;
 
 /// So long room stays short when nothing else goes wrong any more.
 const SHORT_US: u64 = 90_000_000;
-/// So long sprag has nothing to do before it is asked what it keeps: it looks at the disk each second, and tries again after 5 s.
-const REST_US: u64 = 30_000_000;
-/// How a record begins.
-const SEQ: &[u8] = b"{\"seq\":";
-/// With less than this nothing can be expected to be written.
-const ROOM_FOR_A_SNAPSHOT: u64 = 24 << 10;
-
-/// What counts here of a record.
-#[derive(Deserialize)]
-struct Seq {
-    seq: u64,
-}
-
 impl World {
     /// The calendar jumps.
     pub fn wall_step(&mut self) {
@@ -120,8 +104,10 @@ impl World {
         let least = self.pipeline.disk.min_free_bytes(0);
         if self.squeezed.is_none() && least > ROOM_FOR_A_SNAPSHOT && self.chance.one_in(Actor::World, Site::DiskFull, 3)
         {
-            self.squeezed = Some(ROOM_FOR_A_SNAPSHOT + self.chance.below(Actor::World, Site::DiskFull, least / 2));
+            let free = ROOM_FOR_A_SNAPSHOT + self.chance.below(Actor::World, Site::DiskFull, least / 2);
+            self.squeezed = Some(free);
             self.fs.squeeze(self.squeezed);
+            self.note(Actor::World, Kind::World, format_args!("but that the disk has {free} bytes left for now"));
         }
         if self.squeezed.is_some() {
             self.heap.retain(|_, entry| !matches!(*entry.due, Due::Disk { .. }));
@@ -134,38 +120,6 @@ impl World {
     /// Nothing goes wrong any more, but that room is short.
     pub fn waits_for_room(&self) -> bool {
         self.healed && self.healed_us.is_none()
-    }
-
-    /// Room was short for as long as sprag needs to make some, and it had nothing else to do: then all that it knows stands in
-    /// one snapshot, and nothing lies before that.
-    fn judge_short(&mut self) {
-        let room = self.fs.room_now();
-        let short = room < self.pipeline.disk.min_free_bytes(0) && room >= ROOM_FOR_A_SNAPSHOT;
-        let since_us = self.began_us.max(self.decided_us).max(self.frozen_until_us);
-        if !short || self.threads.is_none() || self.stopping || self.now_us < since_us + REST_US {
-            return;
-        }
-        self.mark(Mark::ShortAtRest);
-        let kept = self.fs.cached();
-        let inside = |folder: &'static str| {
-            let files = kept.files.iter().filter(move |(path, _)| parent(path) == Path::new(folder));
-            files.filter_map(|(path, bytes)| Some((path.file_name()?.to_str()?.strip_suffix(".jsonl")?, bytes)))
-        };
-        let covered = |(name, _): (&str, _)| name.strip_prefix("snapshot-")?.parse::<u64>().ok();
-        let snapshots: Vec<u64> = inside("/p/.sprag").filter_map(covered).collect();
-        let newest = snapshots.iter().max().copied().unwrap_or(0);
-        let segments = inside("/p/.sprag/journal").count();
-        let lines = inside("/p/.sprag/journal").flat_map(|(_, bytes)| bytes.split(|byte| *byte == b'\n'));
-        let seqs = lines.filter_map(|line| serde_json::from_slice::<Seq>(line.starts_with(SEQ).then_some(line)?).ok());
-        let beyond = seqs.filter(|record| record.seq > newest).count();
-        // The last segment that a snapshot covers stays, since what comes next follows it; then there may be one of seals alone.
-        if snapshots.len() > 1 || segments > 3 || beyond > 0 {
-            let what = format!(
-                "room is short, {room} bytes, and there are {} snapshots, {segments} segments, {beyond} records beyond them",
-                snapshots.len()
-            );
-            self.fail(Check::MakesRoom.failed(what));
-        }
     }
 
     /// Power is back: the medium holds an image that a power cut may leave, and everything that ran is gone.
