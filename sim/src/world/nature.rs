@@ -10,6 +10,7 @@ use crate::trace::Kind;
 
 /// So long room stays short when nothing else goes wrong any more.
 const SHORT_US: u64 = 90_000_000;
+
 impl World {
     /// The calendar jumps.
     pub fn wall_step(&mut self) {
