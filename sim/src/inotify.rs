@@ -18,7 +18,7 @@ pub const EVENTS_MAX: usize = 16_384;
 const NO_WATCH: i32 = -1;
 
 /// What is watched.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// A folder, by its path.
     Folder(PathBuf),

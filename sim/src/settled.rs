@@ -2,17 +2,15 @@
 //!
 //! **Invariant.** Nothing here has an effect on sprag but through the world's own events.
 
-use crate::failure::Check;
-use crate::fs::{SimFs, parent};
+use crate::failure::{Check, Failure};
+use crate::fs::SimFs;
 use crate::incident::{self, Recorded};
 use crate::marks::Mark;
-use crate::oracle::Deciding;
+use crate::oracle::{Deciding, judge_bare};
 use crate::world::{End, Starts, World};
-use serde::Deserialize;
 use sprag_core::Verdict;
 use sprag_runtime::driver::{Committed, Driver, Event, Happened, Notice};
 use sprag_runtime::task::Task;
-use std::path::Path;
 
 /// So often a result may fail to be put at its destination after the last fault.
 const PUBLISH_FAILURES_MAX: u32 = 3;
@@ -22,16 +20,8 @@ const WAITS_EVERY: u32 = 16;
 
 /// So long sprag has nothing to do before it is asked what it keeps: it looks at the disk each second, and tries again after 5 s.
 const REST_US: u64 = 30_000_000;
-/// How a record begins.
-const SEQ: &[u8] = b"{\"seq\":";
 /// With less than this nothing can be expected to be written.
 pub(crate) const ROOM_FOR_A_SNAPSHOT: u64 = 24 << 10;
-
-/// What counts here of a record.
-#[derive(Deserialize)]
-struct Seq {
-    seq: u64,
-}
 
 impl World {
     /// Where nothing goes wrong any more, a result on record is put at its destination: at the latest when tried again.
@@ -97,25 +87,8 @@ impl World {
             return;
         }
         self.mark(Mark::ShortAtRest);
-        let kept = self.fs.cached();
-        let inside = |folder: &'static str| {
-            let files = kept.files.iter().filter(move |(path, _)| parent(path) == Path::new(folder));
-            files.filter_map(|(path, bytes)| Some((path.file_name()?.to_str()?.strip_suffix(".jsonl")?, bytes)))
-        };
-        let covered = |(name, _): (&str, _)| name.strip_prefix("snapshot-")?.parse::<u64>().ok();
-        let snapshots: Vec<u64> = inside("/p/.sprag").filter_map(covered).collect();
-        let newest = snapshots.iter().max().copied().unwrap_or(0);
-        let segments = inside("/p/.sprag/journal").count();
-        let lines = inside("/p/.sprag/journal").flat_map(|(_, bytes)| bytes.split(|byte| *byte == b'\n'));
-        let seqs = lines.filter_map(|line| serde_json::from_slice::<Seq>(line.starts_with(SEQ).then_some(line)?).ok());
-        let beyond = seqs.filter(|record| record.seq > newest).count();
-        // The last segment that a snapshot covers stays, since what comes next follows it; then there may be one of seals alone.
-        if snapshots.len() > 1 || segments > 3 || beyond > 0 {
-            let what = format!(
-                "room is short, {room} bytes, and there are {} snapshots, {segments} segments, {beyond} records beyond them",
-                snapshots.len()
-            );
-            self.fail(Check::MakesRoom.failed(what));
+        if let Err(failure) = judge_bare(&self.fs.cached()) {
+            self.fail(Failure { what: format!("room is short, {room} bytes: {}", failure.what), ..failure });
         }
     }
 

@@ -22,16 +22,15 @@ struct Held {
 impl World {
     /// How many jobs have processes, in the queue of this execution and over all. A job holds its place until the last of its
     /// processes is gone, and, to sprag, until that is proved: so `with` those that were gone but lately.
-    fn held(&self, execution: usize, with: &[(u64, usize)]) -> Option<Held> {
+    fn held(&self, execution: usize, with: impl Iterator<Item = usize>) -> Option<Held> {
         let executions = &self.oracle.executions;
         let of_process = |role: Role| match role {
-            Role::Attempt { job, execution } => executions.get(execution).map(|one| (job, one.queue.as_str())),
+            Role::Attempt { execution, .. } => Some(execution),
             Role::Service { .. } => None,
         };
-        let lately =
-            with.iter().filter_map(|(job, execution)| executions.get(*execution).map(|one| (*job, one.queue.as_str())));
+        let held = self.processes.values().filter_map(|one| of_process(one.role)).chain(with);
         let held: BTreeMap<u64, &str> =
-            self.processes.values().filter_map(|one| of_process(one.role)).chain(lately).collect();
+            held.filter_map(|one| executions.get(one)).map(|one| (one.job, one.queue.as_str())).collect();
         let queue = &executions.get(execution)?.queue;
         let places = self.pipeline.queue(queue).map_or(0, |queue| usize::from(queue.policy.concurrency));
         let mine = held.values().filter(|other| **other == queue).count();
@@ -46,7 +45,9 @@ impl World {
 
     /// A command was executed: there was a place for it, in its queue and over all.
     pub(crate) fn judge_places(&mut self, execution: usize) {
-        let Some(Held { queue, mine, places, all, running_max }) = self.held(execution, &[]) else { return };
+        let Some(Held { queue, mine, places, all, running_max }) = self.held(execution, std::iter::empty()) else {
+            return;
+        };
         if mine > places || all > running_max {
             let what =
                 format!("{mine} jobs of queue {queue} have processes, of {places}; {all} over all, of {running_max}");
@@ -56,7 +57,7 @@ impl World {
 
     /// A process is about to be gone, and sprag hears of it or has to look: until now there may have been no place for others.
     pub(crate) fn holds_no_more(&mut self, execution: usize, is_heard: bool) {
-        let Some(held) = self.held(execution, &self.oracle.lately_gone(self.now_us)) else { return };
+        let Some(held) = self.held(execution, self.oracle.lately_gone(self.now_us)) else { return };
         let taken = (held.mine >= held.places, held.all >= held.running_max);
         self.oracle.gone(execution, self.now_us, is_heard, taken);
     }

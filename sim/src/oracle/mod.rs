@@ -27,6 +27,7 @@ use std::rc::Rc;
 use told::Stream;
 
 pub use punctual::SLACK_US;
+pub(crate) use records::judge_bare;
 
 /// A command that was executed.
 #[derive(Clone, Debug)]
@@ -152,16 +153,16 @@ impl Oracle {
         if allowed { Ok(()) } else { Err(Check::DurableFirst.failed(what())) }
     }
 
-    /// Jobs whose processes were gone unheard, so lately that sprag need not have looked: each with its execution.
-    pub fn lately_gone(&self, now_us: u64) -> Vec<(u64, usize)> {
+    /// Executions whose processes were gone unheard, so lately that sprag need not have looked.
+    pub fn lately_gone(&self, now_us: u64) -> impl Iterator<Item = usize> {
         self.places.lately_gone(now_us)
     }
 
     /// A process of this execution is gone: was its queue full until now, and were all places taken?
     pub fn gone(&mut self, execution: usize, at_us: u64, is_heard: bool, (closed, full): (bool, bool)) {
-        let Some(Execution { job, queue, .. }) = self.executions.get(execution) else { return };
+        let Some(Execution { queue, .. }) = self.executions.get(execution) else { return };
         if !is_heard {
-            self.places.gone(*job, execution, at_us);
+            self.places.gone(execution, at_us);
         }
         if closed {
             self.places.closed(queue, at_us);

@@ -23,8 +23,8 @@ pub(super) struct Places {
     closed_us: BTreeMap<String, u64>,
     /// When all places were last taken.
     full_us: u64,
-    /// When a process of a job was last gone without sprag hearing of it, and of which execution.
-    gone_us: BTreeMap<u64, (u64, usize)>,
+    /// When a process of an execution was last gone without sprag hearing of it.
+    gone_us: BTreeMap<usize, u64>,
 }
 
 impl Places {
@@ -56,15 +56,15 @@ impl Places {
         self.closed_us.insert(queue.to_owned(), at_us);
     }
 
-    /// A process of a job is gone, and sprag has to look.
-    pub(super) fn gone(&mut self, job: u64, execution: usize, at_us: u64) {
-        self.gone_us.insert(job, (at_us, execution));
+    /// A process of this execution is gone, and sprag has to look.
+    pub(super) fn gone(&mut self, execution: usize, at_us: u64) {
+        self.gone_us.insert(execution, at_us);
     }
 
-    /// Jobs whose proof may still be to come, each with its execution.
-    pub(super) fn lately_gone(&self, now_us: u64) -> Vec<(u64, usize)> {
-        let lately = self.gone_us.iter().filter(|(_, (gone_us, _))| now_us <= gone_us + 1_000 * AGAIN_MS);
-        lately.map(|(job, (_, execution))| (*job, *execution)).collect()
+    /// Executions whose proof may still be to come.
+    pub(super) fn lately_gone(&self, now_us: u64) -> impl Iterator<Item = usize> {
+        let lately = self.gone_us.iter().filter(move |(_, gone_us)| now_us <= **gone_us + 1_000 * AGAIN_MS);
+        lately.map(|(execution, _)| *execution)
     }
 
     /// Until now all places were taken.

@@ -15,6 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+/// No more segments are left of a journal that is cut as short as it can be.
+const SEGMENTS_BARE: usize = 3;
+
 /// One record, by its documented fields.
 #[derive(Debug, Deserialize)]
 pub(super) struct Record {
@@ -84,6 +87,25 @@ pub(super) fn journal_dir() -> PathBuf {
 /// Whether it is a segment of the journal.
 pub(super) fn is_segment(path: &Path) -> bool {
     path.extension().is_some_and(|ext| ext == "jsonl") && path.parent() == Some(&journal_dir())
+}
+
+/// The last record that a snapshot covers, if this is the name of one.
+fn covered_by(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.strip_prefix("snapshot-")?.strip_suffix(".jsonl")?.parse().ok()
+}
+
+/// Whether a journal is as short as one can be: one snapshot at most, and no record that it does not cover. The last segment
+/// that it covers stays, since what comes next follows it; then there may be one of seals alone, and the open one.
+pub(crate) fn judge_bare(image: &Image) -> Result<(), Failure> {
+    let snapshots: Vec<u64> = image.files.keys().filter_map(|path| covered_by(path)).collect();
+    let newest = snapshots.iter().max().copied().unwrap_or(0);
+    let segments = image.files.keys().filter(|path| is_segment(path)).count();
+    let beyond = records(&image.files, &BTreeMap::new())?.iter().filter(|record| record.seq > newest).count();
+    if snapshots.len() <= 1 && segments <= SEGMENTS_BARE && beyond == 0 {
+        return Ok(());
+    }
+    let snapshots = snapshots.len();
+    Err(Check::MakesRoom.failed(format!("{snapshots} snapshots, {segments} segments, {beyond} records beyond them")))
 }
 
 /// The lines of the record of this number.
@@ -324,11 +346,9 @@ impl Job {
 /// Every snapshot is what the records up to its position add up to.
 pub(super) fn judge_snapshots(records: &[Record], pipeline: &Pipeline, image: &Image) -> Result<(), String> {
     for (path, bytes) in &image.files {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let seq = name.strip_prefix("snapshot-").and_then(|name| name.strip_suffix(".jsonl"));
-        let Some(seq) = seq.and_then(|seq| seq.parse::<usize>().ok()) else { continue };
+        let Some(seq) = covered_by(path) else { continue };
         let wrong = |what: String| Err(format!("{}: {what}", path.display()));
-        let Some(covered) = records.get(..seq) else { return wrong("it is ahead of the journal".into()) };
+        let Some(covered) = records.get(..seq as usize) else { return wrong("it is ahead of the journal".into()) };
         let mut jobs = fold(covered, pipeline).map_err(|failure| failure.what)?.jobs;
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"{\"type\":")) {
             let stored: Stored =
