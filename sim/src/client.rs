@@ -224,10 +224,19 @@ impl World {
             return;
         };
         self.ask(ask);
-        if matches!(ask, Ask::Add { .. }) && self.client.burst > 1 && !self.healed {
-            for _ in 0..self.chance.below(Actor::Client, Site::Burst, self.client.burst) {
-                self.ask(Ask::Add { item: self.client.items.len() as u16, delay_ms: 0, priority: 0 });
+        let mut below = |n| self.chance.below(Actor::Client, Site::Burst, n);
+        match ask {
+            Ask::Add { .. } if self.client.burst > 1 && !self.healed => {
+                for _ in 0..below(self.client.burst) {
+                    self.ask(Ask::Add { item: self.client.items.len() as u16, delay_ms: 0, priority: 0 });
+                }
             }
+            // Somebody looks at a job while sprag ends.
+            Ask::Stop(_) if below(2) == 1 => {
+                let job = 1 + below(12);
+                self.ask(Ask::Job(job));
+            }
+            _ => {}
         }
         let rest_us = self.chance.span(Actor::Client, Site::ProducerRest, 10, 1_000_000);
         self.schedule(rest_us, Due::Client);

@@ -82,7 +82,7 @@ fn services(chance: &mut Chance) -> Vec<ServiceSpec> {
 pub fn pipeline(chance: &mut Chance) -> Pipeline {
     let formats = [0, 1].map(|source| format(chance, source));
     let services = services(chance);
-    let bounds = [2, 3, 3, 4].map(|n| chance.below(Actor::World, Site::Bounds, n) as usize);
+    let bounds = [2, 3, 3, 4, 3].map(|n| chance.below(Actor::World, Site::Bounds, n) as usize);
     let mut below = |n| chance.below(Actor::World, Site::Pipeline, n);
     let sources = 1 + below(SOURCES_MAX);
     let one_queue = below(2) == 0;
@@ -142,7 +142,7 @@ pub fn pipeline(chance: &mut Chance) -> Pipeline {
             keep_bytes: None,
             keep_keys: [1_000, 2, 0][bounds[1]],
             keep_key_age_ms: [1_000_000_000, 1_000_000_000, 3_000][bounds[2]],
-            flight_bytes: Some(64 << 10),
+            flight_bytes: Some([64 << 10, 64 << 10, 24 << 10][bounds[4]]),
         },
         services,
         status_path: (below(2) == 1).then(|| "status".into()),

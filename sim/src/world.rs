@@ -305,8 +305,10 @@ impl World {
 
     /// Sprag did what it must not.
     pub fn fail(&mut self, failure: Failure) {
-        self.note(Actor::World, Kind::World, format_args!("FAILED: {failure}"));
-        self.failure.get_or_insert(failure);
+        if self.failure.is_none() {
+            self.note(Actor::World, Kind::World, format_args!("FAILED: {failure}"));
+            self.failure = Some(failure);
+        }
     }
 
     /// Sprag's own handle on the file system.

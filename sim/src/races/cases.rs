@@ -145,9 +145,10 @@ const HAS_OUTPUT: Choice = is(Actor::World, Site::Pipeline, 7, 1);
 const HAS_STATUS: Choice = is(Actor::World, Site::Pipeline, 16, 1);
 /// Somebody reads the heartbeat.
 const HAS_MONITOR: Choice = is(Actor::World, Site::Monitor, 0, 1);
+const ON_NETWORK: Choice = is(Actor::World, Site::Tier, 0, 1);
 /// Clients on a network, each with a connection of its own. Who is rude is so for long.
 const NETWORKED: &[Choice] = &[
-    is(Actor::World, Site::Tier, 0, 1),
+    ON_NETWORK,
     is(Actor::Client, Site::Requests, 0, 2),
     is(Actor::Client, Site::NetManner, 0, 1),
     is(Actor::Client, Site::NetManner, 1, 1),
@@ -155,6 +156,8 @@ const NETWORKED: &[Choice] = &[
     is(Actor::Client, Site::NetManner, 3, 1),
     is(Actor::Client, Site::NetSpan, 1, 99_999),
 ];
+/// Beside one of the requests somebody asks again and again and reads no answer.
+const SOMEBODY_IS_RUDE: Moved = Moved::Each { actor: Actor::Client, what: What::Is(Site::NetRude), value: 10 };
 const WITH_RESERVES: Choice = is(Actor::World, Site::Pipeline, 4, 1);
 const KEEPS_JOBS: Choice = is(Actor::World, Site::Pipeline, 10, 1);
 /// Of four jobs whose starts are reserved ahead the last fails, and leaves a process behind that takes long to die.
@@ -186,8 +189,15 @@ pub const CASES: &[Case] = &[
         id: "R10",
         about: "somebody asks again and again and reads no answer",
         story: &[NETWORKED],
-        moved: &[Moved::Each { actor: Actor::Client, what: What::Is(Site::NetRude), value: 10 }],
+        moved: &[SOMEBODY_IS_RUDE],
         bug: Bug::ClientsInTurn,
+    },
+    Case {
+        id: "R10",
+        about: "somebody asks again and again and reads no answer, and the command ends meanwhile",
+        story: &[&[ON_NETWORK, IS_LONG]],
+        moved: &[SOMEBODY_IS_RUDE],
+        bug: Bug::BatchLost,
     },
     Case {
         id: "R11",

@@ -33,6 +33,8 @@ const RECOVERED_US: u64 = 5_000_000;
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// So long others are waited for that can share a stream.
 const GATHER: Duration = Duration::from_millis(6);
+/// What was sent in one piece is read in one.
+const READ_BYTES: usize = 4_096;
 
 /// How a client asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,8 +131,10 @@ impl Connection {
     }
 
     async fn read(&mut self) -> io::Result<()> {
+        self.come.reserve(READ_BYTES);
         match self.stream.read_buf(&mut self.come).await? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ if wire::is_turned_away(&self.come) => Err(io::ErrorKind::ConnectionRefused.into()),
             _ => Ok(()),
         }
     }

@@ -66,6 +66,11 @@ pub(super) fn response(bytes: &[u8]) -> Result<Option<(Response, usize)>, String
     Ok(body.map(|body| (Response { code, body: body.to_vec(), last }, begin + len)))
 }
 
+/// Whether this is what a client is told that finds no place: it was not asked anything, and may come again.
+pub(super) fn is_turned_away(come: &[u8]) -> bool {
+    come.starts_with(b"HTTP/1.1 503 ") && come.ends_with(b"{\"error\":\"too many connections\"}\n")
+}
+
 /// What an answer says; `None` when it says that sprag has ended before it had one.
 pub(super) fn answer(asked: &Request, code: u16, body: &[u8]) -> Result<Option<Answer>, String> {
     let value: Value = serde_json::from_slice(body).map_err(|error| format!("{code}: {error}"))?;
