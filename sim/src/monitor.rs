@@ -8,7 +8,7 @@ use crate::marks::Mark;
 use crate::places::{Actor, Site};
 use crate::world::{Due, World};
 use serde::Deserialize;
-use sprag_core::Verdict;
+use sprag_core::{Machine, Verdict};
 use sprag_journal::fs::read_all;
 use sprag_runtime::driver::Event;
 use sprag_runtime::seams::{ChildId, Exit};
@@ -90,6 +90,11 @@ impl Pending {
     /// A start came to something; what moves by that is its whole queue.
     fn moved(&mut self, job: u64, now_us: u64) {
         self.starts.remove(&job);
+        self.starts_anew(now_us);
+    }
+
+    /// From now on it counts again how long starts take.
+    fn starts_anew(&mut self, now_us: u64) {
         self.starts.values_mut().for_each(|(_, since_us)| *since_us = now_us);
     }
 
@@ -108,12 +113,15 @@ impl Pending {
 
 impl World {
     /// What does not come back for longer than a stall is one.
-    pub(crate) fn judge_health(&mut self, verdict: &Verdict) {
+    pub(crate) fn judge_health(&mut self, machine: &Machine, verdict: &Verdict) {
         let stall_us = self.pipeline.limits.stall_ms * 1000;
         let frame = self.in_flight.filter(|(_, records)| *records > 0).map(|(since_us, _)| ("a frame", since_us));
-        // Starts wait for nothing any more when sprag stops, and in a queue that is paused.
-        let calm = self.stopping || !self.paused_in.is_empty();
-        let pending = if calm { None } else { self.pending.oldest() };
+        // Starts wait for nothing any more when sprag stops, and in a queue that is paused, or was until now.
+        let paused = !self.paused_in.is_empty() || machine.queues().any(|queue| queue.paused);
+        if paused {
+            self.pending.starts_anew(self.now_us);
+        }
+        let pending = if self.stopping || paused { None } else { self.pending.oldest() };
         let stuck = frame.into_iter().chain(pending).find(|(_, since_us)| self.now_us >= since_us + stall_us + LATE_US);
         if let Some((what, since_us)) = stuck
             && !matches!(verdict, Verdict::Stalled(_))

@@ -397,7 +397,7 @@ impl Run {
     pub(crate) fn about_to_wait(&mut self, driver: &Driver, now: Now, deadline: Option<Mono>) {
         let mut world = self.shared.world.borrow_mut();
         let verdict = driver.machine().verdict(now);
-        world.judge_health(&verdict);
+        world.judge_health(driver.machine(), &verdict);
         if world.starts == Starts::Hold {
             world.starts = Starts::HeldAfter(driver.machine().last_seq().0);
         }

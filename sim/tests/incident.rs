@@ -6,23 +6,15 @@
 
 use serde_json::Value;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-const LIMIT: Duration = Duration::from_secs(120);
+#[path = "../../tests/shipped.rs"]
+mod shipped;
 
-/// The program, built alone; kept from run to run.
-fn sprag() -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("shipped");
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--locked", "--offline", "--quiet", "-p", "sprag"]);
-    cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).env("CARGO_TARGET_DIR", &target);
-    let built = cargo.env("CARGO_PROFILE_DEV_DEBUG", "0").output().unwrap();
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    target.join("debug/sprag")
-}
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// Short and long jobs, some of which fail and come again; nothing is asked of the clock.
 fn pipeline(dir: &Path) {
@@ -104,7 +96,7 @@ fn leave_out(path: &Path, word: &str) {
 
 #[test]
 fn what_a_killed_sprag_recorded_runs_again_to_the_same_decisions() {
-    let sprag = sprag();
+    let sprag = shipped::sprag();
     let outside = tempfile::tempdir().unwrap();
     let dir = outside.path().join("pipeline");
     fs::create_dir(&dir).unwrap();
