@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 /// No start looks at more seeds.
 pub const SEEDS_MAX: u64 = 8_000;
 /// So many tell whether to search small worlds before the others.
-const SEEDS_FIRST: u64 = 1_000;
+const SEEDS_FIRST: u64 = 2_000;
 /// A control must be clean for so many seeds.
 pub const CONTROL_SEEDS: u64 = 300;
 /// A trace that is too long for a person is shrunk again from another seed, of so many.

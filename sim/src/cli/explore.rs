@@ -1,5 +1,6 @@
-//! `sim explore`: the searches without chance, one after the other.
+//! `sim explore`: the searches without chance, as many at once as there are threads.
 
+use super::spread::spread;
 use super::{FAILED, How, WELL, say};
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -14,6 +15,9 @@ pub(crate) struct Explore {
     /// As far as plain `cargo test` goes, and no further.
     #[arg(long)]
     small: bool,
+    /// Threads; as many as there are processors if not given.
+    #[arg(long)]
+    jobs: Option<usize>,
     #[command(flatten)]
     how: How,
 }
@@ -27,25 +31,30 @@ enum Which {
 }
 
 pub(crate) fn explore(args: &Explore) -> u8 {
-    args.how.plant();
     let level = args.level.map(|which| match which {
         Which::Machine => Level::Machine,
         Which::Disks => Level::Disks,
     });
     let bound = if args.small { Bound::Small } else { Bound::Full };
     let bar = std::io::stderr().is_terminal() && !args.how.json;
+    let mut plans = searches(bound);
+    plans.retain(|plan| level.is_none_or(|level| plan.level() == level));
+    let work = |place: usize| {
+        args.how.plant();
+        let (plan, began) = (&plans[place], super::now());
+        let search = plan.run(&mut |done, known| show(bar, &plan.name(), done, known));
+        (search, super::now().duration_since(began).as_secs_f64())
+    };
     let mut code = WELL;
-    for search in searches(bound).into_iter().filter(|search| level.is_none_or(|level| search.level() == level)) {
-        let began = super::now();
-        let done = search.run(&mut |done, known| show(bar, &search.name(), done, known));
+    spread(super::jobs(args.jobs), plans.len(), work, |(search, seconds)| {
         if bar {
             let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
-        tell(&done, super::now().duration_since(began).as_secs_f64(), args.how.json);
-        if !done.is_well() {
+        tell(&search, seconds, args.how.json);
+        if !search.is_well() {
             code = FAILED;
         }
-    }
+    });
     code
 }
 
@@ -54,7 +63,9 @@ fn show(on: bool, name: &str, done: usize, known: usize) {
     if on {
         let filled = done * WIDTH / known.max(1);
         let bar = format!("{}{}", "#".repeat(filled), ".".repeat(WIDTH - filled));
-        let _ = write!(std::io::stderr(), "\r[{bar}] {done} of {known} known: {name} ");
+        // In one piece: others write there too.
+        let line = format!("\r\x1b[K[{bar}] {done} of {known} known: {name} ");
+        let _ = std::io::stderr().write_all(line.as_bytes());
     }
 }
 
