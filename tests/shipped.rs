@@ -1,7 +1,7 @@
 //! The program that ships, built alone, so that no other package's features are in it.
 //!
-//! **Invariant.** It is built in a folder of its own, which is kept from run to run: only what has changed is built again. Nothing
-//! waits for what it does, so none of it is optimised.
+//! **Invariant.** It is built in a folder of its own, which is kept from run to run: only what has changed is built again.
+//! Nothing waits for what it does, so none of it is optimised.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
