@@ -9,6 +9,18 @@ use sprag_runtime::seams::ChildId;
 use sprag_runtime::task::{self, Done};
 use std::fmt;
 
+/// A path: nearly all of them are plain text.
+pub(crate) struct Path<'a>(pub &'a std::path::Path);
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.to_str() {
+            Some(text) => f.write_str(text),
+            None => write!(f, "{}", self.0.display()),
+        }
+    }
+}
+
 /// A task.
 pub struct Task<'a>(pub &'a task::Task);
 /// Work for the journal thread.

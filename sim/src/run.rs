@@ -361,7 +361,7 @@ impl Run {
             }
         }
         self.shared.world.borrow_mut().cause = cause;
-        self.about_to_wait(&driver, now, deadline);
+        self.about_to_wait(&driver, now, deadline, &verdicts[0]);
         self.driver = Some(driver);
     }
 
@@ -394,14 +394,13 @@ impl Run {
     }
 
     /// The loop has done what there was to do and waits until `deadline`; what is seen of it then is judged.
-    pub(crate) fn about_to_wait(&mut self, driver: &Driver, now: Now, deadline: Option<Mono>) {
+    pub(crate) fn about_to_wait(&mut self, driver: &Driver, now: Now, deadline: Option<Mono>, verdict: &Verdict) {
         let mut world = self.shared.world.borrow_mut();
-        let verdict = driver.machine().verdict(now);
-        world.judge_health(driver.machine(), &verdict);
+        world.judge_health(driver.machine(), verdict);
         if world.starts == Starts::Hold {
             world.starts = Starts::HeldAfter(driver.machine().last_seq().0);
         }
-        world.mark_state(driver.machine(), &verdict);
+        world.mark_state(driver.machine(), verdict);
         if self.spins > SPINS_MAX {
             let what = format!("asks for ticks in the past, again and again: {deadline:?} at {now:?}");
             world.fail(Check::NoBusyLoop.failed(what));

@@ -3,7 +3,6 @@
 //! **Invariant.** Nothing here has an effect on sprag but through the world's own events.
 
 use crate::failure::{Check, Failure};
-use crate::fs::SimFs;
 use crate::incident::{self, Recorded};
 use crate::marks::Mark;
 use crate::oracle::{Deciding, judge_bare};
@@ -97,8 +96,8 @@ impl World {
     pub(crate) fn judge_recording(&mut self, end: End) {
         let Some(recorded) = self.recorded else { return };
         let whole = recorded.whole && end != End::PowerCut;
-        let fs = SimFs::boot(&self.fs.cached());
-        match incident::judge(&fs, self.pipeline.state().path(), Recorded { whole, ..recorded }) {
+        let state = self.pipeline.state().path().to_owned();
+        match incident::judge(&self.fs.copied(&state), &state, Recorded { whole, ..recorded }) {
             Ok(segments) => {
                 self.mark_if(whole && segments > 0, Mark::RecordedWhole);
                 self.mark_if(segments > 1, Mark::RecordedInParts);

@@ -8,6 +8,7 @@ mod nature;
 
 use crate::chance::{Chance, Script};
 use crate::client::Client;
+use crate::describe;
 use crate::failure::Failure;
 use crate::fs::{Call, CallKind, Fault, SimFs, errno, parent};
 use crate::incident::Recorded;
@@ -376,7 +377,7 @@ impl World {
         } else {
             self.chance.span(Actor::Sprag, Site::CallTime, 2, 400)
         };
-        self.note(Actor::Sprag, Kind::Call, format_args!("{:?} {}", call.kind, call.path.display()));
+        self.note(Actor::Sprag, Kind::Call, format_args!("{:?} {}", call.kind, describe::Path(&call.path)));
         if call.kind == CallKind::Remove {
             self.oracle.removes(&call.path, &self.fs);
         }

@@ -9,14 +9,15 @@ use crate::planted::{Bug, planted};
 use crate::time::Mono;
 use crate::vocabulary::Attempt;
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Workers {
     attempts: BTreeMap<JobId, Run>,
-    slots: BTreeSet<Slot>,
+    slots: Slots,
     /// How many attempts of each queue are in which kind of phase, and of all queues.
-    counts: BTreeMap<QueueId, Counts>,
+    counts: Vec<Counts>,
     total: Counts,
     timers: BTreeSet<(Mono, JobId)>,
 }
@@ -125,16 +126,16 @@ impl Workers {
 
     /// The lowest slot that nobody holds.
     pub(crate) fn free_slot(&self) -> Option<Slot> {
-        (0..u16::MAX).map(Slot).find(|slot| !self.slots.contains(slot))
+        self.slots.lowest_free()
     }
 
     pub(crate) fn holds(&self, slot: Slot) -> bool {
-        self.slots.contains(&slot)
+        self.slots.has(slot)
     }
 
     /// The attempts of a queue.
     pub(crate) fn counts(&self, queue: QueueId) -> Counts {
-        self.counts.get(&queue).copied().unwrap_or_default()
+        self.counts.get(usize::from(queue.0)).copied().unwrap_or_default()
     }
 
     /// The attempts of all queues.
@@ -154,8 +155,8 @@ impl Workers {
 
     /// A new attempt takes its slot.
     pub(crate) fn insert(&mut self, job: JobId, attempt: Attempt, phase: Phase) {
-        let slot_was_free = self.slots.insert(attempt.slot);
-        assert!(slot_was_free, "slot {} was given to job {} while taken", attempt.slot.0, job.0);
+        assert!(!self.slots.has(attempt.slot), "slot {} was given to job {} while taken", attempt.slot.0, job.0);
+        self.slots.flip(attempt.slot);
         let old = self.attempts.insert(job, Run { attempt, phase, since: Mono(0), timer: None });
         assert!(old.is_none(), "job {} got a second attempt beside a live one", job.0);
         self.count(attempt.queue, phase, 1);
@@ -164,7 +165,7 @@ impl Workers {
     /// The attempt is over: its slot is free.
     pub(crate) fn remove(&mut self, job: JobId) -> Option<Run> {
         let run = self.attempts.remove(&job)?;
-        self.slots.remove(&run.attempt.slot);
+        self.slots.flip(run.attempt.slot);
         self.disarm(job, run.timer);
         self.count(run.attempt.queue, run.phase, -1);
         Some(run)
@@ -216,12 +217,46 @@ impl Workers {
     }
 
     fn count(&mut self, queue: QueueId, phase: Phase, by: i32) {
-        let counts = self.counts.entry(queue).or_default();
-        counts.add(phase, by);
-        if *counts == Counts::default() {
-            self.counts.remove(&queue);
+        let at = usize::from(queue.0);
+        if self.counts.len() <= at {
+            self.counts.resize(at + 1, Counts::default());
         }
+        self.counts[at].add(phase, by);
+        trim(&mut self.counts);
         self.total.add(phase, by);
+    }
+}
+
+/// Takes off what says nothing, so that one state has one form.
+fn trim<T: Default + PartialEq>(list: &mut Vec<T>) {
+    while list.last().is_some_and(|last| *last == T::default()) {
+        list.pop();
+    }
+}
+
+/// Which slots are taken: a bit for each.
+#[derive(Clone, Debug, Default)]
+struct Slots(Vec<u64>);
+
+impl Slots {
+    fn has(&self, slot: Slot) -> bool {
+        self.0.get(usize::from(slot.0 / 64)).is_some_and(|word| word >> (slot.0 % 64) & 1 == 1)
+    }
+
+    /// Takes the slot, or gives it back.
+    fn flip(&mut self, slot: Slot) {
+        let at = usize::from(slot.0 / 64);
+        if self.0.len() <= at {
+            self.0.resize(at + 1, 0);
+        }
+        self.0[at] ^= 1 << (slot.0 % 64);
+        trim(&mut self.0);
+    }
+
+    fn lowest_free(&self) -> Option<Slot> {
+        let full = self.0.iter().take_while(|word| **word == u64::MAX).count();
+        let taken = self.0.get(full).map_or(0, |word| word.trailing_ones());
+        u16::try_from(64 * full + taken as usize).ok().filter(|slot| *slot < u16::MAX).map(Slot)
     }
 }
 

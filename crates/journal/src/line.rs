@@ -4,7 +4,7 @@
 //! outside the checksummed part is noticed too. Reading is total: any bytes give a value or nothing.
 
 use sprag_core::{Bug, PayloadRef, planted};
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// The version of the format, in the header of each segment and snapshot.
 pub const FORMAT_VERSION: u64 = 1;
@@ -52,7 +52,9 @@ impl Sum {
 }
 
 fn write_hex(bytes: &[u8; 16], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    bytes.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |half: u8| char::from(DIGITS[usize::from(half)]);
+    bytes.iter().try_for_each(|b| f.write_char(digit(b >> 4)).and_then(|()| f.write_char(digit(b & 15))))
 }
 
 macro_rules! hex_text {

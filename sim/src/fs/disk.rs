@@ -3,17 +3,16 @@
 //! Invariant: the cached state is the durable one with all pending changes applied in order, except for what a failed sync
 //! dropped.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use sprag_journal::fs::{Open, Room};
 
 pub(super) use super::contents::{Contents, DataOp};
 use super::image::Image;
+pub(super) use super::inode::Inode;
 use super::names::{Names, bytes, parent};
 use super::{errno, error};
 
@@ -36,32 +35,6 @@ pub(super) enum Node {
 
 /// A change of names that is not durable yet: all of it or nothing.
 pub(super) type NameOp = Vec<(PathBuf, Option<Node>)>;
-
-#[derive(Debug, Default)]
-pub(super) struct Inode {
-    cache: Vec<u8>,
-    pub(super) durable: Contents,
-    /// What of it counts, as it is given out; none since it changed.
-    durable_bytes: RefCell<Option<Rc<[u8]>>>,
-    pub(super) pending: Vec<DataOp>,
-    blocks: BTreeSet<u64>,
-    handles: u32,
-    changed_ns: u64,
-    /// The name that it has, or had last.
-    name: PathBuf,
-}
-
-impl Inode {
-    /// What the medium holds.
-    pub(super) fn durable_bytes(&self) -> Rc<[u8]> {
-        let settled = || {
-            let mut contents = self.durable.clone();
-            contents.settle();
-            contents.bytes.into()
-        };
-        Rc::clone(self.durable_bytes.borrow_mut().get_or_insert_with(settled))
-    }
-}
 
 #[derive(Debug, Default)]
 pub(super) struct Disk {
@@ -108,6 +81,18 @@ impl Disk {
         }
         disk.durable_names = disk.names.clone();
         disk
+    }
+
+    /// What the running system sees below a folder, on a disk of its own; nothing of it is durable there.
+    pub(super) fn copied(&self, dir: &Path) -> Disk {
+        let names = self.names.below(dir);
+        let copied = |node| match node {
+            Node::File(inode) | Node::Link(inode) => {
+                Some((inode, Inode { cache: self.cache(inode).to_vec(), ..Inode::default() }))
+            }
+            Node::Dir | Node::Pipe => None,
+        };
+        Disk { inodes: names.nodes().filter_map(copied).collect(), names, ..Disk::default() }
     }
 
     pub(super) fn set_budget(&mut self, bytes: Option<u64>) {
@@ -197,7 +182,6 @@ impl Disk {
     }
 
     pub(super) fn open(&mut self, path: &Path, how: Open) -> io::Result<usize> {
-        self.in_a_dir(path)?;
         let inode = match (self.node(path), how) {
             (Some(_), Open::Create) => return error(errno::EEXIST),
             (Some(Node::Dir), _) => return error(errno::EISDIR),
@@ -210,6 +194,7 @@ impl Disk {
             }
             (None, Open::Read | Open::Write) => return self.absent(path),
             (None, Open::Create | Open::Replace | Open::Share) => {
+                self.in_a_dir(path)?;
                 let inode = self.new_inode();
                 self.change_names(vec![(path.to_owned(), Some(Node::File(inode)))]);
                 inode
@@ -235,10 +220,9 @@ impl Disk {
                 Some(node) => self.names.insert(path.clone(), *node),
                 None => self.names.remove(path),
             };
-            if let Some(Node::File(inode)) = before.filter(|before| *node != Some(*before)) {
-                if node.is_some() || op.len() == 1 {
-                    self.loses(inode, Lost::Name(inode));
-                }
+            let renamed = node.is_none() && op.len() > 1;
+            if let Some(Node::File(inode)) = before.filter(|before| *node != Some(*before) && !renamed) {
+                self.loses(inode, Lost::Name(inode));
                 self.free_if_unused(inode);
             }
         }
@@ -250,7 +234,8 @@ impl Disk {
         let watched = self.watched.contains(&inode);
         let to_be_freed = |file: &Inode| file.handles == 0 && (watched || !file.blocks.is_empty());
         let Some(file) = self.inodes.get_mut(&inode).filter(|file| to_be_freed(file)) else { return };
-        if !self.names.nodes().any(|node| node == Node::File(inode)) {
+        // A file has one name.
+        if self.names.get(&file.name) != Some(Node::File(inode)) {
             self.used_blocks -= file.blocks.len() as u64;
             file.blocks.clear();
             self.loses(inode, Lost::All(inode));
@@ -281,9 +266,12 @@ impl Disk {
     }
 
     pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
-        self.in_a_dir(from)?;
-        self.in_a_dir(to)?;
-        match (self.node(from), self.node(to)) {
+        let (is, was) = (self.node(from), self.node(to));
+        // Of what is there the folder is as well; folders are looked at first.
+        for path in [from, to].into_iter().zip([is, was]).filter_map(|(path, node)| node.is_none().then_some(path)) {
+            self.in_a_dir(path)?;
+        }
+        match (is, was) {
             (None, _) => self.absent(from),
             // Neither folders nor pipes nor links are renamed here.
             (Some(Node::Dir | Node::Pipe | Node::Link(_)), _) => error(errno::EINVAL),
@@ -348,21 +336,23 @@ impl Disk {
             None => return self.absent(dir),
         }
         let dir = bytes(dir);
+        let is_inside = |path: &Path| bytes(path).strip_prefix(dir).is_some_and(|_| bytes(parent(path)) == dir);
         let mut touched: BTreeSet<&[u8]> = BTreeSet::new();
-        let mut settled = vec![false; self.pending_names.len()];
-        for (op, settled) in self.pending_names.iter().zip(&mut settled).rev() {
-            *settled = op.iter().any(|(path, _)| bytes(parent(path)) == dir || touched.contains(bytes(path)));
-            if *settled {
+        // Backwards.
+        let mut settled = Vec::new();
+        for (at, op) in self.pending_names.iter().enumerate().rev() {
+            if op.iter().any(|(path, _)| is_inside(path) || touched.contains(bytes(path))) {
                 touched.extend(op.iter().map(|(path, _)| bytes(path)));
+                settled.push(at);
             }
         }
-        let ops = std::mem::take(&mut self.pending_names);
-        for (op, settled) in ops.into_iter().zip(settled) {
-            if settled {
-                apply_names(&mut self.durable_names, &op);
-            } else {
-                self.pending_names.push(op);
-            }
+        let mut at = 0;
+        let settles = |_: &mut NameOp| {
+            at += 1;
+            settled.pop_if(|settled| *settled + 1 == at).is_some()
+        };
+        for op in self.pending_names.extract_if(.., settles) {
+            apply_names(&mut self.durable_names, &op);
         }
         self.forget_unreachable();
         Ok(())

@@ -27,6 +27,7 @@ mod disk;
 pub mod errno;
 mod file;
 mod image;
+mod inode;
 mod names;
 #[cfg(test)]
 mod tests;
@@ -195,8 +196,17 @@ fn error<T>(number: i32) -> io::Result<T> {
 impl SimFs {
     /// A machine whose medium holds an image.
     pub fn boot(image: &Image) -> SimFs {
+        SimFs::of(Disk::from_image(image))
+    }
+
+    /// Another machine that has a copy of what is seen below a folder here: to be read, and by nobody but who asks.
+    pub fn copied(&self, dir: &Path) -> SimFs {
+        SimFs::of(self.state.borrow().disk.copied(dir))
+    }
+
+    fn of(disk: Disk) -> SimFs {
         let state = State {
-            disk: Disk::from_image(image),
+            disk,
             calls: 0,
             planned: BTreeMap::new(),
             off: false,

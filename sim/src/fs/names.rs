@@ -81,6 +81,15 @@ impl Names {
         self.0.values().map(|(_, node)| *node)
     }
 
+    /// A folder and all that lies below it.
+    pub(super) fn below(&self, dir: &Path) -> Names {
+        let first = key(dir);
+        let len = first.len();
+        let below = self.0.range(first.clone()..).take_while(|(key, _)| key.starts_with(&first));
+        let is_inside = |key: &Key| len < 2 || key.get(len).is_none_or(|byte| *byte == 0);
+        Names(below.filter(|(key, _)| is_inside(key)).map(|(key, named)| (key.clone(), named.clone())).collect())
+    }
+
     /// What lies right in a folder.
     pub(super) fn inside(&self, dir: &Path) -> impl Iterator<Item = &PathBuf> {
         let mut first = key(dir);

@@ -127,3 +127,31 @@ fn an_image_drawn_is_one_of_those_enumerated_and_zero_means_nothing_lost() {
     assert!(drawn.is_subset(&all));
     assert!(drawn.len() > 15, "only {} images", drawn.len());
 }
+
+#[test]
+fn a_file_keeps_its_room_under_another_name_and_gives_it_back_when_it_has_none() {
+    let fs = SimFs::with_dirs(&["/q"]);
+    fs.set_budget(Some(4 * 4096));
+    let [first, second] = ["/q/a", "/q/b"].map(Path::new);
+    write_all_at(&fs.open(first, Open::Create).unwrap(), b"ab", 0).unwrap();
+    fs.rename(first, second).unwrap();
+    assert_eq!(fs.room_now(), 3 * 4096);
+    write_all_at(&fs.open(first, Open::Create).unwrap(), b"ab", 0).unwrap();
+    fs.rename(first, second).unwrap();
+    assert_eq!(fs.room_now(), 3 * 4096, "what stood there before has no name any more");
+    fs.remove(second).unwrap();
+    assert_eq!(fs.room_now(), 4 * 4096);
+}
+
+#[test]
+fn a_copy_of_a_folder_is_what_is_seen_there_and_nothing_beside() {
+    let fs = SimFs::with_dirs(&["/q", "/q/d", "/q/dd"]);
+    for path in ["/q/d/a", "/q/dd/a", "/q/b"].map(Path::new) {
+        write_all_at(&fs.open(path, Open::Create).unwrap(), b"ab", 0).unwrap();
+    }
+    let copy = fs.copied(Path::new("/q/d"));
+    assert_eq!(copy.list(Path::new("/q/d")).unwrap(), ["a"]);
+    assert_eq!(sprag_journal::fs::read_all(&copy, Path::new("/q/d/a"), 9).unwrap(), b"ab");
+    assert!(copy.list(Path::new("/q/dd")).is_err() && copy.open(Path::new("/q/b"), Open::Read).is_err());
+    assert_eq!(fs.copied(Path::new("/")).list(Path::new("/q")).unwrap(), ["b", "d", "dd"]);
+}

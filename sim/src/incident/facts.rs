@@ -3,6 +3,7 @@
 //! **Invariant.** Only frames that are right count, and nothing is written. The state after a record is the newest snapshot
 //! before it and the fold of the records since, by the code that opening uses.
 
+use serde::Deserialize;
 use sprag_core::{Machine, Now};
 use sprag_journal::fs::{Fs, read_all};
 use sprag_journal::{Place, dump, newest_before};
@@ -109,12 +110,22 @@ impl<F: Fs> Facts<F> {
     }
 }
 
+/// The end of a frame, by its documented fields.
+#[derive(Deserialize)]
+struct End {
+    commit: Commit,
+}
+
+#[derive(Deserialize)]
+struct Commit {
+    seq: u64,
+    epoch: u64,
+}
+
 /// The commit lines: last record and epoch of each.
 fn commits(bytes: &[u8], on: &mut dyn FnMut(u64, u64)) {
     for line in bytes.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"{\"commit\":{\"seq\":")) {
-        let Ok(line) = serde_json::from_slice::<serde_json::Value>(line) else { continue };
-        let number = |name: &str| line["commit"][name].as_u64();
-        if let (Some(seq), Some(epoch)) = (number("seq"), number("epoch")) {
+        if let Ok(End { commit: Commit { seq, epoch } }) = serde_json::from_slice(line) {
             on(seq, epoch);
         }
     }

@@ -78,7 +78,7 @@ pub struct Recorded {
 /// # Errors
 /// What is not the same, or not there.
 pub fn judge<F: Fs>(fs: &F, state: &Path, of: Recorded) -> Result<usize, String> {
-    let Ok(segments) = flight::segments(fs, state) else { return Ok(0) };
+    let Ok(segments) = flight::last_life(fs, state) else { return Ok(0) };
     let is_it = |life: &Life| life.epoch() == Some(of.epoch) && life.opened_at().is_none_or(|at| at == of.opened);
     let Some(life) = lives(segments).pop().filter(is_it) else { return Ok(0) };
     let facts = Facts::read(fs, state)?;

@@ -78,7 +78,7 @@ impl Hands for SimHands {
     fn rest(&mut self, driver: &Driver, deadline: Option<Mono>) {
         let now = self.now();
         if self.0.resume() {
-            self.0.run.borrow_mut().about_to_wait(driver, now, deadline);
+            self.0.run.borrow_mut().about_to_wait(driver, now, deadline, &driver.machine().verdict(now));
         }
         self.0.rests.set(true);
         if self.0.way == Way::Still && self.0.busy.get() > 0 {

@@ -8,6 +8,7 @@ use crate::ids::{JobId, QueueId, Seq, Slot};
 use crate::job::{DeadReason, Job, PayloadRef, State};
 use crate::planted::{Bug, planted};
 use crate::retry;
+use crate::table::Table;
 use crate::time::{Now, Wall};
 use crate::vocabulary::{Attempt, Input, NewJob, Next, Output, Record, When};
 use crate::worker::Phase;
@@ -74,6 +75,10 @@ impl Machine {
         if seq != self.last_seq.next() {
             return Err(Inconsistent { seq, what: "it does not follow the record before it" });
         }
+        let at_rest =
+            |jobs: &Table, job: JobId| jobs.get(job).filter(|job| job.is_at_rest()).map(|job| job.payload.len);
+        let job = record.job();
+        let was_at_rest = job.is_some_and(|job| at_rest(&self.jobs, job).is_some());
         let result = match *record {
             Record::Added { job, new, due } => self.fold_added(now, job, new, due),
             Record::Reserved { job, attempt, slot } => self.fold_granted(seq, job, attempt, slot, true),
@@ -88,10 +93,11 @@ impl Machine {
             Record::Resumed { queue } => self.fold_paused(queue, false),
         };
         result.map_err(|what| Inconsistent { seq, what })?;
-        if let Some(job) = record.job() {
-            match self.jobs.get(job).filter(|job| job.is_at_rest()) {
-                Some(known) => self.ended.begin(job, at, known.payload.len),
-                None => self.ended.end(job),
+        if let Some(job) = job {
+            match at_rest(&self.jobs, job) {
+                Some(bytes) if !was_at_rest => self.ended.begin(job, at, bytes),
+                None if was_at_rest => self.ended.end(job),
+                Some(_) | None => {}
             }
         }
         self.last_seq = seq;

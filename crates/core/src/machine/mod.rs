@@ -347,10 +347,18 @@ impl Machine {
 
     /// Counts what was decided in this life: what was replayed, whoever started sprag again has seen.
     fn note_deaths(&mut self, record: &Record) {
-        let Some(queue) = record.job().and_then(|job| self.jobs.get(job)).map(|job| job.queue) else { return };
+        let queue = |job: &JobId| self.jobs.get(*job).map(|job| job.queue);
         match record {
-            Record::Finished { next: Next::Dead(_), .. } => self.health.died(queue),
-            Record::Finished { next: Next::Succeeded { .. }, .. } | Record::Redriven { .. } => self.health.lives(queue),
+            Record::Finished { job, next: Next::Dead(_), .. } => {
+                if let Some(queue) = queue(job) {
+                    self.health.died(queue);
+                }
+            }
+            Record::Finished { job, next: Next::Succeeded { .. }, .. } | Record::Redriven { job } => {
+                if let Some(queue) = queue(job) {
+                    self.health.lives(queue);
+                }
+            }
             Record::Finished {
                 next: Next::Retry { .. } | Next::Cancelled | Next::Again { .. } | Next::Unused, ..
             }

@@ -150,9 +150,13 @@ impl Driver {
                 return;
             }
             let needed = self.machine.job(job).is_some_and(|known| known.attempt == number && !known.is_at_rest());
+            if needed && at >= now.wall {
+                // It was put there a moment ago: all that is older has been looked at.
+                return;
+            }
             if needed {
                 let bytes = self.kept.take(job, number).map_or(0, |left| left.bytes);
-                self.kept.put(now.wall.max(at), job, number, bytes);
+                self.kept.put(now.wall, job, number, bytes);
             } else {
                 self.kept.discard(self.machine.last_seq(), job, number);
             }

@@ -8,7 +8,7 @@
 mod read;
 mod recorder;
 
-pub use read::{Event, Segment, segments};
+pub use read::{Event, Segment, last_life, segments};
 pub use recorder::Recorder;
 pub(crate) use recorder::dir;
 

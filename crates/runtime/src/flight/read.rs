@@ -41,14 +41,33 @@ pub enum Event {
 /// # Errors
 /// The folder or a file in it cannot be read.
 pub fn segments<F: Fs>(fs: &F, state: &Path) -> io::Result<Vec<Segment>> {
+    backwards(fs, state, |_| false)
+}
+
+/// The segments of the last life, as far as they are there, and none of a life before it.
+///
+/// # Errors
+/// The folder or a file in it cannot be read.
+pub fn last_life<F: Fs>(fs: &F, state: &Path) -> io::Result<Vec<Segment>> {
+    backwards(fs, state, |segment| segment.head.as_ref().is_some_and(|head| head.opens))
+}
+
+/// Reads the newest segment first, and no further than one that is enough; gives them in order.
+fn backwards<F: Fs>(fs: &F, state: &Path, enough: impl Fn(&Segment) -> bool) -> io::Result<Vec<Segment>> {
     let dir = dir(state);
     let mut numbers: Vec<u32> = fs.list(&dir)?.iter().filter_map(|file| number(file)).collect();
     numbers.sort_unstable();
-    let segment = |number: u32| {
-        let bytes = read_all(fs, &dir.join(name(number)), SEGMENT_BYTES_MAX)?;
-        Ok(read(number, &bytes))
-    };
-    numbers.into_iter().map(segment).collect()
+    let mut segments = Vec::new();
+    for number in numbers.into_iter().rev() {
+        let segment = read(number, &read_all(fs, &dir.join(name(number)), SEGMENT_BYTES_MAX)?);
+        let done = enough(&segment);
+        segments.push(segment);
+        if done {
+            break;
+        }
+    }
+    segments.reverse();
+    Ok(segments)
 }
 
 fn read(number: u32, bytes: &[u8]) -> Segment {
