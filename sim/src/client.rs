@@ -203,8 +203,10 @@ impl World {
     /// The client goes on.
     pub fn client_step(&mut self) {
         let serves = self.threads.is_some() && self.ending.is_none();
-        let waits_us = self.client.open.values().map(|asked| self.now_us - asked.at_us).max();
-        if waits_us.is_some_and(|waits_us| waits_us > ANSWER_WITHIN_US) && self.healed_us.is_some() {
+        // What is asked for while there is no room waits for some, however long that takes.
+        let asked_us = self.client.open.values().map(|asked| asked.at_us).min();
+        let since_us = asked_us.zip(self.healed_us).map(|(asked_us, healed_us)| asked_us.max(healed_us));
+        if since_us.is_some_and(|since_us| self.now_us - since_us > ANSWER_WITHIN_US) {
             let what =
                 format!("a request is not answered for {} s: {:?}", ANSWER_WITHIN_US / 1_000_000, self.client.open);
             return self.fail(Check::AnsweredOnce.failed(what));

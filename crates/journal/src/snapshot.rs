@@ -140,6 +140,11 @@ impl<F: Fs> Snapshot<F> {
         Ok(Snapshot { fs, path, file, queue, covers, lines, lines_from, lines_to, summed_to, sum })
     }
 
+    /// The same file, under the name that it has now.
+    pub(crate) fn renamed(self, path: PathBuf) -> Snapshot<F> {
+        Snapshot { path, ..self }
+    }
+
     fn check(&self) -> Result<(), JournalError> {
         self.check_beside(|| ()).0
     }

@@ -126,17 +126,17 @@ impl<F: Fs> SnapshotWriter<F> {
         let ending = index::ending(&self.names, self.entries, sum, self.index.hasher.clone());
         self.index.push(&ending)?;
         self.index.sync()?;
-        self.check(sum)?;
+        let written = self.check(sum)?;
         let path = self.root.join(names::snapshot(self.covers.seq));
         let index_path = index::path_of(&path);
         self.fs.rename(&self.index.path, &index_path).map_err(JournalError::io("rename", &self.index.path))?;
         self.fs.rename(&self.text.path, &path).map_err(JournalError::io("rename", &self.text.path))?;
         self.fs.sync_dir(&self.root).map_err(JournalError::io("sync", &self.root))?;
-        Snapshot::open(&self.fs, &path, self.covers.seq)
+        Ok(written.renamed(path))
     }
 
     /// Reads both files again, from the beginning.
-    fn check(&self, sum: Sum) -> Result<(), JournalError> {
+    fn check(&self, sum: Sum) -> Result<Snapshot<F>, JournalError> {
         let seq = self.covers.seq;
         let differs = |path: &Path| JournalError::corrupt(path, 0, seq, "a file just written reads differently");
         let text = Snapshot::open(&self.fs, &self.text.path, seq)?;
@@ -145,6 +145,6 @@ impl<F: Fs> SnapshotWriter<F> {
         }
         let file = self.fs.open(&self.index.path, Open::Read).map_err(JournalError::io("open", &self.index.path))?;
         let index = Index::load(file, sum).map_err(JournalError::io("read", &self.index.path))?;
-        index.map(|_| ()).ok_or_else(|| differs(&self.index.path))
+        index.map(|_| text).ok_or_else(|| differs(&self.index.path))
     }
 }
