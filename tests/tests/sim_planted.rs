@@ -56,11 +56,11 @@ fn a_kept_trace_fails_with_its_bug() {
     assert!(failed > 0, "no trace was recorded with a planted bug");
 }
 
-/// Bugs that hide from thousands of seeds, and one on each level that does not; each told as a story of a few steps.
+/// Bugs that hide from thousands of seeds, and one on each level that does not; each told as a story of a few steps. One more hides
+/// so, `StrictForgotten`, for which a search takes a minute: `sim mutants` sees to that.
 #[test]
 fn a_search_finds_what_seeds_do_not() {
     let hidden = [
-        (Bug::StrictForgotten, Level::Machine),
         (Bug::CancelMissesStart, Level::Machine),
         (Bug::ReservationCounts, Level::Machine),
         (Bug::ProofAskedOnce, Level::Machine),
