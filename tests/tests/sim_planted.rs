@@ -57,7 +57,7 @@ fn a_kept_trace_fails_with_its_bug() {
 }
 
 /// Bugs that hide from thousands of seeds, and one on each level that does not; each told as a story of a few steps. One more hides
-/// so, `StrictForgotten`, for which a search takes a minute: `sim mutants` sees to that.
+/// so, `StrictForgotten`, and is searched for a minute: by `sim mutants`.
 #[test]
 fn a_search_finds_what_seeds_do_not() {
     let hidden = [
