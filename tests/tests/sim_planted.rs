@@ -56,8 +56,8 @@ fn a_kept_trace_fails_with_its_bug() {
     assert!(failed > 0, "no trace was recorded with a planted bug");
 }
 
-/// Bugs that hide from thousands of seeds, and one on each level that does not; each told as a story of a few steps. One more hides
-/// so, `StrictForgotten`, and is searched for a minute: by `sim mutants`.
+/// Bugs that hide from thousands of seeds, and one on each level that does not; each told as a story of a few steps.
+/// One more hides like that, `StrictForgotten`: it takes a minute to be found, and `sim mutants` sees to it.
 #[test]
 fn a_search_finds_what_seeds_do_not() {
     let hidden = [
