@@ -301,3 +301,32 @@ impl Phase {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lowest_slot_that_is_free_is_given_and_one_state_has_one_form() {
+        let mut slots = Slots::default();
+        for n in 0..130 {
+            assert_eq!(slots.lowest_free(), Some(Slot(n)));
+            slots.flip(Slot(n));
+        }
+        [100, 64, 3].into_iter().for_each(|n| slots.flip(Slot(n)));
+        assert!(!slots.has(Slot(64)) && slots.has(Slot(65)) && !slots.has(Slot(130)));
+        for n in [3, 64, 100, 130] {
+            assert_eq!(slots.lowest_free(), Some(Slot(n)));
+            slots.flip(Slot(n));
+        }
+        (0..131).for_each(|n| slots.flip(Slot(n)));
+        assert_eq!((slots.0.len(), slots.lowest_free()), (0, Some(Slot(0))));
+    }
+
+    #[test]
+    fn there_are_no_more_slots_than_numbers() {
+        let mut slots = Slots::default();
+        (0..u16::MAX).for_each(|n| slots.flip(Slot(n)));
+        assert_eq!(slots.lowest_free(), None);
+    }
+}

@@ -268,8 +268,11 @@ impl Disk {
     pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         let (is, was) = (self.node(from), self.node(to));
         // Of what is there the folder is as well; folders are looked at first.
-        for path in [from, to].into_iter().zip([is, was]).filter_map(|(path, node)| node.is_none().then_some(path)) {
-            self.in_a_dir(path)?;
+        if is.is_none() {
+            self.in_a_dir(from)?;
+        }
+        if was.is_none() {
+            self.in_a_dir(to)?;
         }
         match (is, was) {
             (None, _) => self.absent(from),

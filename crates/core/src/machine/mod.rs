@@ -347,18 +347,9 @@ impl Machine {
 
     /// Counts what was decided in this life: what was replayed, whoever started sprag again has seen.
     fn note_deaths(&mut self, record: &Record) {
-        let queue = |job: &JobId| self.jobs.get(*job).map(|job| job.queue);
-        match record {
-            Record::Finished { job, next: Next::Dead(_), .. } => {
-                if let Some(queue) = queue(job) {
-                    self.health.died(queue);
-                }
-            }
-            Record::Finished { job, next: Next::Succeeded { .. }, .. } | Record::Redriven { job } => {
-                if let Some(queue) = queue(job) {
-                    self.health.lives(queue);
-                }
-            }
+        let (job, died) = match *record {
+            Record::Finished { job, next: Next::Dead(_), .. } => (job, true),
+            Record::Finished { job, next: Next::Succeeded { .. }, .. } | Record::Redriven { job } => (job, false),
             Record::Finished {
                 next: Next::Retry { .. } | Next::Cancelled | Next::Again { .. } | Next::Unused, ..
             }
@@ -370,7 +361,12 @@ impl Machine {
             | Record::Forgotten { .. }
             | Record::KeyForgotten { .. }
             | Record::Paused { .. }
-            | Record::Resumed { .. } => {}
+            | Record::Resumed { .. } => return,
+        };
+        match self.jobs.get(job).map(|job| job.queue) {
+            Some(queue) if died => self.health.died(queue),
+            Some(queue) => self.health.lives(queue),
+            None => {}
         }
     }
 
